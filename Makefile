@@ -1,0 +1,34 @@
+# Everything longer than a few lines is a program with a name: tests.lab, tests.run, demo.
+PYTHON ?= python3
+HOSTS ?= 1
+TOOL = .venv/bin/python -m
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo demo-clean test lint unit sanity molecule bench docs
+
+help: ## list what there is
+	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-12s %s\n", $$1, $$2}'
+
+setup: ## make .venv and let Ansible find this checkout
+	@$(PYTHON) -m tests.lab venv
+
+demo: setup ## the whole stack on this computer; HOSTS=4 spreads it over four machines
+	@$(TOOL) demo --hosts $(HOSTS)
+
+demo-clean: ## remove every trace of the demo
+	@$(PYTHON) -m demo --clean
+
+test: setup ## everything there is to test
+	@$(TOOL) tests.run
+
+unit lint sanity: setup ## one layer of the tests
+	@$(TOOL) tests.run $@
+
+molecule: setup ## every scenario on Debian 12 and 13, or one: ROLE=redis
+	@$(TOOL) tests.run molecule $(ROLE)
+
+bench: setup ## speed, beside its limit and pyinfra
+	@$(TOOL) benchmarks
+
+docs: setup ## what an application may say, from its specification
+	@.venv/bin/ansible-doc -t role -e validate_inventory slipway.stack.common
