@@ -1,0 +1,57 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.slipway.stack.plugins.plugin_utils import _derive
+
+DOCUMENTATION = """
+name: health_checks
+short_description: What is to be examined on one machine
+version_added: 0.1.0
+author: The Slipway authors (@slipway)
+description: Follows from the applications and the machine's groups; nothing is declared twice.
+positional: topology, acme_directory
+options:
+  _input:
+    description: The result of P(slipway.stack.resolve_applications#filter).
+    type: list
+    elements: dict
+    required: true
+  topology:
+    description: The result of P(slipway.stack.topology#filter).
+    type: dict
+    required: true
+  acme_directory:
+    description: Certificates of Let's Encrypt must be trusted publicly, those of others need not.
+    type: str
+    required: true
+"""
+
+EXAMPLES = """
+checks: "{{ stack_resolved | slipway.stack.health_checks(stack_topology, stack_acme.directory) }}"
+"""
+
+RETURN = """
+_value:
+  description: Checks for M(slipway.stack.host_health).
+  type: list
+  elements: dict
+"""
+
+
+def health_checks(
+    resolved: list[dict[str, t.Any]], topology: dict[str, t.Any], acme_directory: str
+) -> list[dict[str, t.Any]]:
+    """See DOCUMENTATION."""
+    applications = [{**each, "acme_directory": acme_directory} for each in resolved]
+    checks: list[dict[str, t.Any]] = _derive.health_checks(
+        applications, _derive.Topology(**topology)
+    )
+    return checks
+
+
+class FilterModule:
+    def filters(self) -> dict[str, t.Callable[..., t.Any]]:
+        return {"health_checks": health_checks}

@@ -1,0 +1,49 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.slipway.stack.plugins.plugin_utils import _applications
+
+DOCUMENTATION = """
+name: inventory_problems
+short_description: What is wrong with an inventory, as sentences
+version_added: 0.1.0
+author: The Slipway authors (@slipway)
+description:
+  - Looks at the inventory alone, so that it can be refused before any machine is touched.
+positional: topology
+options:
+  _input:
+    description: All variables that the operator declares (the magic variable C(vars), or a dict).
+    type: dict
+    required: true
+  topology:
+    description: The result of P(slipway.stack.topology#filter).
+    type: dict
+    required: true
+"""
+
+EXAMPLES = """
+problems: "{{ inputs | slipway.stack.inventory_problems(stack_topology) }}"
+"""
+
+RETURN = """
+_value:
+  description: One sentence for each problem, naming the option, its value and the remedy.
+  type: list
+  elements: str
+"""
+
+
+def inventory_problems(inputs: dict[str, t.Any], topology: dict[str, t.Any]) -> list[str]:
+    """See DOCUMENTATION."""
+    groups, addresses = topology["groups"], topology["addresses"]
+    sentences: list[str] = _applications.problems(inputs, groups, addresses)
+    return sentences
+
+
+class FilterModule:
+    def filters(self) -> dict[str, t.Callable[..., t.Any]]:
+        return {"inventory_problems": inventory_problems}

@@ -1,0 +1,193 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Turns declared sites into complete ones, by the specification of the role nginx_certbot."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import typing as t
+
+from ansible.errors import AnsibleFilterError
+from ansible_collections.slipway.stack.plugins.plugin_utils import _specification
+
+NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*")
+HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.:-]*[A-Za-z0-9])?")
+PATH = re.compile(r"(= )?/[^\s;{}\"'$]*")
+
+Site = dict[str, t.Any]
+
+
+def default_headers(server_name: str) -> dict[str, str]:
+    """What every answer carries unless the site says otherwise."""
+    policy = [
+        "default-src 'self'",
+        # Browsers before 2023 do not count the site's own WebSockets as 'self'.
+        f"connect-src 'self' wss://{server_name}",
+        "img-src 'self' data:",
+        "object-src 'none'",
+        "base-uri 'self'",
+        "form-action 'self'",
+        "frame-ancestors 'none'",
+    ]
+    return {
+        "Strict-Transport-Security": "max-age=31536000; includeSubDomains; preload",
+        "Content-Security-Policy": "; ".join(policy),
+        "X-Content-Type-Options": "nosniff",
+        "X-Frame-Options": "DENY",
+        "Referrer-Policy": "strict-origin-when-cross-origin",
+        "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
+        "Cross-Origin-Opener-Policy": "same-origin",
+    }
+
+
+def _require(condition: object, sentence: str) -> None:
+    if not condition:
+        raise AnsibleFilterError(f"nginx_certbot_sites: {sentence}")
+
+
+def _complete(site: t.Mapping[str, t.Any]) -> Site:
+    options = _specification.options("nginx_certbot", "main")["nginx_certbot_sites"]["options"]
+    result = _specification.validate(options, site)
+    _require(
+        not result.error_messages,
+        f"site {site.get('name', '?')}: {'; '.join(result.error_messages)}",
+    )
+    return dict(result.validated_parameters)
+
+
+def _check_server(site: str, server: str) -> None:
+    address, _colon, port = server.rpartition(":")
+    remedy = "write unix:/path/to.sock or address:port, for example 127.0.0.1:8000"
+    sentence = f"site {site}: server {server!r} is not an address; {remedy}"
+    if server.startswith("unix:"):
+        return _require(re.fullmatch(r"unix:/[^\s;{}]+", server), sentence)
+    try:
+        ipaddress.ip_address(address.strip("[]"))
+    except ValueError:
+        _require(False, sentence)
+    return _require(port.isdigit() and 0 < int(port) < 65536, sentence)
+
+
+def _check_upstreams(site: Site) -> None:
+    for upstream in site["upstreams"]:
+        _require(
+            NAME.fullmatch(upstream["name"]),
+            f"site {site['name']}: upstream {upstream['name']!r} may have letters, digits and"
+            " . _ - only",
+        )
+        _require(
+            upstream["servers"],
+            f"site {site['name']}: upstream {upstream['name']} has no servers; name at least one",
+        )
+        for server in upstream["servers"]:
+            _check_server(site["name"], server)
+
+
+def _check_paths(site: Site) -> None:
+    known = sorted(upstream["name"] for upstream in site["upstreams"])
+    for place in [*site["locations"], *site["static"]]:
+        _require(
+            PATH.fullmatch(place["path"]),
+            f"site {site['name']}: path {place['path']!r} has to begin with / (or with `= /`)",
+        )
+    for location in site["locations"]:
+        _require(
+            location["upstream"] in known,
+            f"site {site['name']}: {location['path']} goes to upstream {location['upstream']!r},"
+            f" which is not among its upstreams ({', '.join(known) or 'none'})",
+        )
+    paths = [place["path"] for place in [*site["locations"], *site["static"]]]
+    for path in paths:
+        _require(paths.count(path) == 1, f"site {site['name']}: path {path} is declared twice")
+
+
+def _check(site: Site) -> None:
+    _require(
+        NAME.fullmatch(site["name"]),
+        f"{site['name']!r} is no name for a site: lower case letters, digits and . _ - only",
+    )
+    for name in [site["server_name"], *site["redirects"]]:
+        _require(
+            HOST.fullmatch(name), f"site {site['name']}: {name!r} is not a host name or address"
+        )
+    for header, value in site["headers"].items():
+        _require(
+            re.fullmatch(r"[A-Za-z0-9-]+", header) and not re.search(r"[\"\\\r\n]", value),
+            f"site {site['name']}: header {header!r} has to be a header's name with a value on one"
+            ' line without " and \\',
+        )
+    _check_upstreams(site)
+    _check_paths(site)
+
+
+def _check_together(sites: list[Site]) -> None:
+    owners: dict[str, str] = {}
+    for index, site in enumerate(sites):
+        _require(
+            all(other["name"] != site["name"] for other in sites[:index]),
+            f"site {site['name']} is declared twice",
+        )
+        for name in site["names"]:
+            _require(
+                name not in owners,
+                f"{name} is claimed by site {owners.get(name)} and by site {site['name']}",
+            )
+            owners[name] = site["name"]
+
+
+def nginx_sites(sites: t.Sequence[t.Mapping[str, t.Any]]) -> list[Site]:
+    """Complete sites: defaults filled in, headers merged, `names` added, everything checked."""
+    complete = [_complete(site) for site in sites]
+    for site in complete:
+        site["headers"] = {name: str(value or "") for name, value in site["headers"].items()}
+        _check(site)
+        merged = {**default_headers(site["server_name"]), **site["headers"]}
+        site["headers"] = {name: value for name, value in merged.items() if value}
+        site["names"] = [site["server_name"], *site["redirects"]]
+        for place in site["static"]:
+            place["path"] = place["path"].rstrip("/") + "/"
+            place["directory"] = place["directory"].rstrip("/") + "/"
+    _check_together(complete)
+    return complete
+
+
+def nginx_served(sites: t.Sequence[t.Mapping[str, t.Any]]) -> list[Site]:
+    """The same sites without anything secret, for files and templates."""
+    return [{**site, "certificate": {"source": site["certificate"]["source"]}} for site in sites]
+
+
+def nginx_certificates_of(sites: t.Sequence[t.Mapping[str, t.Any]]) -> list[Site]:
+    """What the module nginx_certificates needs to know about the sites."""
+    return [{"name": site["name"], "names": site["names"], **site["certificate"]} for site in sites]
+
+
+def nginx_site_files(sites: t.Sequence[t.Mapping[str, t.Any]]) -> list[dict[str, t.Any]]:
+    """One file a site for service_config; a bad one does not stop the others."""
+    return [
+        {
+            "path": f"/etc/nginx/sites-enabled/{site['name']}.conf",
+            "template": "site.conf.j2",
+            "vars": {"site": site},
+            "independent": True,
+        }
+        for site in sites
+    ]
+
+
+def nginx_listen(address: str, port: int) -> str:
+    """Address and port as the directive `listen` wants them."""
+    return f"[{address.strip('[]')}]:{port}" if ":" in address else f"{address}:{port}"
+
+
+class FilterModule:
+    """Filters of the role nginx_certbot."""
+
+    def filters(self) -> dict[str, t.Callable[..., t.Any]]:
+        """Names of the filters."""
+        return {
+            "nginx_sites": nginx_sites,
+            "nginx_served": nginx_served,
+            "nginx_certificates_of": nginx_certificates_of,
+            "nginx_listen": nginx_listen,
+            "nginx_site_files": nginx_site_files,
+        }

@@ -1,0 +1,59 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+
+from __future__ import annotations
+
+import typing as t
+
+DOCUMENTATION = """
+name: topology
+short_description: Which machine is in which group, and at which address
+version_added: 0.1.0
+author: The Slipway authors (@slipway)
+description:
+  - Built from the inventory alone, not from facts, so it is complete under C(--limit) and in AWX.
+  - A machine's address is its C(stack_address), else its C(ansible_host), else its inventory name.
+positional: hostvars, host
+options:
+  _input:
+    description: The magic variable C(groups).
+    type: dict
+    required: true
+  hostvars:
+    description: The magic variable C(hostvars).
+    type: dict
+    required: true
+  host:
+    description: The magic variable C(inventory_hostname).
+    type: str
+    required: true
+"""
+
+EXAMPLES = """
+stack_topology: "{{ groups | slipway.stack.topology(hostvars, inventory_hostname) }}"
+"""
+
+RETURN = """
+_value:
+  description: C(groups) (machines by group), C(addresses) (by machine) and C(host).
+  type: dict
+"""
+
+GROUPS = ("database", "cache", "application", "worker", "web")
+
+
+def topology(
+    groups: t.Mapping[str, t.Sequence[str]], hostvars: t.Mapping[str, t.Any], host: str
+) -> dict[str, t.Any]:
+    """See DOCUMENTATION."""
+    ours = {group: [str(machine) for machine in groups.get(group, [])] for group in GROUPS}
+    addresses = {}
+    for machine in dict.fromkeys(machine for machines in ours.values() for machine in machines):
+        variables = hostvars[machine]
+        address = variables.get("stack_address") or variables.get("ansible_host") or machine
+        addresses[machine] = str(address)
+    return {"groups": ours, "addresses": addresses, "host": str(host)}
+
+
+class FilterModule:
+    def filters(self) -> dict[str, t.Callable[..., t.Any]]:
+        return {"topology": topology}

@@ -1,0 +1,137 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Run commands as an application's user."""
+
+from __future__ import annotations
+
+import dataclasses
+import grp
+import os
+import pwd
+import shlex
+import subprocess
+import tempfile
+import typing as t
+from pathlib import Path
+
+from ansible_collections.slipway.stack.plugins.module_utils import _environment
+from ansible_collections.slipway.stack.plugins.module_utils._errors import StackError
+
+_PATH = "/usr/local/bin:/usr/bin:/bin"
+_SANDBOX = (
+    "NoNewPrivileges=yes",
+    "PrivateTmp=yes",
+    "ProtectSystem=strict",
+    "ProtectHome=yes",
+    "UMask=0027",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """How a command ended."""
+
+    code: int
+    output: str
+
+    def tail(self, lines: int = 15) -> str:
+        return "\n".join(self.output.strip().splitlines()[-lines:])
+
+
+def as_user(
+    user: str,
+    command: t.Sequence[str],
+    *,
+    home: Path,
+    directory: Path | None = None,
+    environment: t.Mapping[str, str] | None = None,
+    timeout: float = 900,
+) -> Outcome:
+    """Run a command as the user, in a clean environment, without any secret of the application."""
+    entry = pwd.getpwnam(user)
+    values = {"HOME": str(home), "PATH": _PATH, "LANG": "C.UTF-8", "USER": user}
+    try:
+        done = subprocess.run(
+            list(command),
+            cwd=str(directory or home),
+            env=dict(values, **(environment or {})),
+            user=entry.pw_uid,
+            group=entry.pw_gid,
+            extra_groups=[],
+            umask=0o027,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            encoding="utf-8",
+            errors="replace",
+            timeout=timeout,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise StackError(f"{command[0]} did not end within {timeout:.0f} s.") from None
+    return Outcome(done.returncode, done.stdout)
+
+
+def in_release(
+    user: str,
+    command: str,
+    *,
+    release: Path,
+    writable: t.Sequence[Path],
+    environment_file: Path,
+    environment: t.Mapping[str, str],
+    timeout: float = 3600,
+) -> Outcome:
+    """Run a command as the service would: same environment, same user, in a sandbox.
+
+    The values travel in files that only root can read, never in arguments.
+    """
+    values = dict(_read_environment(environment_file), **environment)
+    with tempfile.NamedTemporaryFile("w", dir="/run", prefix="slipway-", suffix=".env") as extra:
+        extra.write(_environment.render(environment))
+        extra.flush()
+        files = [environment_file, extra.name, f"-{release}/release.env"]
+        settings = [
+            *(f"EnvironmentFile={file}" for file in files),
+            *(f"ReadWritePaths=-{path}" for path in writable),
+            f"RuntimeMaxSec={timeout:.0f}",
+        ]
+        done = subprocess.run(
+            _transient(user, shlex.split(command), release, settings),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            encoding="utf-8",
+            errors="replace",
+            check=False,
+        )
+    return Outcome(done.returncode, _environment.mask(done.stdout, values))
+
+
+def _transient(user: str, argv: list[str], release: Path, settings: t.Sequence[str]) -> list[str]:
+    """The command as a unit that exists as long as it runs."""
+    program = release / "venv" / "bin" / argv[0]
+    argv = [str(program) if program.exists() else argv[0], *argv[1:]]
+    group = grp.getgrgid(pwd.getpwnam(user).pw_gid).gr_name
+    identity = [f"User={user}", f"Group={group}", f"WorkingDirectory={release}/project"]
+    variables = [
+        f"PATH={release}/venv/bin:{_PATH}",
+        "PYTHONDONTWRITEBYTECODE=1",
+        "LANG=C.UTF-8",
+    ]
+    return [
+        *["systemd-run", "--quiet", "--wait", "--pipe", "--collect"],
+        *[word for setting in (*identity, *settings, *_SANDBOX) for word in ("-p", setting)],
+        *[word for variable in variables for word in ("-E", variable)],
+        *argv,
+    ]
+
+
+def _read_environment(path: Path) -> dict[str, str]:
+    return _environment.parse(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+def own(path: Path, user: str, group: str) -> None:
+    """Create a directory that nobody but its user and its group can enter."""
+    path.mkdir()
+    os.chown(path, pwd.getpwnam(user).pw_uid, grp.getgrnam(group).gr_gid)
+    path.chmod(0o750)

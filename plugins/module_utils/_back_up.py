@@ -1,0 +1,334 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The nightly run: every declared database dumped, uploaded, read back, and only then pruned.
+
+Installed on the database machine as a program; one sentence per database goes to the journal.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import pathlib
+import secrets
+import shutil
+import sys
+import time
+import typing as t
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from . import _backups, _dump, _errors, _s3
+
+Clock = t.Callable[[], datetime]
+
+# systemd takes these for the priority of the line
+ERROR = "<3>"
+WARNING = "<4>"
+
+
+@dataclass(frozen=True)
+class Settings:
+    databases: list[str]
+    directory: pathlib.Path
+    state: pathlib.Path
+    port: int
+    retention_days: int
+    keep: int
+    reserve_percent: int
+    target: _s3.Target | None
+
+
+@dataclass(frozen=True)
+class Store:
+    """The object store and the client that talks to it."""
+
+    client: _s3.Client
+    target: _s3.Target
+
+
+@dataclass(frozen=True)
+class Means:
+    """What a run works with besides its settings; tests hand in their own."""
+
+    store: Store | None
+    clock: Clock
+    say: t.Callable[[str], None]
+    take: t.Callable[[str, pathlib.Path, Settings, Clock], _backups.Record]
+
+
+def settings(path: pathlib.Path) -> Settings:
+    """The configuration file. The keys are not in it: boto3 finds them in the environment."""
+    try:
+        value = json.loads(path.read_text())
+        return Settings(
+            databases=value["databases"],
+            directory=pathlib.Path(value["directory"]),
+            state=pathlib.Path(value["state"]),
+            port=value["port"],
+            retention_days=value["retention_days"],
+            keep=value["keep"],
+            reserve_percent=value["reserve_percent"],
+            target=_s3.target(value["s3"]) if value["s3"] else None,
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise _errors.BackupError(
+            f"{path} cannot be used: {error!r}. Run site.yml to write it anew."
+        ) from error
+
+
+def run(options: Settings, means: Means) -> bool:
+    """Back up each database; one that fails does not stop the others. True if all succeeded."""
+    path = options.state / "state.json"
+    earlier = read_state(path).get("databases", {})
+    results = {
+        database: {
+            "ok": None,
+            "detail": "this run did not reach it",
+            "last_success": earlier.get(database, {}).get("last_success"),
+        }
+        for database in options.databases
+    }
+    state: dict[str, t.Any] = {
+        "started": _utc(means.clock()),
+        "finished": None,
+        "databases": results,
+    }
+    _write(path, json.dumps(state, indent=2) + "\n")
+    if means.store is None:
+        means.say(f"{WARNING}backup_s3 is empty: whoever loses this machine loses its backups too.")
+    for database, result in results.items():
+        result.update(attempt(database, options, means))
+        _write(path, json.dumps(state, indent=2) + "\n")
+    state["finished"] = _utc(means.clock())
+    _write(path, json.dumps(state, indent=2) + "\n")
+    return all(result["ok"] for result in results.values())
+
+
+def attempt(database: str, options: Settings, means: Means) -> dict[str, t.Any]:
+    """One database, whatever happens to it: the result for the state file."""
+    begun = time.monotonic()
+    try:
+        record, pruned = back_up(database, options, means)
+    except (_errors.StackError, OSError) as error:
+        means.say(f"{ERROR}Backup of {database} failed: {error}")
+        return {
+            "ok": False,
+            "detail": str(error),
+            "verified": False,
+            "finished": _utc(means.clock()),
+        }
+    seconds = round(time.monotonic() - begun, 1)
+    where = record.remote or str(options.directory / database / record.file)
+    size = _backups.human_size(record.size)
+    means.say(f"{database}: {size} in {seconds} s, read back whole from {where}.")
+    for copy in pruned:
+        means.say(f"{database}: deleted {copy.file}, older than {options.retention_days} days.")
+    return {
+        "ok": True,
+        "detail": f"read back whole from {where}",
+        "file": record.file,
+        "size": record.size,
+        "sha256": record.sha256,
+        "seconds": seconds,
+        "remote": record.remote,
+        "verified": record.verified,
+        "finished": record.finished,
+        "last_success": record.finished,
+    }
+
+
+def back_up(
+    database: str, options: Settings, means: Means
+) -> tuple[_backups.Record, list[_backups.Copy]]:
+    """Dump, read back, upload, read back from there, record, prune: in this order or not at all."""
+    _backups.require_directory_name(database)
+    directory = options.directory / database
+    directory.mkdir(mode=0o750, exist_ok=True)
+    for left in directory.glob(f"*{_backups.PARTIAL}"):  # of a run that was killed
+        left.unlink()
+    store = means.store
+    record = means.take(database, directory, options, means.clock)
+    dump = directory / record.file
+    if store is not None:
+        key = store.target.key(database, record.file)
+        _s3.upload(store.client, store.target, dump, key, record.sha256)
+        require_same(record, store, key)
+        record = replace(record, remote=store.target.url(key))
+    record = replace(record, verified=True, verified_at=_utc(means.clock()))
+    beside = dump.with_name(_backups.record_name(record.file))
+    if store is not None:
+        publish(record, beside, store)
+    _write(beside, record.as_json())
+    return record, prune(directory, options, means.clock())
+
+
+def take(
+    database: str, directory: pathlib.Path, options: Settings, clock: Clock
+) -> _backups.Record:
+    """A dump under its final name only once it was read to its end; its record beside it."""
+    started = clock()
+    nonce = secrets.token_hex(4)
+    file = _backups.file_name(started, nonce)
+    partial = directory / f"{file}{_backups.PARTIAL}"
+    try:
+        with _dump.connected(database, options.port) as connection:
+            facts = _dump.facts(connection)
+            client = _dump.client_for(facts.major)
+            require_room(directory, facts.size, options.reserve_percent)
+            tables = _dump.dump(connection, client, database, partial)
+        _dump.require_readable(client, partial)
+        _flush(partial)
+        record = _backups.Record(
+            database=database,
+            file=file,
+            size=partial.stat().st_size,
+            sha256=_dump.sha256(partial),
+            nonce=nonce,
+            started=_utc(started),
+            finished=_utc(clock()),
+            server_version=facts.server_version,
+            client_version=_dump.client_version(client),
+            compression=_dump.compression(client),
+            extensions=facts.extensions,
+            tables=tables,
+        )
+        _write(directory / _backups.record_name(file), record.as_json())
+        partial.rename(directory / file)
+        _flush(directory)
+    finally:
+        partial.unlink(missing_ok=True)
+    return record
+
+
+def require_room(directory: pathlib.Path, database_bytes: int, reserve_percent: int) -> None:
+    """Refuse before the first byte what would fill the disk that the database may live on."""
+    usage = shutil.disk_usage(directory)
+    last = _backups.newest(copies(directory))
+    last_bytes = (directory / last.file).stat().st_size if last else None
+    needed = _backups.bytes_needed(database_bytes, last_bytes)
+    reserve = usage.total * reserve_percent // 100
+    if usage.free < needed + reserve:
+        size = _backups.human_size
+        raise _errors.BackupError(
+            f"{directory} has {size(usage.free)} free, but the dump may take {size(needed)} and "
+            f"{size(reserve)} ({reserve_percent} %) stay reserved: free or add space."
+        )
+
+
+def require_same(record: _backups.Record, store: Store, key: str) -> None:
+    """What the object store returns is what was dumped, byte for byte."""
+    found, size = _s3.read_sha256(store.client, store.target, key)
+    if (found, size) != (record.sha256, record.size):
+        raise _errors.BackupError(
+            f"{store.target.url(key)} came back as {size} bytes with sha256 {found}, but "
+            f"{record.size} bytes with {record.sha256} were sent: do not trust this object store."
+        )
+
+
+def publish(record: _backups.Record, beside: pathlib.Path, store: Store) -> None:
+    """The record of a verified backup goes to the object store last, so its presence means it."""
+    key = store.target.key(record.database, beside.name)
+    draft = beside.with_name(f"{beside.name}{_backups.PARTIAL}")
+    try:
+        _write(draft, record.as_json())
+        _s3.upload(store.client, store.target, draft, key, _dump.sha256(draft))
+    finally:
+        draft.unlink(missing_ok=True)
+    if _s3.read_text(store.client, store.target, key) != record.as_json():
+        raise _errors.BackupError(f"{store.target.url(key)} did not come back as it was sent.")
+
+
+def copies(directory: pathlib.Path) -> list[_backups.Copy]:
+    """The dumps that lie in a directory; one without a readable record counts as unverified."""
+    found = []
+    for path in directory.glob(f"*{_backups.DUMP}"):
+        taken = _backups.taken(path.name)
+        if taken is None:
+            continue
+        beside = path.with_name(_backups.record_name(path.name))
+        verified = False
+        with contextlib.suppress(OSError, _errors.BackupError):
+            record = _backups.record(beside.read_text(), str(beside))
+            verified = record.verified and record.size == path.stat().st_size
+        found.append(_backups.Copy(directory.name, path.name, taken, verified))
+    return found
+
+
+def prune(directory: pathlib.Path, options: Settings, now: datetime) -> list[_backups.Copy]:
+    gone = _backups.prunable(copies(directory), now, options.retention_days, options.keep)
+    for copy in gone:
+        path = directory / copy.file
+        path.unlink()
+        path.with_name(_backups.record_name(copy.file)).unlink(missing_ok=True)
+    return gone
+
+
+def read_state(path: pathlib.Path) -> dict[str, t.Any]:
+    """The last run's state; none, or one that was cut short, is as if there had been no run."""
+    try:
+        value = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+@contextlib.contextmanager
+def alone(path: pathlib.Path) -> t.Iterator[None]:
+    """One run at a time; the lock goes with the process, however it ends."""
+    with path.open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise _errors.BackupError(
+                "Another backup is running: wait for it, this one was not begun."
+            ) from error
+        yield
+
+
+def _write(path: pathlib.Path, text: str) -> None:
+    """Whole or not at all, also when the power fails."""
+    draft = path.with_name(f".{path.name}.new")
+    draft.write_text(text)
+    _flush(draft)
+    draft.replace(path)
+    _flush(path.parent)
+
+
+def _flush(path: pathlib.Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _utc(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat(timespec="seconds")
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+def main(arguments: list[str]) -> int:
+    """The configuration file is the only argument."""
+    os.umask(0o027)
+    try:
+        options = settings(pathlib.Path(arguments[1]))
+        with alone(options.state / "lock"):
+            store = Store(_s3.client(options.target), options.target) if options.target else None
+            return 0 if run(options, Means(store, _now, _say, take)) else 1
+    except _errors.StackError as error:
+        _say(f"{ERROR}Nothing was backed up: {error}")
+        return 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv))

@@ -1,0 +1,164 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Build a release beside the live one, or find the one that was built already."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import os
+import subprocess
+import tempfile
+from pathlib import Path
+
+from ansible_collections.slipway.stack.plugins.module_utils import (
+    _application_commands,
+    _dependencies,
+    _releases,
+    _sources,
+)
+from ansible_collections.slipway.stack.plugins.module_utils._commands import run
+from ansible_collections.slipway.stack.plugins.module_utils._errors import StackError
+
+UV_HOME = Path("/opt/slipway/uv")
+
+
+@dataclasses.dataclass(frozen=True)
+class Order:
+    """What to build."""
+
+    name: str
+    home: Path
+    revision: str
+    version: str
+    repository: str
+    archive: str
+    bundle: str
+    subdirectory: str
+    deploy_key: str
+    python: str
+    uv_version: str
+    uv_hashes: tuple[str, ...]
+
+
+def existing(order: Order) -> _releases.Release | None:
+    """A complete release of the same revision and interpreter that has not failed."""
+    for release in _releases.Releases(order.home).all():
+        same = release.revision == order.revision and release.python == order.python
+        if same and release.result != _releases.FAILED:
+            return release
+    return None
+
+
+def build(order: Order, now: datetime.datetime) -> str:
+    """Build a release and return its name; a failed build leaves nothing behind."""
+    releases = _releases.Releases(order.home)
+    name = _releases.new_name(order.revision, now)
+    path = releases.path(name)
+    for leftover in releases.leftovers():
+        releases.remove(leftover)
+    _require_interpreter(order)
+    ensure_uv(order)
+    try:
+        # What a build runs may write into its own two folders, and root never writes there.
+        _application_commands.own(path, "root", order.name)
+        for folder in ("source", "venv"):
+            _application_commands.own(path / folder, order.name, order.name)
+        _fetch(order, path / "source")
+        _make(order, path)
+        releases.finish(name, order.revision, order.python)
+    except BaseException:
+        releases.remove(name)
+        raise
+    return name
+
+
+def _require_interpreter(order: Order) -> None:
+    if not os.access(order.python, os.X_OK):
+        raise StackError(
+            f"{order.name} wants {order.python}, which this machine does not have: install it, or"
+            " leave python at /usr/bin/python3."
+        )
+
+
+def _fetch(order: Order, source: Path) -> None:
+    if order.repository:
+        key = Path(order.deploy_key) if order.deploy_key else None
+        git = _sources.Git(order.name, order.home, order.repository, key)
+        git.check_out(order.revision, order.version, source)
+        return
+    with tempfile.TemporaryDirectory(prefix="slipway-") as folder:
+        archive = Path(order.bundle or Path(folder) / "source")
+        if not order.bundle:
+            _sources.download(order.archive, archive)
+        if order.archive:
+            _require_digest(order, archive)
+        _sources.unpack(archive, source, order.name, order.home / "cache")
+
+
+def _require_digest(order: Order, archive: Path) -> None:
+    found = _sources.digest(archive)
+    if found != order.revision:
+        raise StackError(
+            f"{order.archive} has the SHA-256 {found}, and source.sha256 of {order.name} is"
+            f" {order.revision}: do not use it before you know why."
+        )
+
+
+def _make(order: Order, path: Path) -> None:
+    project = path / "source" / order.subdirectory
+    if not project.is_dir():
+        raise StackError(
+            f"The source of {order.name} has no folder {order.subdirectory!r}: correct"
+            " source.subdirectory."
+        )
+    # Units name this link, so that they do not change with the source's layout.
+    (path / "project").symlink_to(Path("source") / order.subdirectory)
+    _dependencies.install(
+        order.name,
+        project,
+        path / "venv",
+        uv=UV_HOME / "bin" / "uv",
+        python=order.python,
+        cache=order.home / "cache",
+    )
+    compile_all = [str(path / "venv/bin/python"), "-m", "compileall", "-q", str(path / "source")]
+    # A file that is no valid Python may be a template: only what is imported must compile.
+    _application_commands.as_user(order.name, compile_all, home=order.home / "cache")
+    (path / "REVISION").write_text(order.revision + "\n", encoding="utf-8")
+    (path / "release.env").write_text(f'RELEASE_REVISION="{order.revision}"\n', encoding="utf-8")
+
+
+def ensure_uv(order: Order) -> None:
+    """Install the pinned uv when the machine has another one or none."""
+    program = UV_HOME / "bin" / "uv"
+    if program.exists() and f"uv {order.uv_version}" in run([str(program), "--version"]).output:
+        return
+    if not order.uv_hashes:
+        raise StackError(
+            f"app_uv_version is {order.uv_version!r}, whose hashes are not known here: use the"
+            " default."
+        )
+    UV_HOME.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    hashes = " ".join(f"--hash=sha256:{digest}" for digest in order.uv_hashes)
+    with tempfile.NamedTemporaryFile("w", suffix=".txt") as requirements:
+        requirements.write(f"uv=={order.uv_version} {hashes}\n")
+        requirements.flush()
+        install = ["--require-hashes", "--only-binary=:all:", "--no-deps", "-r", requirements.name]
+        quiet = ["--quiet", "--disable-pip-version-check", "--no-cache-dir"]
+        _as_root(["/usr/bin/python3", "-m", "venv", "--clear", str(UV_HOME)])
+        _as_root([str(UV_HOME / "bin/python"), "-m", "pip", "install", *quiet, *install])
+
+
+def _as_root(command: list[str]) -> None:
+    done = subprocess.run(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+        errors="replace",
+        umask=0o022,
+        check=False,
+    )
+    if done.returncode:
+        raise StackError(f"uv cannot be installed from the package index: {done.stdout.strip()}")

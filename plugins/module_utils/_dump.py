@@ -1,0 +1,210 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""One database into one file: dumped, read back to the end, counted in the same snapshot."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import pathlib
+import re
+import subprocess
+import tempfile
+import typing as t
+from dataclasses import dataclass
+
+from . import _errors
+
+try:
+    import psycopg2
+    import psycopg2.sql
+except ImportError:  # reported by connect(), where it can be a sentence
+    psycopg2 = None
+
+CLIENTS = pathlib.Path("/usr/lib/postgresql")
+LOCK_WAIT = "300s"
+
+Connection = t.Any
+
+# Not those of an extension: pg_dump leaves their rows to CREATE EXTENSION.
+TABLES = """
+SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind = 'r' AND c.relpersistence <> 't'
+  AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'
+  AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass
+                  AND d.objid = c.oid AND d.deptype = 'e')
+ORDER BY 1, 2
+"""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the database says of itself before it is dumped."""
+
+    server_version: str
+    major: int
+    size: int
+    extensions: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Client:
+    """One installed major of pg_dump and pg_restore."""
+
+    major: int
+    directory: pathlib.Path
+
+    def program(self, name: str) -> str:
+        return str(self.directory / name)
+
+
+@contextlib.contextmanager
+def connected(database: str, port: int) -> t.Iterator[Connection]:
+    """A session whose one transaction holds the snapshot that everything is read in."""
+    if psycopg2 is None:
+        raise _errors.BackupError("Python's psycopg2 is missing: install python3-psycopg2.")
+    try:
+        connection = psycopg2.connect(dbname=database, port=port, connect_timeout=10)
+    except psycopg2.Error as error:
+        raise _errors.BackupError(f"cannot connect: {_one_line(error)}.") from error
+    try:
+        connection.set_session(isolation_level="REPEATABLE READ", readonly=True)
+        yield connection
+    except psycopg2.Error as error:
+        raise _errors.BackupError(f"the server refused: {_one_line(error)}.") from error
+    finally:
+        connection.close()
+
+
+def facts(connection: Connection) -> Facts:
+    with connection.cursor() as cursor:
+        cursor.execute("SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0")
+        cursor.execute("SELECT pg_database_size(current_database())")
+        size = int(cursor.fetchone()[0])
+        cursor.execute("SELECT extname, extversion FROM pg_extension ORDER BY 1")
+        extensions = {str(name): str(version) for name, version in cursor.fetchall()}
+        cursor.execute("SHOW server_version")
+        version = str(cursor.fetchone()[0])
+    return Facts(version, connection.server_version // 10_000, size, extensions)
+
+
+def client_for(server_major: int, installed: pathlib.Path = CLIENTS) -> Client:
+    """The client of the server's own major, else the oldest newer one; an older one cannot dump."""
+    found = sorted(
+        (
+            Client(int(path.parent.parent.name), path.parent)
+            for path in installed.glob("*/bin/pg_dump")
+            if path.parent.parent.name.isdigit()
+        ),
+        key=lambda client: client.major,
+    )
+    for client in found:
+        if client.major >= server_major:
+            return client
+    newest = f"the newest installed is {found[-1].major}" if found else "none is installed"
+    raise _errors.BackupError(
+        f"no pg_dump can read PostgreSQL {server_major}, {newest}: "
+        f"install postgresql-client-{server_major}."
+    )
+
+
+def compression(client: Client) -> str:
+    """zstd where both pg_dump and pg_restore know it, else gzip at a level that keeps up."""
+    return "zstd:3" if client.major >= 16 else "gzip:3"
+
+
+def dump(
+    connection: Connection, client: Client, database: str, path: pathlib.Path
+) -> dict[str, int]:
+    """Write the dump to `path`; while it runs, count every table in the very same snapshot."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_export_snapshot()")
+        snapshot = str(cursor.fetchone()[0])
+    method = compression(client)
+    command = [
+        client.program("pg_dump"),
+        "--format=custom",
+        f"--compress={method if client.major >= 16 else method.partition(':')[2]}",
+        f"--snapshot={snapshot}",
+        f"--lock-wait-timeout={LOCK_WAIT}",
+        "--no-password",
+        f"--file={path}",
+    ]
+    with _running(command, database, connection.info.port) as finish:
+        tables = count_rows(connection)
+        finish()
+    return tables
+
+
+def count_rows(connection: Connection) -> dict[str, int]:
+    tables = {}
+    with connection.cursor() as cursor:
+        cursor.execute(TABLES)
+        for schema, table in cursor.fetchall():
+            name = psycopg2.sql.Identifier(schema, table)
+            cursor.execute(psycopg2.sql.SQL("SELECT count(*) FROM ONLY {}").format(name))
+            tables[f"{schema}.{table}"] = int(cursor.fetchone()[0])
+    return tables
+
+
+@contextlib.contextmanager
+def _running(command: list[str], database: str, port: int) -> t.Iterator[t.Callable[[], None]]:
+    """Run pg_dump beside us; `finish` waits and judges. Leaving early stops it."""
+    # The name goes by the environment: as an argument libpq would parse one with = in it.
+    environment = {**os.environ, "PGDATABASE": database, "PGPORT": str(port)}
+    for key in [name for name in environment if name.startswith("AWS_")]:
+        del environment[key]  # none of its business
+    with tempfile.TemporaryFile("w+") as complaints:
+        process = subprocess.Popen(
+            command, env=environment, stdin=subprocess.DEVNULL, stderr=complaints
+        )
+
+        def finish() -> None:
+            if process.wait() != 0:
+                complaints.seek(0)
+                raise _failed(command[0], process.returncode, complaints.read())
+
+        try:
+            yield finish
+        finally:
+            if process.poll() is None:
+                process.terminate()
+                process.wait()
+
+
+def require_readable(client: Client, path: pathlib.Path) -> None:
+    """Read the dump to its last byte, as a restore would: a table of contents proves nothing."""
+    command = [client.program("pg_restore"), "--file=/dev/null", str(path)]
+    done = subprocess.run(
+        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    )
+    if done.returncode != 0:
+        raise _failed(command[0], done.returncode, done.stderr)
+
+
+def client_version(client: Client) -> str:
+    done = subprocess.run(
+        [client.program("pg_dump"), "--version"], capture_output=True, text=True, check=False
+    )
+    found = re.search(r"\d+(\.\d+)*", done.stdout)
+    return found.group() if found else str(client.major)
+
+
+def sha256(path: pathlib.Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        for chunk in iter(lambda: file.read(1024 * 1024), b""):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _failed(program: str, code: int, complaints: str) -> _errors.BackupError:
+    name = pathlib.Path(program).name
+    lines = [line.strip() for line in complaints.splitlines() if line.strip()]
+    said = next((line for line in lines if "error" in line), lines[0] if lines else "")
+    how = f"was killed by signal {-code}" if code < 0 else f"ended with {code}"
+    return _errors.BackupError(f"{name} {how}{': ' if said else ''}{said.rstrip('.')}.")
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split()).rstrip(".")

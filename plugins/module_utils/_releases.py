@@ -1,0 +1,135 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The releases of one application on disk.
+
+A release is complete when its record exists; everything else below releases/ is what a killed or
+failed build left behind. `current` and `previous` are symlinks beside releases/.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import json
+import os
+import shutil
+from pathlib import Path
+
+RECORD = "release.json"
+BUILT = "built"
+GOOD = "good"
+FAILED = "failed"
+
+
+@dataclasses.dataclass(frozen=True)
+class Release:
+    """One complete release."""
+
+    name: str
+    revision: str
+    python: str
+    result: str
+
+
+class Releases:
+    """The releases below one application's directory."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.directory = home / "releases"
+
+    def path(self, name: str) -> Path:
+        return self.directory / name
+
+    def read(self, name: str) -> Release | None:
+        try:
+            record = json.loads((self.path(name) / RECORD).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        return Release(name, record["revision"], record.get("python", ""), record["result"])
+
+    def all(self) -> list[Release]:
+        """Complete releases, newest first."""
+        names = sorted(self._names(), reverse=True)
+        return [release for release in map(self.read, names) if release]
+
+    def linked(self, link: str) -> Release | None:
+        """The release that `current` or `previous` points to."""
+        try:
+            target = Path(os.readlink(self.home / link))
+        except OSError:
+            return None
+        return self.read(target.name)
+
+    def finish(self, name: str, revision: str, python: str) -> None:
+        """Declare a release complete: from now on it can be published."""
+        self._write(name, {"revision": revision, "python": python, "result": BUILT})
+
+    def judge(self, name: str, result: str) -> None:
+        """Remember whether a release proved good or failed."""
+        path = self.path(name) / RECORD
+        record = json.loads(path.read_text(encoding="utf-8"))
+        if record["result"] != result:
+            self._write(name, dict(record, result=result))
+
+    def point(self, link: str, name: str | None) -> None:
+        """Let a symlink point to a release, atomically; without a name it goes away."""
+        path = self.home / link
+        if name is None:
+            if path.is_symlink():
+                path.unlink()
+            return
+        beside = self.home / f".{link}.new"
+        if beside.is_symlink():
+            beside.unlink()
+        beside.symlink_to(Path("releases") / name)
+        beside.replace(path)
+
+    def remove(self, name: str) -> None:
+        shutil.rmtree(self.path(name), ignore_errors=True)
+
+    def discard(self, name: str) -> None:
+        """Remove a release that was refused, unless it has been good before."""
+        release = self.read(name)
+        if release is None or release.result != GOOD:
+            self.remove(name)
+
+    def leftovers(self) -> list[str]:
+        """What killed builds and failed releases left behind."""
+        protected = {release.name for release in self._protected()}
+        found = {name: self.read(name) for name in self._names()}
+        return sorted(
+            name
+            for name, release in found.items()
+            if release is None or (release.result == FAILED and name not in protected)
+        )
+
+    def prune(self, keep: int) -> list[str]:
+        """Remove what is neither serving, previous nor among the newest good ones."""
+        protected = {release.name for release in self._protected()}
+        good = [release.name for release in self.all() if release.result == GOOD]
+        wanted = protected | set(good[:keep])
+        gone = [name for name in self._names() if name not in wanted]
+        for name in gone:
+            self.remove(name)
+        return sorted(gone)
+
+    def _protected(self) -> list[Release]:
+        return [release for release in map(self.linked, ("current", "previous")) if release]
+
+    def _names(self) -> list[str]:
+        if not self.directory.is_dir():
+            return []
+        return [entry.name for entry in self.directory.iterdir() if entry.is_dir()]
+
+    def _write(self, name: str, record: dict[str, str]) -> None:
+        path = self.path(name) / RECORD
+        beside = path.with_suffix(".new")
+        beside.write_text(json.dumps(record, sort_keys=True) + "\n", encoding="utf-8")
+        with beside.open("rb") as file:
+            os.fsync(file.fileno())
+        beside.replace(path)
+
+
+def new_name(revision: str, now: datetime.datetime) -> str:
+    """<UTC time>-<revision>, so that names sort by age."""
+    return f"{now.strftime('%Y%m%dT%H%M%SZ')}-{revision[:12]}"

@@ -1,0 +1,151 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: app_build
+short_description: Build a release beside the one that serves
+version_added: 0.1.0
+author:
+  - The Slipway authors (@slipway)
+description:
+  - Fetches the source and makes its virtual environment, from a lock with hashes, in a directory of
+    its own. Nothing that serves is touched, and a build that fails is removed.
+  - A complete release of the same revision that has not failed is used again.
+attributes:
+  check_mode:
+    support: full
+    description: Says whether something would be built.
+  diff_mode:
+    support: none
+    description: A release is a directory with thousands of files.
+options:
+  name:
+    description: Name of the application and of its user.
+    type: str
+    required: true
+  home:
+    description: Directory of the application.
+    type: path
+    required: true
+  revision:
+    description: Commit of the repository, or SHA-256 of the archive or directory.
+    type: str
+    required: true
+  version:
+    description: What the operator called the revision, for messages.
+    type: str
+    default: ""
+  repository:
+    description: Git repository to fetch from.
+    type: str
+    default: ""
+  archive:
+    description: URL of an archive, or its path on the controller.
+    type: str
+    default: ""
+  directory:
+    description: Directory on the controller, sent as one archive.
+    type: str
+    default: ""
+  bundle:
+    description: The archive on the machine; filled in on the controller.
+    type: str
+    default: ""
+  subdirectory:
+    description: Folder within the source that holds the project and its lock.
+    type: str
+    default: ""
+  deploy_key:
+    description: File with the key that may read the repository.
+    type: str
+    default: ""
+  python:
+    description: Interpreter for the virtual environment; none is ever downloaded.
+    type: str
+    default: /usr/bin/python3
+  uv_version:
+    description: Version of uv to build with; another one on the machine is replaced.
+    type: str
+    required: true
+  uv_hashes:
+    description: SHA-256 of the wheels of that version.
+    type: list
+    elements: str
+    default: []
+"""
+
+EXAMPLES = r"""
+- name: Build the shop
+  slipway.stack.app_build:
+    name: shop
+    home: /srv/shop
+    repository: https://git.example.com/shop.git
+    revision: 3f2c5d0e8a1b4c6d7e9f0a1b2c3d4e5f6a7b8c9d
+    uv_version: 0.13.8
+    uv_hashes: [e18a57b8b352eb7c8feb317b9f6f533c8f0ad9673fd6cf34bbe3cf1a9f6a8984]
+"""
+
+RETURN = r"""
+release:
+  description: Name of the release that can be published now; empty in check mode.
+  returned: always
+  type: str
+  sample: 20261121T080000Z-3f2c5d0e8a1b
+"""
+
+import datetime
+import typing as t
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.slipway.stack.plugins.module_utils import _build
+from ansible_collections.slipway.stack.plugins.module_utils._errors import StackError
+
+
+def order_from(params: dict[str, t.Any]) -> _build.Order:
+    given = {key: value for key, value in params.items() if key != "directory"}
+    given["home"] = Path(params["home"])
+    given["uv_hashes"] = tuple(params["uv_hashes"])
+    return _build.Order(**given)
+
+
+def _option(default: str = "") -> dict[str, t.Any]:
+    return {"type": "str", "default": default}
+
+
+def argument_spec() -> dict[str, t.Any]:
+    return {
+        "name": {"type": "str", "required": True},
+        "home": {"type": "path", "required": True},
+        "revision": {"type": "str", "required": True},
+        "version": _option(),
+        "repository": _option(),
+        "archive": _option(),
+        "directory": _option(),
+        "bundle": _option(),
+        "subdirectory": _option(),
+        "deploy_key": {**_option(), "no_log": False},
+        "python": _option("/usr/bin/python3"),
+        "uv_version": {"type": "str", "required": True},
+        "uv_hashes": {"type": "list", "elements": "str", "default": []},
+    }
+
+
+def main() -> None:
+    module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
+    order = order_from(module.params)
+    found = _build.existing(order)
+    if found or module.check_mode:
+        module.exit_json(changed=not found, release=found.name if found else "")
+    try:
+        name = _build.build(order, datetime.datetime.now(datetime.UTC))
+    except StackError as error:
+        module.fail_json(msg=str(error))
+    module.exit_json(changed=True, release=name)
+
+
+if __name__ == "__main__":
+    main()

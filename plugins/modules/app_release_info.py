@@ -1,0 +1,160 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: app_release_info
+short_description: Which release each application wants, and which it has
+version_added: 0.1.0
+author:
+  - The Slipway authors (@slipway)
+description:
+  - Compares for all applications of a machine the revision that is asked for with the one that
+    C(/srv/<name>/current) serves, in one execution. Branches and tags are looked up in their
+    repository, as the application's user.
+attributes:
+  check_mode:
+    support: full
+    description: Reads only. Where user or git are still missing, a release is needed.
+  diff_mode:
+    support: none
+    description: Changes nothing.
+options:
+  applications:
+    description: The applications to look at.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      name:
+        description: Name of the application and of its user.
+        type: str
+        required: true
+      home:
+        description: Directory of the application.
+        type: path
+        required: true
+      repository:
+        description: Git repository; empty if O(applications[].revision) is known already.
+        type: str
+        default: ""
+      version:
+        description: Branch, tag or commit of the repository.
+        type: str
+        default: main
+      revision:
+        description: The revision that is wanted, where there is no repository to ask.
+        type: str
+        default: ""
+      deploy_key:
+        description: File with the key that may read the repository.
+        type: str
+        default: ""
+      python:
+        description: Interpreter that the release is built with.
+        type: str
+        default: /usr/bin/python3
+"""
+
+EXAMPLES = r"""
+- name: Look at the shop
+  slipway.stack.app_release_info:
+    applications:
+      - name: shop
+        home: /srv/shop
+        repository: https://git.example.com/shop.git
+        version: v2.4.1
+"""
+
+RETURN = r"""
+applications:
+  description: By name, the C(wanted) revision (empty if it cannot be known yet), the release that
+    is C(current) and the C(previous) one, and whether a release is C(needed).
+  returned: always
+  type: dict
+  sample: {shop: {wanted: 3f2c, current: 20261121T080000Z-3f2c, previous: "", needed: false}}
+"""
+
+import concurrent.futures
+import pwd
+import shutil
+import typing as t
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.slipway.stack.plugins.module_utils import _releases, _sources
+from ansible_collections.slipway.stack.plugins.module_utils._errors import StackError
+
+
+def examine(application: dict[str, t.Any]) -> tuple[str, dict[str, t.Any]]:
+    """One application by its name; the slow part is the question to its repository."""
+    releases = _releases.Releases(Path(application["home"]))
+    current, previous = releases.linked("current"), releases.linked("previous")
+    wanted = application["revision"] or _resolve(application)
+    serves = (
+        current is not None
+        and current.result == _releases.GOOD
+        and (current.revision, current.python) == (wanted, application["python"])
+    )
+    return application["name"], {
+        "wanted": wanted,
+        "current": current.name if current else "",
+        "previous": previous.name if previous else "",
+        "needed": not serves,
+    }
+
+
+def _resolve(application: dict[str, t.Any]) -> str:
+    home = Path(application["home"])
+    if not shutil.which("git") or not _exists(application["name"]) or not home.is_dir():
+        return ""
+    key = Path(application["deploy_key"]) if application["deploy_key"] else None
+    git = _sources.Git(application["name"], home, application["repository"], key)
+    return git.resolve(application["version"])
+
+
+def _exists(user: str) -> bool:
+    try:
+        return bool(pwd.getpwnam(user))
+    except KeyError:
+        return False
+
+
+def _option(default: str = "") -> dict[str, t.Any]:
+    return {"type": "str", "default": default}
+
+
+def main() -> None:
+    options = {
+        "name": {"type": "str", "required": True},
+        "home": {"type": "path", "required": True},
+        "repository": _option(),
+        "version": _option("main"),
+        "revision": _option(),
+        "deploy_key": {**_option(), "no_log": False},
+        "python": _option("/usr/bin/python3"),
+    }
+    module = AnsibleModule(
+        argument_spec={
+            "applications": {
+                "type": "list",
+                "elements": "dict",
+                "required": True,
+                "options": options,
+            }
+        },
+        supports_check_mode=True,
+    )
+    applications = module.params["applications"]
+    try:
+        with concurrent.futures.ThreadPoolExecutor(max_workers=4) as pool:
+            found = list(pool.map(examine, applications))
+    except StackError as error:
+        module.fail_json(msg=str(error))
+    module.exit_json(changed=False, applications=dict(found))
+
+
+if __name__ == "__main__":
+    main()

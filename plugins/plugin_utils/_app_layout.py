@@ -1,0 +1,239 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Everything that follows from a list of applications: users, directories, files and units."""
+
+from __future__ import annotations
+
+import typing as t
+from pathlib import Path
+
+from ansible_collections.slipway.stack.plugins.module_utils import _environment
+from ansible_collections.slipway.stack.plugins.module_utils._errors import StackError
+from ansible_collections.slipway.stack.plugins.plugin_utils import _tree
+
+WEB_GROUP = "www-data"
+KINDS = ("web", "asgi")
+_SYSTEMD = "/etc/systemd/system"
+_ASGI_GRACE_SECONDS = 10
+Item = dict[str, t.Any]
+
+
+def layout(applications: list[Item]) -> Item:
+    """The arguments of the role's modules for all applications at once."""
+    described = [_describe(application) for application in applications]
+    return {
+        key: [item for one in described for item in one[key]]
+        for key in ("users", "directories", "files", "units", "questions", "releases")
+    }
+
+
+def _describe(application: Item) -> Item:
+    _check(application)
+    name = application["name"]
+    services = [_service(application, kind) for kind in KINDS if _module(application, kind)]
+    if not services:
+        raise StackError(
+            f"{name} names neither web.wsgi nor web.asgi: say which object serves it, for example"
+            f" web: {{wsgi: '{name}.wsgi:application'}}."
+        )
+    return {
+        "users": [{"name": name, "home": _home(name), "groups": []}],
+        "directories": _directories(name),
+        "files": _configuration(application) + [f for s in services for f in _unit_files(s)],
+        "units": [unit for service in services for unit in _units(application, service)],
+        "questions": [_question(application)],
+        "releases": [_release(application, services)],
+    }
+
+
+def _check(application: Item) -> None:
+    name, source = application["name"], application["source"]
+    given = [kind for kind in ("repository", "archive", "directory") if source[kind]]
+    if len(given) != 1:
+        raise StackError(
+            f"{name} needs exactly one source, and has {' and '.join(given) or 'none'}: give one of"
+            " source.repository, source.archive or source.directory."
+        )
+    for kind in ("archive", "directory"):
+        if source[kind] and "://" not in source[kind] and not source[kind].startswith("/"):
+            raise StackError(
+                f"source.{kind} of {name} is {source[kind]!r}: write the whole path, from /."
+            )
+    if "://" in source["archive"] and not source["sha256"]:
+        raise StackError(f"{name} downloads {source['archive']}: add its source.sha256.")
+
+
+def _home(name: str) -> str:
+    return f"/srv/{name}"
+
+
+def _settings(name: str) -> str:
+    return f"/etc/slipway/{name}"
+
+
+def _module(application: Item, kind: str) -> str:
+    return str(application["web"]["wsgi" if kind == "web" else "asgi"])
+
+
+def _directories(name: str) -> list[Item]:
+    home = _home(name)
+    own = {"owner": name, "group": name}
+    # New files inherit the group, so that nginx may read them and other applications may not.
+    shared = {"owner": name, "group": WEB_GROUP, "mode": "2750"}
+    return [
+        {"path": home, "owner": "root", "group": "root", "mode": "0751"},
+        {"path": f"{home}/releases", "owner": "root", "group": name, "mode": "0750"},
+        {"path": f"{home}/cache", **own, "mode": "0700"},
+        {"path": f"{home}/static", **shared},
+        {"path": f"{home}/media", **shared},
+        {"path": _settings(name), "owner": "root", "group": name, "mode": "0750"},
+    ]
+
+
+def _configuration(application: Item) -> list[Item]:
+    name, key = application["name"], application["source"]["deploy_key"]
+    own = {"owner": "root", "group": name, "mode": "0640"}
+    text = _environment.render(application["environment"])
+    files = [{"path": f"{_settings(name)}/environment", "content": text, "secret": True, **own}]
+    path = _key_path(name)
+    if key:
+        private = {"owner": name, "group": name, "mode": "0400", "secret": True}
+        files.append({"path": path, "content": key.rstrip("\n") + "\n", **private})
+    else:
+        files.append({"path": path, "state": "absent"})
+    return files
+
+
+def _key_path(name: str) -> str:
+    return f"{_settings(name)}/deploy_key"
+
+
+def _service(application: Item, kind: str) -> Item:
+    """What the templates of one service need; nothing secret is in it."""
+    name, web = application["name"], application["web"]
+    listen = web["listen" if kind == "web" else "asgi_listen"].replace("unix:", "", 1)
+    listen = listen or f"/run/slipway/{name}/{kind}.sock"
+    grace = web["graceful_timeout_seconds"]
+    return {
+        "application": name,
+        "kind": kind,
+        "unit": f"{name}-{kind}",
+        "module": _module(application, kind),
+        "listen": listen,
+        # Whoever may open the Unix socket is nginx; behind TCP anybody could be.
+        "trusted": "*" if listen.startswith("/") else ",".join(web["trusted_proxies"]),
+        "workers": web["workers"],
+        "threads": web["threads"],
+        "timeout": web["timeout_seconds"],
+        "grace": grace if kind == "web" else min(grace, _ASGI_GRACE_SECONDS),
+        "memory": web["memory_limit_megabytes"],
+        "home": _home(name),
+        "directory": f"{_home(name)}/current/project",
+        "settings": _settings(name),
+        "configuration": f"{_settings(name)}/{'gunicorn' if kind == 'web' else 'asgi'}.conf.py",
+    }
+
+
+def _unit_files(service: Item) -> list[Item]:
+    unit = f"{_SYSTEMD}/{service['unit']}"
+    root = {"owner": "root", "group": "root", "mode": "0644", "vars": {"service": service}}
+    owned = {**root, "group": service["application"], "mode": "0640"}
+    return [
+        {"path": service["configuration"], "template": "gunicorn.conf.py.j2", **owned},
+        {"path": f"{unit}.socket", "template": "web.socket.j2", **root},
+        {"path": f"{unit}.service", "template": "web.service.j2", **root},
+        {"path": f"{unit}.service.d/50-hardening.conf", "template": "hardening.conf.j2", **root},
+    ]
+
+
+def _units(application: Item, service: Item) -> list[Item]:
+    unit, current = f"{_SYSTEMD}/{service['unit']}", f"{service['home']}/current"
+    watched = [
+        f"{unit}.service",
+        f"{unit}.service.d",
+        service["configuration"],
+        f"{service['settings']}/environment",
+        current,
+    ]
+    return [
+        {
+            "name": f"{service['unit']}.socket",
+            "restart_on": [f"{unit}.socket"],
+            "requires_path": current,
+        },
+        {"name": f"{service['unit']}.service", "restart_on": watched, "requires_path": current},
+    ]
+
+
+def _question(application: Item) -> Item:
+    """What decides whether a release is needed; nothing secret is in it either."""
+    name, source = application["name"], application["source"]
+    return {
+        "name": name,
+        "home": _home(name),
+        "repository": source["repository"],
+        "version": source["version"],
+        "revision": _revision(source),
+        "deploy_key": _key_path(name) if source["deploy_key"] else "",
+        "python": _python(application["python"]),
+    }
+
+
+def _release(application: Item, services: list[Item]) -> Item:
+    """What builds and publishes it."""
+    source = application["source"]
+    return {
+        **_question(application),
+        "archive": source["archive"],
+        "directory": source["directory"],
+        "subdirectory": source["subdirectory"],
+        "migrations": _migrations(application),
+        "commands": _commands(application),
+        "units": [unit for service in services for unit in _units(application, service)],
+        "endpoints": [_endpoint(application, service, services) for service in services],
+    }
+
+
+def _revision(source: Item) -> str:
+    """Known on the controller for everything but git."""
+    if source["repository"]:
+        return ""
+    if source["sha256"]:
+        return str(source["sha256"]).lower()
+    path = Path(source["archive"] or source["directory"])
+    if not path.exists():
+        raise StackError(f"{path} does not exist on the controller: correct the source.")
+    return _tree.digest(path) if source["directory"] else _tree.digest_file(path)
+
+
+def _python(python: str) -> str:
+    return python if python.startswith("/") else f"/usr/bin/python{python}"
+
+
+def _migrations(application: Item) -> list[Item]:
+    """What runs once for all machines before a release is published."""
+    migrations = {"django": "python manage.py migrate --noinput", "fastapi": "alembic upgrade head"}
+    given = application["migrate"]["command"]
+    command = given or migrations.get(application["framework"], "")
+    return [{"name": "migrate", "command": command}] if command else []
+
+
+def _commands(application: Item) -> list[Item]:
+    """What runs on every machine before a release is published."""
+    if application["framework"] != "django" or "STATIC_ROOT" not in application["environment"]:
+        return []
+    collect = "python manage.py collectstatic --noinput --verbosity 0"
+    return [{"name": "collectstatic", "command": collect}]
+
+
+def _endpoint(application: Item, service: Item, services: list[Item]) -> Item:
+    return {
+        "service": f"{service['unit']}.service",
+        "kind": service["kind"],
+        "module": service["module"],
+        "configuration": service["configuration"],
+        "address": service["listen"],
+        "path": application["web"]["health_path"],
+        "host": application["web"]["host_name"],
+        # An ASGI application beside a WSGI one may answer WebSockets alone: any answer proves it.
+        "strict": service is services[0],
+    }

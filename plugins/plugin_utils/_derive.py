@@ -1,0 +1,317 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Each application's share for each role, in that role's own vocabulary.
+
+Pure functions from a resolved application and the topology; the wiring hands their results out.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import typing as t
+from urllib.parse import quote
+
+Application = dict[str, t.Any]
+LOOPBACK = "127.0.0.1"
+POSTGRES_PORT = 5432
+PGBOUNCER_PORT = 6432
+BROKER_PORT = 6379
+CACHE_PORT = 6380
+REDIS_ADMIN = "slipway"
+LETS_ENCRYPT = "https://acme-v02.api.letsencrypt.org/directory"
+# Migrations and a person's psql, which go past the pooler.
+DIRECT_CONNECTIONS = 5
+
+
+@dataclasses.dataclass(frozen=True)
+class Topology:
+    """Which machine is in which group, and how the others reach it."""
+
+    groups: dict[str, list[str]]
+    addresses: dict[str, str]
+    host: str
+
+    @property
+    def single(self) -> bool:
+        """Everything on one machine: services talk over loopback and Unix sockets only."""
+        return len(self.addresses) == 1
+
+    def of(self, group: str) -> list[str]:
+        """The addresses of a group's machines, as seen by all the others."""
+        return [
+            LOOPBACK if self.single else self.addresses[host] for host in self.groups.get(group, [])
+        ]
+
+    @property
+    def own(self) -> str:
+        return LOOPBACK if self.single else self.addresses[self.host]
+
+    @property
+    def listen(self) -> list[str]:
+        """What a service that other machines use listens on."""
+        return [LOOPBACK] if self.single else [LOOPBACK, self.own]
+
+    def shares_machine(self, host: str, group: str) -> bool:
+        return host in self.groups.get(group, [])
+
+
+def derive(application: Application, topology: Topology) -> Application:
+    """The application with one sub-dict for each role that serves it."""
+    return {
+        **application,
+        "database": _database(application),
+        "pool": _pool(application),
+        "redis_user": _redis_user(application),
+        "site": _site(application, topology),
+        "release": _release(application, topology),
+        "celery": _celery(application),
+        "backup": {"name": application["database"]["name"]},
+    }
+
+
+def _database(application: Application) -> dict[str, t.Any]:
+    database = application["database"]
+    return {
+        "name": database["name"],
+        "owner": database["name"],
+        "password": application["secrets"]["database_password"],
+        "extensions": database["extensions"],
+        "statement_timeout_seconds": database["statement_timeout_seconds"],
+        "connections": connections(application),
+    }
+
+
+def connections(application: Application) -> int:
+    """What PgBouncer may open for the application, and what its migrations open directly."""
+    database = application["database"]
+    return int(database["pool_size"] + database["reserve_pool_size"] + DIRECT_CONNECTIONS)
+
+
+def _pool(application: Application) -> dict[str, t.Any]:
+    database = application["database"]
+    return {
+        "name": database["name"],
+        "pool_size": database["pool_size"],
+        "reserve_pool_size": database["reserve_pool_size"],
+    }
+
+
+def _redis_user(application: Application) -> dict[str, t.Any]:
+    patterns = application["redis_keys"]
+    # PSUBSCRIBE is allowed only for a pattern that is listed literally, and these are Celery's.
+    celery = [
+        f"{application['name']}:/0.{channel}" for channel in ("celery.pidbox", "celeryev/worker.*")
+    ]
+    return {
+        "name": application["name"],
+        "password": application["secrets"]["redis_password"],
+        "keys": patterns,
+        "channels": [*patterns, *(celery if application["celery"] else [])],
+    }
+
+
+def _listen(application: Application, topology: Topology, server: str, host: str) -> str:
+    if topology.single:
+        return f"unix:/run/slipway/{application['name']}/{server}.sock"
+    port = application["web"]["port"] + (1 if server == "asgi" else 0)
+    return f"{topology.addresses[host]}:{port}"
+
+
+SERVERS = {"wsgi": "web", "asgi": "asgi"}
+
+
+def _site(application: Application, topology: Topology) -> dict[str, t.Any]:
+    name, web = application["name"], application["web"]
+    hosts = topology.groups.get("application", [])
+    # Only a machine that also runs the application has its files; elsewhere it answers itself.
+    local = set(topology.groups.get("web", [])) <= set(hosts)
+    return {
+        "name": name,
+        "server_name": application["domain"],
+        "redirects": application["redirects"],
+        "upstreams": [
+            {
+                "name": server,
+                "servers": [_listen(application, topology, server, host) for host in hosts],
+            }
+            for kind, server in SERVERS.items()
+            if web[kind]
+        ],
+        "locations": _locations(web),
+        "static": [
+            {"path": f"/{kind}/", "directory": f"/srv/{name}/{kind}"}
+            for kind in ("static", "media")
+            if local
+        ],
+        "certificate": {
+            "source": application["certificate_source"],
+            "certificate": application["certificate"],
+            "private_key": application["secrets"]["private_key"],
+        },
+        "headers": web["headers"],
+        "body_limit_megabytes": web["body_limit_megabytes"],
+        "timeout_seconds": web["timeout_seconds"],
+    }
+
+
+def _locations(web: dict[str, t.Any]) -> list[dict[str, t.Any]]:
+    main = "web" if web["wsgi"] else "asgi"
+    locations: list[dict[str, t.Any]] = [{"path": "/", "upstream": main, "rate": "general"}]
+    locations += [{"path": path, "upstream": main, "rate": "api"} for path in web["api_paths"]]
+    # The health endpoint is asked by machines that must never be told 429.
+    locations.append({"path": web["health_path"], "upstream": main, "rate": "none"})
+    if web["asgi"]:
+        locations += [
+            {"path": path, "upstream": "asgi", "websocket": True, "rate": "general"}
+            for path in web["websocket_paths"]
+        ]
+    return locations
+
+
+def _release(application: Application, topology: Topology) -> dict[str, t.Any]:
+    web = application["web"]
+    (database,) = topology.of("database")
+    runs_here = topology.host in topology.groups.get("application", [])
+    listen = _listen(application, topology, "web", topology.host) if runs_here else ""
+    asgi_listen = _listen(application, topology, "asgi", topology.host) if runs_here else ""
+    return {
+        "name": application["name"],
+        "source": {**application["source"], "deploy_key": application["secrets"]["deploy_key"]},
+        "framework": application["framework"],
+        "python": application["python"],
+        "web": {
+            **{key: web[key] for key in ("wsgi", "asgi", "workers", "threads", "timeout_seconds")},
+            "health_path": web["health_path"],
+            "memory_limit_megabytes": web["memory_limit_megabytes"],
+            "listen": listen,
+            "asgi_listen": asgi_listen,
+            # Whose word on the visitor's address and scheme is believed.
+            "trusted_proxies": topology.of("web"),
+            # The health endpoint is asked as nginx would ask it.
+            "host_name": application["domain"],
+        },
+        # Migrations hold locks and sessions, which a transaction pooler cannot carry.
+        "migrate": {
+            "environment": {
+                "DATABASE_URL": database_url(application, f"{database}:{POSTGRES_PORT}")
+            }
+        },
+        "environment": environment(application, topology),
+    }
+
+
+def _celery(application: Application) -> dict[str, t.Any] | None:
+    celery = application["celery"]
+    if not celery:
+        return None
+    scheduler = celery["beat_scheduler"]
+    if not scheduler and application["framework"] == "django":
+        scheduler = "django_celery_beat.schedulers:DatabaseScheduler"
+    return {
+        "name": application["name"],
+        "application": celery["application"],
+        "workers": celery["workers"],
+        "beat": {"enabled": celery["beat_enabled"], "scheduler": scheduler},
+        "stop_timeout_seconds": celery["stop_timeout_seconds"],
+        "memory_limit_megabytes": celery["memory_limit_megabytes"],
+    }
+
+
+def environment(application: Application, topology: Topology) -> dict[str, str]:
+    """What the application's processes get; the operator's own values win."""
+    name, secrets = application["name"], application["secrets"]
+    (database,), (cache,) = topology.of("database"), topology.of("cache")
+    credentials = f"{name}:{quote(secrets['redis_password'], safe='')}"
+    names = [application["domain"], *application["redirects"]]
+    derived = {
+        "DATABASE_URL": database_url(application, f"{database}:{PGBOUNCER_PORT}"),
+        "BROKER_URL": f"redis://{credentials}@{cache}:{BROKER_PORT}/0",
+        "CACHE_URL": f"redis://{credentials}@{cache}:{CACHE_PORT}/0",
+        "REDIS_KEY_PREFIX": f"{name}:",
+        "SECRET_KEY": secrets["secret_key"],
+        "ALLOWED_HOSTS": ",".join(names),
+        "CSRF_TRUSTED_ORIGINS": ",".join(f"https://{domain}" for domain in names),
+        "STATIC_ROOT": f"/srv/{name}/static",
+        "MEDIA_ROOT": f"/srv/{name}/media",
+    }
+    given = {**application["environment"], **secrets["environment"]}
+    return {**derived, **{key: str(value) for key, value in given.items()}}
+
+
+def database_url(application: Application, server: str) -> str:
+    """libpq URL of the application's database at `server` (host:port), always over TLS."""
+    name = application["database"]["name"]
+    password = quote(application["secrets"]["database_password"], safe="")
+    return f"postgresql://{name}:{password}@{server}/{name}?sslmode=require"
+
+
+def health_checks(resolved: list[Application], topology: Topology) -> list[dict[str, t.Any]]:
+    """What host_health examines on this machine, from what is declared to run on it."""
+
+    def here(group: str) -> bool:
+        return topology.host in topology.groups.get(group, [])
+
+    checks: list[dict[str, t.Any]] = [{"kind": "disk", "name": "/", "path": "/"}]
+    if here("database"):
+        checks.append({"kind": "postgres", "name": str(POSTGRES_PORT), "port": POSTGRES_PORT})
+        names = [application["pool"]["name"] for application in resolved]
+        checks.append(
+            {"kind": "pgbouncer", "name": "pools", "port": PGBOUNCER_PORT, "databases": names}
+        )
+        checks.append(_unit("slipway-backup.timer"))
+    if here("cache"):
+        for name, port in (("broker", BROKER_PORT), ("cache", CACHE_PORT)):
+            checks.append(
+                {
+                    "kind": "redis",
+                    "name": name,
+                    "address": LOOPBACK,
+                    "port": port,
+                    "user": REDIS_ADMIN,
+                }
+            )
+    for application in resolved:
+        checks += _application_checks(application, topology, here)
+    return checks
+
+
+def _application_checks(
+    application: Application, topology: Topology, here: t.Callable[[str], bool]
+) -> list[dict[str, t.Any]]:
+    name, celery = application["name"], application["celery"]
+    checks: list[dict[str, t.Any]] = []
+    if here("application"):
+        checks += [
+            _unit(f"{name}-{server}.service")
+            for kind, server in SERVERS.items()
+            if application["web"][kind]
+        ]
+    if celery and here("worker"):
+        nodes = {
+            f"{name}-worker-{worker['name']}.service": f"{name}-{worker['name']}"
+            for worker in celery["workers"]
+        }
+        checks.append(
+            {"kind": "celery", "name": name, "module": celery["application"], "nodes": nodes}
+        )
+        if celery["beat"]["enabled"] and topology.groups["worker"][0] == topology.host:
+            checks.append(_unit(f"{name}-beat.service"))
+    if here("web"):
+        # What Let's Encrypt issues for the public must be trusted by the public.
+        acme = application["certificate_source"] == "acme"
+        public = acme and application["acme_directory"] == LETS_ENCRYPT
+        checks.append(
+            {
+                "kind": "web",
+                "name": application["domain"],
+                "host": application["domain"],
+                "address": LOOPBACK,
+                "port": 443,
+                "path": application["web"]["health_path"],
+                "chain": "" if public else f"/etc/slipway/tls/{name}/fullchain.pem",
+            }
+        )
+    return checks
+
+
+def _unit(unit: str) -> dict[str, t.Any]:
+    return {"kind": "unit", "name": unit, "unit": unit}
