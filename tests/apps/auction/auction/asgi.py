@@ -1,0 +1,23 @@
+"""WebSockets: `gunicorn -k uvicorn_worker.UvicornWorker auction.asgi:application`."""
+
+import os
+
+from channels.routing import ProtocolTypeRouter, URLRouter
+from channels.security.websocket import AllowedHostsOriginValidator
+from django.core.asgi import get_asgi_application
+from django.urls import path
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "auction.settings")
+
+http = get_asgi_application()  # before any import that needs the models
+
+from auctions.consumers import AuctionConsumer  # noqa: E402
+
+application = ProtocolTypeRouter(
+    {
+        "http": http,
+        "websocket": AllowedHostsOriginValidator(
+            URLRouter([path("ws/auctions/<int:auction_id>/", AuctionConsumer.as_asgi())])
+        ),
+    }
+)
