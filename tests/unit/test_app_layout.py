@@ -1,0 +1,156 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What follows from a list of applications, and which lists are refused."""
+
+from __future__ import annotations
+
+import json
+import typing as t
+from pathlib import Path
+
+import pytest
+from ansible.errors import AnsibleFilterError
+from ansible_collections.slipway.stack.plugins.filter.app_layout import app_layout
+from ansible_collections.slipway.stack.plugins.filter.celery_layout import celery_layout
+
+CANARY = "canary-5150"
+
+
+def shop(**changes: t.Any) -> dict[str, t.Any]:
+    return {
+        "name": "shop",
+        "source": {"repository": "https://git.example.com/shop.git", "deploy_key": CANARY},
+        "web": {"wsgi": "shop.wsgi:application"},
+        "migrate": {"environment": {"DATABASE_URL": CANARY}},
+        "environment": {"SECRET_KEY": CANARY},
+        **changes,
+    }
+
+
+def paths(layout: dict[str, t.Any]) -> dict[str, t.Any]:
+    return {file["path"]: file for file in layout["files"]}
+
+
+def test_defaults_are_filled_in_below_what_is_given() -> None:
+    service = paths(app_layout([shop()]))["/etc/systemd/system/shop-web.service"]["vars"]["service"]
+    assert (service["workers"], service["threads"], service["timeout"]) == (4, 2, 60)
+    assert service["listen"] == "/run/slipway/shop/web.sock"
+
+
+def test_what_is_given_as_nothing_has_its_default() -> None:
+    source = {"repository": "https://x/y.git", "archive": None, "directory": None, "sha256": None}
+    layout = app_layout([shop(source=source, web={"wsgi": "a:b", "asgi": None, "listen": None})])
+    assert layout["releases"][0]["archive"] == ""
+    assert [unit["name"] for unit in layout["units"]] == ["shop-web.socket", "shop-web.service"]
+
+
+def test_secrets_are_in_secret_files_alone() -> None:
+    layout = app_layout([shop()])
+    secret = [file["path"] for file in layout["files"] if CANARY in json.dumps(file)]
+    assert secret == ["/etc/slipway/shop/environment", "/etc/slipway/shop/deploy_key"]
+    assert all(file.get("secret") for file in layout["files"] if file["path"] in secret)
+    assert CANARY not in json.dumps({key: layout[key] for key in layout if key != "files"})
+
+
+def test_servers_follow_from_the_objects_that_are_named() -> None:
+    both = app_layout([shop(web={"wsgi": "a:b", "asgi": "c:d"})])
+    names = [unit["name"] for unit in both["units"]]
+    assert names == ["shop-web.socket", "shop-web.service", "shop-asgi.socket", "shop-asgi.service"]
+    strict = [endpoint["strict"] for endpoint in both["releases"][0]["endpoints"]]
+    assert strict == [True, False]
+    alone = app_layout([shop(web={"asgi": "c:d"})])["releases"][0]["endpoints"]
+    assert [endpoint["strict"] for endpoint in alone] == [True]
+
+
+@pytest.mark.parametrize(
+    ("listen", "trusted"),
+    [("", "*"), ("unix:/run/x.sock", "*"), ("10.0.0.1:8000", "127.0.0.1")],
+)
+def test_forwarded_headers_are_believed_where_only_nginx_can_send_them(
+    listen: str, trusted: str
+) -> None:
+    layout = app_layout([shop(web={"wsgi": "a:b", "listen": listen})])
+    service = paths(layout)["/etc/slipway/shop/gunicorn.conf.py"]["vars"]["service"]
+    assert service["trusted"] == trusted
+    assert not service["listen"].startswith("unix:")
+
+
+def test_django_collects_where_it_knows_where_to() -> None:
+    assert app_layout([shop()])["releases"][0]["commands"] == []
+    collecting = shop(environment={"STATIC_ROOT": "/srv/shop/static"})
+    (command,) = app_layout([collecting])["releases"][0]["commands"]
+    assert command["name"] == "collectstatic"
+
+
+@pytest.mark.parametrize(
+    ("framework", "given", "command"),
+    [
+        ("django", "", "python manage.py migrate --noinput"),
+        ("fastapi", "", "alembic upgrade head"),
+        ("none", "", None),
+        ("none", "make it", "make it"),
+        ("django", "make it", "make it"),
+    ],
+)
+def test_migrations_follow_from_the_framework(
+    framework: str, given: str, command: str | None
+) -> None:
+    release = app_layout([shop(framework=framework, migrate={"command": given})])["releases"][0]
+    assert [each["command"] for each in release["migrations"]] == ([command] if command else [])
+
+
+WRONG = [
+    ({"source": {}}, "needs exactly one source, and has none"),
+    ({"source": {"repository": "x", "directory": "/y"}}, "has repository and directory"),
+    ({"source": {"directory": "shop"}}, "write the whole path"),
+    ({"source": {"directory": "/does/not/exist"}}, "does not exist on the controller"),
+    ({"source": {"archive": "https://x/y.tar.gz"}}, "add its source.sha256"),
+    ({"web": {}}, "names neither web.wsgi nor web.asgi"),
+    ({"environment": {"A": "b\nc"}}, "variable A contains a line break"),
+    ({"framwork": "django"}, "framwork"),
+]
+
+
+@pytest.mark.parametrize(("changes", "message"), WRONG)
+def test_a_wrong_application_is_refused(changes: dict[str, t.Any], message: str) -> None:
+    with pytest.raises(AnsibleFilterError, match=message):
+        app_layout([shop(**changes)])
+
+
+def test_a_directory_is_its_own_revision(tmp_path: Path) -> None:
+    def revision() -> str:
+        return str(
+            app_layout([shop(source={"directory": str(tmp_path)})])["releases"][0]["revision"]
+        )
+
+    (tmp_path / "a.py").write_text("1")
+    first = revision()
+    (tmp_path / "__pycache__").mkdir()
+    (tmp_path / "__pycache__" / "a.pyc").write_text("x")
+    assert revision() == first
+    (tmp_path / "a.py").write_text("2")
+    assert revision() != first
+
+
+def test_beat_is_there_and_off_where_it_must_not_run() -> None:
+    given = [{"name": "shop", "application": "shop", "beat": {"enabled": True}}]
+    for runs, state in ((True, "started"), (False, "stopped")):
+        (beat,) = [
+            u for u in celery_layout(given, runs)["units"] if u["name"] == "shop-beat.service"
+        ]
+        assert (beat["enabled"], beat["state"]) == (runs, state)
+
+
+def test_workers_carry_their_names_and_limits() -> None:
+    given = [
+        {
+            "name": "shop",
+            "application": "shop.celery",
+            "workers": [{"name": "mail", "queues": ["a", "b"]}],
+        }
+    ]
+    layout = celery_layout(given)
+    command = layout["files"][0]["vars"]["unit"]["command"]
+    assert (
+        "--hostname shop-mail@%H --queues a,b --concurrency 4 --max-tasks-per-child 1000" in command
+    )
+    assert [unit["name"] for unit in layout["units"]] == ["shop-worker-mail.service"]

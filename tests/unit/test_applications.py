@@ -1,0 +1,305 @@
+"""What an operator may write, and the sentence that refuses the rest."""
+
+from __future__ import annotations
+
+import copy
+import typing as t
+
+import pytest
+from ansible_collections.slipway.stack.plugins.plugin_utils import _applications, _derive
+
+SECRET = "0123456789abcdef"
+SHOP = {
+    "name": "shop",
+    "domain": "shop.example.com",
+    "source": {"repository": "https://git.example.com/shop.git", "version": "v1"},
+    "web": {"wsgi": "shop.wsgi:application"},
+}
+SHOP_SECRETS = {"database_password": SECRET, "redis_password": SECRET, "secret_key": SECRET}
+GROUPS = {group: ["one"] for group in ("database", "cache", "application", "worker", "web")}
+ONE = {"one": "one"}
+
+
+def changed(base: dict[str, t.Any], **changes: t.Any) -> dict[str, t.Any]:
+    """A copy of `base` with dotted keys (as a__b) replaced."""
+    result = copy.deepcopy(base)
+    for path, value in changes.items():
+        *parents, last = path.split("__")
+        target = result
+        for parent in parents:
+            target = target.setdefault(parent, {})
+        target[last] = value
+    return result
+
+
+def second(**changes: t.Any) -> dict[str, t.Any]:
+    return changed(SHOP, name="blog", domain="blog.example.com", **changes)
+
+
+def resolve(*applications: t.Any, secrets: t.Any = None) -> list[dict[str, t.Any]]:
+    given = {a["name"]: SHOP_SECRETS for a in applications if isinstance(a, dict) and "name" in a}
+    return _applications.resolve(list(applications), given if secrets is None else secrets)
+
+
+def test_defaults_are_the_guides_strictest_figures() -> None:
+    (shop,) = resolve(SHOP)
+    assert shop["web"]["workers"] == 4
+    assert shop["web"]["threads"] == 2
+    assert shop["web"]["timeout_seconds"] == 60
+    assert shop["web"]["body_limit_megabytes"] == 10
+    assert shop["database"] == {
+        "name": "shop",
+        "extensions": [],
+        "statement_timeout_seconds": 30,
+        "pool_size": 25,
+        "reserve_pool_size": 10,
+    }
+    assert shop["redis_keys"] == ["shop:*"]
+    assert shop["celery"] is None
+
+
+def test_values_are_typed() -> None:
+    (shop,) = resolve(changed(SHOP, web__workers="7"))
+    assert shop["web"]["workers"] == 7
+
+
+@pytest.mark.parametrize(
+    ("application", "sentence"),
+    [
+        (changed(SHOP, web__wrkers=2), "web.wrkers is not an option; write web.workers"),
+        (changed(SHOP, zzz=2), "zzz is not an option; write one of"),
+        (changed(SHOP, web__workers="many"), "workers"),
+        (changed(SHOP, web__workers=0), "web.workers is 0; write at least 1"),
+        (changed(SHOP, name="Shop"), "name is 'Shop'; write 2 to 31 lower-case letters"),
+        (changed(SHOP, name="postgres"), "name is 'postgres', which the system uses itself"),
+        (changed(SHOP, domain="https://shop.example.com"), "is not a host name"),
+        (changed(SHOP, domain="Shop.example.com"), "is not a host name"),
+        (changed(SHOP, redirects=["shop"]), "'shop' is not a host name"),
+        (changed(SHOP, source={}), "source has none of its kinds; write exactly one of repository"),
+        (
+            changed(SHOP, source__archive="a.tar"),
+            "source has repository and archive; write exactly",
+        ),
+        (changed(SHOP, source={"archive": "https://x/a.tar"}), "add the sha256"),
+        (changed(SHOP, source__version="--upload-pack=x"), "write a tag, branch or commit"),
+        (changed(SHOP, web={}), "web has neither wsgi nor asgi"),
+        (changed(SHOP, web__wsgi="shop.wsgi"), "write module and object"),
+        (changed(SHOP, web__port=80), "web.port is 80; write one from 1024"),
+        (changed(SHOP, web__health_path="health"), "has the path 'health'"),
+        (changed(SHOP, web__api_paths=["/a; b"]), "has the path '/a; b'"),
+        (changed(SHOP, database__name="template1"), "database.name 'template1' cannot be used"),
+        (changed(SHOP, database__pool_size=0), "database.pool_size is 0"),
+        (changed(SHOP, certificate_source="files"), "certificate is empty"),
+        (changed(SHOP, environment={"A B": "1"}), "has the name 'A B'"),
+        (changed(SHOP, environment={"A": [1]}), "environment.A is not a single value"),
+        (changed(SHOP, environment={"A": "1\n2"}), "environment.A contains a line break"),
+        ("shop", "entry 1 is 'shop'; write a dictionary"),
+        ({}, "missing required arguments"),
+    ],
+)
+def test_a_wrong_application_is_refused_in_one_sentence(application: t.Any, sentence: str) -> None:
+    with pytest.raises(_applications.InventoryError) as refusal:
+        resolve(application, secrets={"shop": SHOP_SECRETS})
+    assert sentence in str(refusal.value)
+    assert str(refusal.value).endswith(".")
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("other", "sentence"),
+    [
+        (SHOP, "2 entries have the name shop"),
+        (second(redirects=["shop.example.com"]), "2 entries have the domain or redirect"),
+        (second(database__name="shop"), "2 entries have the database.name shop"),
+        (
+            second(celery={"application": "b", "workers": [{"name": "w"}, {"name": "w"}]}),
+            "2 entries have the worker name of blog w",
+        ),
+    ],
+)
+def test_duplicates_are_refused(other: dict[str, t.Any], sentence: str) -> None:
+    with pytest.raises(_applications.InventoryError, match=sentence):
+        resolve(SHOP, other)
+
+
+@pytest.mark.parametrize(
+    ("secrets", "sentence"),
+    [
+        ({}, "vault_stack_applications.shop is missing"),
+        ({"shop": changed(SHOP_SECRETS, secret_key="")}, "shop.secret_key is missing"),
+        ({"shop": changed(SHOP_SECRETS, secret_key="changeme")}, "secret_key is a placeholder"),
+        ({"shop": changed(SHOP_SECRETS, redis_password="short")}, "fewer than 12 characters"),
+        ({"shop": changed(SHOP_SECRETS, token="x")}, "shop.token is not known"),
+        ({"shop": SHOP_SECRETS, "blog": SHOP_SECRETS}, "blog belongs to no application"),
+        ([], "must map each application's name"),
+    ],
+)
+def test_wrong_secrets_are_refused(secrets: t.Any, sentence: str) -> None:
+    with pytest.raises(_applications.InventoryError, match=sentence):
+        resolve(SHOP, secrets=secrets)
+
+
+def test_a_secret_is_never_quoted() -> None:
+    canary = "canary\nwith-a-line-break"
+    with pytest.raises(_applications.InventoryError) as refusal:
+        resolve(SHOP, secrets={"shop": changed(SHOP_SECRETS, environment={"KEY": canary})})
+    assert "canary" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("groups", "addresses", "sentence"),
+    [
+        ({**GROUPS, "cache": []}, ONE, "no machine in the group 'cache'"),
+        ({**GROUPS, "database": ["one", "two"]}, ONE, "has 2 machines; it takes exactly one"),
+        (
+            GROUPS,
+            {"one": "10.0.0.1", "two": "db.internal"},
+            "stack_address of two is 'db.internal'",
+        ),
+        (GROUPS, {"one": "10.0.0.1", "two": "10.0.0.1"}, "2 machines have the stack_address"),
+    ],
+)
+def test_a_topology_that_cannot_work_is_refused(
+    groups: dict[str, list[str]], addresses: dict[str, str], sentence: str
+) -> None:
+    with pytest.raises(_applications.InventoryError, match=sentence):
+        _applications.check_topology(resolve(SHOP), groups, addresses)
+
+
+def test_duplicate_ports_matter_only_between_machines() -> None:
+    both = resolve(SHOP, second(web__port=8001))
+    _applications.check_topology(both, GROUPS, ONE)
+    with pytest.raises(_applications.InventoryError, match=r"web.port .* 8001"):
+        _applications.check_topology(both, GROUPS, {"one": "10.0.0.1", "two": "10.0.0.2"})
+
+
+@pytest.mark.parametrize(("connections", "refused"), [(63, False), (62, True)])
+def test_pools_must_fit_into_max_connections(connections: int, refused: bool) -> None:
+    settings = {"max_connections": connections}
+    if not refused:
+        return _applications.check_connections(resolve(SHOP), settings)
+    with pytest.raises(_applications.InventoryError, match="write at least 63"):
+        _applications.check_connections(resolve(SHOP), settings)
+    return None
+
+
+GOOD: dict[str, t.Any] = {
+    "environment": "demo",
+    "applications": [SHOP],
+    "secrets": {"shop": SHOP_SECRETS},
+    "pgbouncer_password": SECRET,
+    "redis_admin_password": SECRET,
+}
+
+
+@pytest.mark.parametrize(
+    ("inputs", "sentence"),
+    [
+        ({"environment": None}, "stack_environment is None"),
+        ({"applications": None}, "stack_applications must be a list"),
+        ({"only": "blog"}, "app is 'blog', which is not declared; write one of shop"),
+        ({"pgbouncer_password": None}, "vault_stack_pgbouncer_password is missing"),
+        ({"acme": {"mail": "x"}}, "stack_acme: mail is not an option; write email"),
+        ({"backup_s3": {"bucket": "b"}}, "vault_stack_backup_s3.access_key is missing"),
+        ({"backup_s3": {"buckt": "b"}}, "stack_backup_s3: "),
+    ],
+)
+def test_every_input_is_looked_at(inputs: dict[str, t.Any], sentence: str) -> None:
+    assert _applications.problems(GOOD, GROUPS, ONE) == []
+    (problem,) = _applications.problems({**GOOD, **inputs}, GROUPS, ONE)
+    assert sentence in problem
+
+
+def test_celery_needs_a_worker_machine() -> None:
+    inputs = {**GOOD, "applications": [changed(SHOP, celery__application="shop")]}
+    (problem,) = _applications.problems(inputs, {**GROUPS, "worker": []}, ONE)
+    assert "the group 'worker' has no machine" in problem
+
+
+def derive(declared: dict[str, t.Any], host: str = "one", **groups: list[str]) -> dict[str, t.Any]:
+    addresses = {"one": "10.0.0.1"} if not groups else {"one": "10.0.0.1", "two": "10.0.0.2"}
+    topology = _derive.Topology(groups={**GROUPS, **groups}, addresses=addresses, host=host)
+    return _derive.derive(resolve(declared)[0], topology)
+
+
+def test_a_single_machine_talks_over_loopback_and_unix_sockets() -> None:
+    shop = derive(SHOP)
+    assert shop["site"]["upstreams"] == [
+        {"name": "web", "servers": ["unix:/run/slipway/shop/web.sock"]}
+    ]
+    assert "@127.0.0.1:6432/shop?sslmode=require" in shop["release"]["environment"]["DATABASE_URL"]
+    assert "@127.0.0.1:5432/" in shop["release"]["migrate"]["environment"]["DATABASE_URL"]
+    assert {entry["path"] for entry in shop["site"]["static"]} == {"/static/", "/media/"}
+
+
+def test_several_machines_talk_over_their_addresses() -> None:
+    shop = derive(SHOP, host="two", application=["one", "two"])
+    assert shop["site"]["upstreams"][0]["servers"] == ["10.0.0.1:8000", "10.0.0.2:8000"]
+    assert shop["release"]["web"]["listen"] == "10.0.0.2:8000"
+    assert "@10.0.0.1:6379/0" in shop["release"]["environment"]["BROKER_URL"]
+
+
+def test_a_web_machine_without_the_application_serves_no_files_itself() -> None:
+    assert derive(SHOP, application=["two"])["site"]["static"] == []
+
+
+def test_websockets_go_to_the_asgi_server() -> None:
+    shop = derive(changed(SHOP, web__asgi="shop.asgi:application"))
+    assert {"path": "/ws/", "upstream": "asgi", "websocket": True, "rate": "general"} in shop[
+        "site"
+    ]["locations"]
+    assert {"path": "/", "upstream": "web", "rate": "general"} in shop["site"]["locations"]
+
+
+def test_an_asgi_only_application_answers_everything_there() -> None:
+    shop = derive(changed(SHOP, web={"asgi": "shop.asgi:application"}))
+    assert {location["upstream"] for location in shop["site"]["locations"]} == {"asgi"}
+
+
+def test_the_operators_environment_wins_and_the_vaults_wins_over_it() -> None:
+    application = changed(SHOP, environment={"ALLOWED_HOSTS": "x", "DEBUG": 0, "TOKEN": "open"})
+    (resolved,) = resolve(
+        application, secrets={"shop": changed(SHOP_SECRETS, environment={"TOKEN": "hidden"})}
+    )
+    topology = _derive.Topology(groups=GROUPS, addresses=ONE, host="one")
+    environment = _derive.environment(resolved, topology)
+    assert environment["ALLOWED_HOSTS"] == "x"
+    assert environment["DEBUG"] == "0"
+    assert environment["TOKEN"] == "hidden"
+
+
+def test_passwords_are_quoted_in_urls() -> None:
+    (resolved,) = resolve(
+        SHOP, secrets={"shop": changed(SHOP_SECRETS, database_password="p@ss:w/rd#0123")}
+    )
+    assert "p%40ss%3Aw%2Frd%230123@" in _derive.database_url(resolved, "h:1")
+
+
+def test_django_beat_keeps_its_schedule_in_the_database() -> None:
+    shop = derive(changed(SHOP, celery={"application": "shop", "beat_enabled": True}))
+    assert shop["celery"]["beat"] == {
+        "enabled": True,
+        "scheduler": "django_celery_beat.schedulers:DatabaseScheduler",
+    }
+    assert shop["celery"]["workers"][0]["concurrency"] == 4
+    assert shop["celery"]["workers"][0]["max_tasks_per_child"] == 1000
+
+
+@pytest.mark.parametrize("wrong", [5, True, [None], "x y"])
+@pytest.mark.parametrize("option", ["source", "web", "celery", "database"])
+def test_a_value_of_the_wrong_type_is_a_sentence_too(option: str, wrong: t.Any) -> None:
+    found = _applications.problems({**GOOD, "applications": [{**SHOP, option: wrong}]}, GROUPS, ONE)
+    assert len(found) == 1
+    assert "shop" in found[0]
+
+
+@pytest.mark.parametrize("settings", [5, {"max_connections": "lots"}, {"max_connections": None}])
+def test_settings_of_the_wrong_type_are_a_sentence_too(settings: t.Any) -> None:
+    (problem,) = _applications.problems({**GOOD, "postgres_settings": settings}, GROUPS, ONE)
+    assert problem.startswith("postgres_settings")
+
+
+@pytest.mark.parametrize("name", ["shadow", "pg_shop", "all", "docker"])
+def test_names_of_the_systems_own_users_and_groups_are_refused(name: str) -> None:
+    with pytest.raises(_applications.InventoryError, match="which the system uses itself"):
+        resolve({**SHOP, "name": name})

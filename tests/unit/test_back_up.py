@@ -1,0 +1,329 @@
+"""A whole run on real files; moto in this process plays the store, a stand-in takes the dump."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import pathlib
+import subprocess
+import sys
+import typing as t
+from datetime import UTC, datetime, timedelta
+
+import moto
+import pytest
+from ansible_collections.slipway.stack.plugins.module_utils import _back_up, _backups, _errors, _s3
+
+NOW = datetime(2026, 11, 21, 2, 0, tzinfo=UTC)
+TARGET = _s3.Target(bucket="backups", prefix="night", access_key="AKIA1", secret_key="s3cr3t")
+DUMP = b"PGDMP" * 100
+
+
+class Run:
+    """Settings, store and stand-ins of one run; what it said is in `said`."""
+
+    def __init__(self, directory: pathlib.Path, store: _back_up.Store | None) -> None:
+        (directory / "state").mkdir()
+        (directory / "backups").mkdir()
+        self.said: list[str] = []
+        self.failing: dict[str, Exception] = {}
+        self.now = NOW
+        self.store = store
+        self.options = _back_up.Settings(
+            databases=["shop", "blog"],
+            directory=directory / "backups",
+            state=directory / "state",
+            port=5432,
+            retention_days=30,
+            keep=1,
+            reserve_percent=0,
+            target=None,
+        )
+
+    def take(
+        self, database: str, directory: pathlib.Path, _options: t.Any, _clock: t.Any
+    ) -> _backups.Record:
+        if database in self.failing:
+            raise self.failing[database]
+        return self.lay_down(database, 0, verified=False)
+
+    def lay_down(self, database: str, age_days: int, verified: bool = True) -> _backups.Record:
+        """A dump with its record, as an earlier run left it."""
+        begun = self.now - timedelta(days=age_days)
+        directory = self.options.directory / database
+        directory.mkdir(exist_ok=True)
+        record = _backups.Record(
+            database=database,
+            file=_backups.file_name(begun, "0a1b2c3d"),
+            size=len(DUMP),
+            sha256=hashlib.sha256(DUMP).hexdigest(),
+            nonce="0a1b2c3d",
+            started=begun.isoformat(),
+            finished=begun.isoformat(),
+            server_version="17.6",
+            client_version="17.6",
+            compression="zstd:3",
+            verified=verified,
+        )
+        (directory / record.file).write_bytes(DUMP)
+        (directory / _backups.record_name(record.file)).write_text(record.as_json())
+        return record
+
+    def __call__(self) -> bool:
+        means = _back_up.Means(self.store, lambda: self.now, self.said.append, self.take)
+        succeeded: bool = _back_up.run(self.options, means)
+        return succeeded
+
+    def state(self) -> dict[str, t.Any]:
+        found: dict[str, t.Any] = json.loads((self.options.state / "state.json").read_text())
+        return found
+
+    def files(self, database: str, pattern: str = "*.dump") -> list[str]:
+        return sorted(path.name for path in (self.options.directory / database).glob(pattern))
+
+    def record(self, database: str) -> _backups.Record:
+        (path,) = (self.options.directory / database).glob("20261121*.json")
+        found: _backups.Record = _backups.record(path.read_text(), "here")
+        return found
+
+    def stored(self) -> list[str]:
+        assert self.store is not None
+        return [item.key for item in _s3.list_objects(self.store.client, TARGET)]
+
+
+@pytest.fixture
+def run(tmp_path: pathlib.Path) -> t.Iterator[Run]:
+    with moto.mock_aws():
+        client = _s3.client(TARGET)
+        client.create_bucket(Bucket="backups")
+        yield Run(tmp_path, _back_up.Store(client, TARGET))
+
+
+class Tampering:
+    """A store that keeps something else than it was sent, or answers something else."""
+
+    def __init__(self, client: t.Any, change: t.Callable[[bytes], bytes], suffix: str) -> None:
+        self.client, self.change, self.suffix = client, change, suffix
+
+    def __getattr__(self, name: str) -> t.Any:
+        return getattr(self.client, name)
+
+    def upload_file(self, path: str, bucket: str, key: str, **extra: t.Any) -> None:
+        self.client.upload_file(path, bucket, key, **extra)
+        if key.endswith(self.suffix):
+            whole = pathlib.Path(path).read_bytes()
+            self.client.put_object(Bucket=bucket, Key=key, Body=self.change(whole))
+
+
+def test_each_database_is_stored_read_back_and_recorded_in_both_places(run: Run) -> None:
+    assert run()
+    stem = "20261121T020000Z-0a1b2c3d"
+    assert sorted(run.stored()) == [
+        f"night/{database}/{stem}{suffix}"
+        for database in ("blog", "shop")
+        for suffix in (".dump", ".json")
+    ]
+    record = run.record("shop")
+    assert record.verified
+    assert record.remote == f"s3://backups/night/shop/{stem}.dump"
+    assert run.store is not None
+    assert _s3.read_text(run.store.client, TARGET, f"night/shop/{stem}.json") == record.as_json()
+
+
+def test_the_state_tells_what_became_of_each(run: Run) -> None:
+    assert run()
+    state = run.state()
+    assert state["started"] == state["finished"] == "2026-11-21T02:00:00+00:00"
+    shop = state["databases"]["shop"]
+    assert (shop["ok"], shop["verified"], shop["size"]) == (True, True, len(DUMP))
+    assert shop["last_success"] == "2026-11-21T02:00:00+00:00"
+    assert all("\n" not in line for line in run.said)
+
+
+def test_one_that_fails_does_not_stop_the_others_but_fails_the_run(run: Run) -> None:
+    run.failing["shop"] = _errors.BackupError("cannot connect: no such database.")
+    assert not run()
+    state = run.state()["databases"]
+    assert (state["shop"]["ok"], state["blog"]["ok"]) == (False, True)
+    assert state["shop"]["detail"] == "cannot connect: no such database."
+    assert run.said[0] == "<3>Backup of shop failed: cannot connect: no such database."
+
+
+def test_a_failure_keeps_the_date_of_the_last_success(run: Run) -> None:
+    assert run()
+    run.now += timedelta(days=1)
+    run.failing["shop"] = OSError("no room")
+    assert not run()
+    state = run.state()["databases"]
+    assert state["shop"]["last_success"] == "2026-11-21T02:00:00+00:00"
+    assert state["blog"]["last_success"] == "2026-11-22T02:00:00+00:00"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(lambda whole: b"", id="empty"),
+        pytest.param(lambda whole: whole[:-1], id="one byte short"),
+        pytest.param(lambda whole: bytes(len(whole)), id="zeros"),
+        pytest.param(lambda whole: whole[:50] + bytes([whole[50] ^ 1]) + whole[51:], id="one bit"),
+    ],
+)
+def test_an_upload_that_comes_back_changed_does_not_count(
+    run: Run, change: t.Callable[[bytes], bytes]
+) -> None:
+    assert run.store is not None
+    for database in ("shop", "blog"):
+        run.lay_down(database, 40)
+    bad = Tampering(run.store.client, change, ".dump")
+    run.store = dataclasses.replace(run.store, client=bad)
+    assert not run()
+    assert not [key for key in run.stored() if key.endswith(".json")]
+    assert not run.record("shop").verified
+    assert "do not trust this object store" in run.said[0]
+    assert len(run.files("shop")) == 2, "the local copy stays and nothing is pruned"
+
+
+def test_a_record_that_comes_back_changed_does_not_count(run: Run) -> None:
+    assert run.store is not None
+    bad = Tampering(run.store.client, lambda whole: whole[:-3], ".json")
+    run.store = dataclasses.replace(run.store, client=bad)
+    assert not run()
+    assert not run.record("shop").verified
+    assert run.files("shop", "*.partial") == []
+
+
+def test_a_store_that_refuses_leaves_the_local_copy_and_prunes_nothing(run: Run) -> None:
+    assert run.store is not None
+    run.lay_down("shop", 40)
+    run.lay_down("shop", 35)
+    run.store.client.delete_bucket(Bucket="backups")
+    assert not run()
+    assert len(run.files("shop")) == 3
+    assert "NoSuchBucket" in run.state()["databases"]["shop"]["detail"]
+
+
+def test_old_copies_go_only_after_success_and_are_named(run: Run) -> None:
+    old = run.lay_down("shop", 40)
+    run.lay_down("shop", 3)
+    assert run()
+    assert len(run.files("shop")) == len(run.files("shop", "*.json")) == 2
+    assert old.file not in run.files("shop")
+    assert f"shop: deleted {old.file}, older than 30 days." in run.said
+
+
+def test_a_failed_database_is_not_pruned_while_the_others_are(run: Run) -> None:
+    for database in ("shop", "blog"):
+        run.lay_down(database, 40)
+    run.failing["shop"] = _errors.BackupError("no.")
+    run()
+    assert (len(run.files("shop")), len(run.files("blog"))) == (1, 1)
+    assert run.files("shop") != run.files("blog")
+
+
+def test_a_copy_whose_record_is_gone_or_differs_counts_as_unverified(run: Run) -> None:
+    for age in (4, 3, 2, 1):
+        run.lay_down("shop", age)
+    directory = run.options.directory / "shop"
+    dumps = run.files("shop")
+    (directory / dumps[0]).with_suffix(".json").unlink()
+    (directory / dumps[1]).with_suffix(".json").write_text("{")
+    (directory / dumps[2]).write_bytes(b"short")
+    (directory / "notes.dump").touch()
+    found = sorted(_back_up.copies(directory), key=lambda copy: copy.file)
+    assert [copy.verified for copy in found] == [False, False, False, True]
+
+
+def test_what_a_killed_run_left_behind_is_removed(run: Run) -> None:
+    run.lay_down("shop", 1)
+    (run.options.directory / "shop" / "20261120T020000Z-00.dump.partial").touch()
+    assert run()
+    assert run.files("shop", "*.partial") == []
+
+
+def test_without_a_store_the_run_succeeds_and_warns(run: Run) -> None:
+    run.store = None
+    assert run()
+    assert run.said[0].startswith("<4>backup_s3 is empty")
+    assert run.record("shop").verified
+    assert run.record("shop").remote is None
+
+
+def test_a_name_that_is_no_directory_fails_alone(run: Run) -> None:
+    run.options = dataclasses.replace(run.options, databases=["../etc", "blog"])
+    assert not run()
+    assert [result["ok"] for result in run.state()["databases"].values()] == [False, True]
+
+
+def test_a_disk_that_would_fill_is_refused_before_the_dump(tmp_path: pathlib.Path) -> None:
+    with pytest.raises(_errors.BackupError, match=r"free or add space\.$"):
+        _back_up.require_room(tmp_path, 10**18, 0)
+    with pytest.raises(_errors.BackupError, match=r"\(100 %\) stay reserved"):
+        _back_up.require_room(tmp_path, 1, 100)
+    _back_up.require_room(tmp_path, 1, 0)
+
+
+def test_two_runs_exclude_each_other(tmp_path: pathlib.Path) -> None:
+    with (
+        _back_up.alone(tmp_path / "lock"),
+        pytest.raises(_errors.BackupError, match="Another backup is running"),
+        _back_up.alone(tmp_path / "lock"),
+    ):
+        pass
+    with _back_up.alone(tmp_path / "lock"):
+        pass
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"databases"', "\0"])
+def test_a_state_that_was_cut_short_is_none(tmp_path: pathlib.Path, text: str) -> None:
+    (tmp_path / "state.json").write_text(text)
+    assert _back_up.read_state(tmp_path / "state.json") == {}
+    assert _back_up.read_state(tmp_path / "absent") == {}
+
+
+CONFIGURATION: dict[str, t.Any] = {
+    "databases": ["shop"],
+    "directory": "/var/backups/slipway",
+    "state": "/var/lib/slipway/backup",
+    "port": 5432,
+    "retention_days": 30,
+    "keep": 3,
+    "reserve_percent": 5,
+    "s3": {"bucket": "backups"},
+}
+
+
+def test_settings_name_a_target_or_none(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "c").write_text(json.dumps(CONFIGURATION))
+    assert _back_up.settings(tmp_path / "c").target == _s3.Target(bucket="backups")
+    (tmp_path / "c").write_text(json.dumps({**CONFIGURATION, "s3": {}}))
+    assert _back_up.settings(tmp_path / "c").target is None
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]"])
+def test_settings_that_cannot_be_used_end_the_program_in_one_sentence(
+    tmp_path: pathlib.Path, text: str
+) -> None:
+    (tmp_path / "c").write_text(text)
+    root = pathlib.Path(_back_up.__file__).parent
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM.format(root=str(root)), str(tmp_path / "c")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stdout.startswith("<3>Nothing was backed up: ")
+    assert done.stdout.count("\n") == 1
+
+
+# As installed: the same files under another package name, without a trace of Ansible.
+PROGRAM = """
+import importlib.machinery, importlib.util, sys
+spec = importlib.machinery.ModuleSpec("slipway_backup", None, is_package=True)
+spec.submodule_search_locations = [{root!r}]
+sys.modules["slipway_backup"] = importlib.util.module_from_spec(spec)
+from slipway_backup import _back_up
+assert not [name for name in sys.modules if name.startswith("ansible")]
+sys.exit(_back_up.main(["back_up", sys.argv[1]]))
+"""

@@ -1,0 +1,178 @@
+"""Looking at files, replacing them in one step, and digests of what a unit runs on."""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+from pathlib import Path
+
+import pytest
+from ansible_collections.slipway.stack.plugins.module_utils import _files
+from ansible_collections.slipway.stack.plugins.module_utils._errors import StackError
+
+OWNER = pwd.getpwuid(os.geteuid()).pw_name
+GROUP = grp.getgrgid(os.getegid()).gr_name
+PARAMS = {
+    "path": "/etc/x",
+    "owner": "root",
+    "group": "root",
+    "mode": None,
+    "state": "present",
+    "template": None,
+    "content": "x",
+    "secret": False,
+    "encoded_content": None,
+    "independent": False,
+}
+
+
+def wanted(path: Path, content: str | None, mode: int = 0o640, secret: bool = False) -> _files.File:
+    data = None if content is None else content.encode()
+    return _files.File(str(path), data, _files.Attributes(OWNER, GROUP, mode), secret)
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({"mode": "416"}, "mode 416 of /etc/x is not an octal mode"),
+        ({"mode": "640x"}, 'mode 640x of /etc/x is not an octal mode; .* like "0640"'),
+        ({"mode": "0999"}, "mode 0999 of /etc/x is not an octal mode"),
+        ({"path": "etc/x"}, "etc/x is not an absolute, plain path"),
+        ({"path": "/etc/../x"}, "/etc/../x is not an absolute, plain path"),
+        ({"content": None}, "/etc/x has neither a template nor a content"),
+        ({"template": "x.j2", "content": None}, "reached the machine unrendered"),
+    ],
+)
+def test_mistakes_are_refused_with_a_sentence(given: dict[str, str], sentence: str) -> None:
+    with pytest.raises(StackError, match=sentence):
+        _files.file_from_params({**PARAMS, **given})
+
+
+def test_a_secret_file_is_closed_to_others_unless_said_otherwise() -> None:
+    given = {**PARAMS, "content": None, "secret": True, "encoded_content": "aHVzaA=="}
+    secret = _files.file_from_params(given)
+    assert (secret.content, secret.secret, secret.attributes.mode) == (b"hush", True, 0o600)
+    assert _files.file_from_params(PARAMS).attributes.mode == 0o644
+
+
+def test_a_file_is_created_with_its_parents_and_then_left_alone(tmp_path: Path) -> None:
+    file = wanted(tmp_path / "a/b/c.conf", "hello\n")
+    change = _files.plan_file(file)
+    assert change is not None and _files.describe(change) == f"created {file.path}"
+    _files.apply_file(change)
+    assert (tmp_path / "a/b/c.conf").read_text() == "hello\n"
+    assert (tmp_path / "a/b/c.conf").stat().st_mode & 0o7777 == 0o640
+    assert (tmp_path / "a").stat().st_mode & 0o7777 == 0o755
+    assert names(tmp_path / "a/b") == ["c.conf"]
+    assert _files.plan_file(file) is None
+
+
+def test_a_drifted_mode_is_repaired_without_touching_the_contents(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    path.write_text("same")
+    path.chmod(0o666)
+    before = path.stat().st_ino
+    change = _files.plan_file(wanted(path, "same"))
+    assert change is not None and not change.of_content
+    assert "(was " in _files.describe(change)
+    _files.apply_file(change)
+    assert (path.stat().st_mode & 0o777, path.stat().st_ino) == (0o640, before)
+
+
+def test_a_symbolic_link_is_replaced_and_put_back(tmp_path: Path) -> None:
+    target, link = tmp_path / "target", tmp_path / "link"
+    target.write_text("same")
+    link.symlink_to("target")
+    change = _files.plan_file(wanted(link, "same"))
+    assert change is not None
+    _files.apply_file(change)
+    assert not link.is_symlink() and link.read_text() == "same"
+    _files.put_back(change)
+    assert link.readlink() == Path("target")
+
+
+@pytest.mark.parametrize("old", [None, "old"])
+@pytest.mark.parametrize("new", [None, "new"])
+def test_putting_back_undoes_every_change(tmp_path: Path, old: str | None, new: str | None) -> None:
+    path = tmp_path / "x"
+    if old is not None:
+        path.write_text(old)
+        path.chmod(0o604)
+    change = _files.plan_file(wanted(path, new))
+    if change is None:
+        assert old is None and new is None
+        return
+    _files.apply_file(change)
+    assert path.exists() == (new is not None)
+    _files.put_back(change)
+    assert path.exists() == (old is not None)
+    if old is not None:
+        assert (path.read_text(), path.stat().st_mode & 0o777) == (old, 0o604)
+
+
+def test_what_a_killed_run_left_behind_is_cleared(tmp_path: Path) -> None:
+    (tmp_path / ".x.abc.slipway").write_text("half a secr")
+    (tmp_path / ".y.abc.slipway").write_text("of another file")
+    _files.write(str(tmp_path / "x"), b"whole", _files.own(0o600))
+    assert names(tmp_path) == [".y.abc.slipway", "x"]
+
+
+def test_a_directory_in_the_place_of_a_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(StackError, match="is a directory and not a file"):
+        _files.plan_file(wanted(tmp_path, "x"))
+
+
+def test_an_unknown_owner_is_refused_and_named(tmp_path: Path) -> None:
+    attributes = _files.Attributes("nobody-at-all", GROUP, 0o640)
+    with pytest.raises(StackError, match="belongs to nobody-at-all, which does not exist"):
+        _files.require_owners("/etc/x", attributes, frozenset())
+    _files.require_owners("/etc/x", attributes, frozenset({"nobody-at-all"}))
+
+
+def test_the_difference_of_a_secret_file_hides_its_contents(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    path.write_text("old canary")
+    change = _files.plan_file(wanted(path, "new canary", secret=True))
+    assert change is not None
+    text = str(_files.diff(change))
+    assert "canary" not in text and "contents hidden" in text
+    open_change = _files.plan_file(wanted(path, "new canary"))
+    assert open_change is not None and "new canary" in str(_files.diff(open_change))
+
+
+def test_a_digest_foresees_what_the_disk_will_say(tmp_path: Path) -> None:
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d/keep").write_text("1")
+    (tmp_path / "d/gone").write_text("2")
+    new = {f"{tmp_path}/d/new": b"3", f"{tmp_path}/d/gone": None}
+    watched = [str(tmp_path / "d"), str(tmp_path / "d/new"), str(tmp_path / "d/gone")]
+    foreseen = [_files.digest(path, new) for path in watched]
+    assert foreseen != [_files.digest(path, {}) for path in watched]
+    (tmp_path / "d/new").write_text("3")
+    (tmp_path / "d/gone").unlink()
+    assert foreseen == [_files.digest(path, {}) for path in watched]
+
+
+def test_a_digest_sees_where_a_link_leads_and_what_a_linked_file_says(tmp_path: Path) -> None:
+    seen = set()
+    for release in ("one", "two"):
+        (tmp_path / release).mkdir()
+    link = tmp_path / "current"
+    for release in ("one", "two"):
+        link.unlink(missing_ok=True)
+        link.symlink_to(release)
+        seen.add(_files.digest(str(link), {}))
+    (tmp_path / "two/x").write_text("within the release")
+    seen.add(_files.digest(str(link), {}))
+    assert len(seen) == 2
+    link.unlink()
+    link.symlink_to("two/x")
+    before = _files.digest(str(link), {})
+    (tmp_path / "two/x").write_text("renewed")
+    assert _files.digest(str(link), {}) != before
+    assert _files.digest(str(tmp_path / "nowhere"), {}) == _files.ABSENT

@@ -1,0 +1,100 @@
+"""What a list of sites comes to, and what is refused."""
+
+from __future__ import annotations
+
+import typing as t
+
+import pytest
+from ansible.errors import AnsibleFilterError
+from ansible_collections.slipway.stack.plugins.filter import nginx_sites as sites
+
+SHOP: dict[str, t.Any] = {
+    "name": "shop",
+    "server_name": "shop.example.com",
+    "redirects": ["www.shop.example.com"],
+    "upstreams": [{"name": "web", "servers": ["unix:/run/shop.sock"]}],
+    "locations": [{"path": "/", "upstream": "web"}],
+    "static": [{"path": "/static", "directory": "/srv/shop/static"}],
+}
+
+
+def test_defaults_come_from_the_specification() -> None:
+    (site,) = sites.nginx_sites([SHOP])
+    assert site["locations"] == [
+        {"path": "/", "upstream": "web", "rate": "general", "websocket": False}
+    ]
+    assert site["certificate"]["source"] == "acme"
+    assert (site["body_limit_megabytes"], site["timeout_seconds"]) == (10, 60)
+    assert site["names"] == ["shop.example.com", "www.shop.example.com"]
+
+
+def test_static_paths_end_with_a_slash_so_that_nobody_climbs_out() -> None:
+    (site,) = sites.nginx_sites([SHOP])
+    assert site["static"] == [{"path": "/static/", "directory": "/srv/shop/static/"}]
+
+
+def test_headers_are_merged_and_an_empty_one_is_left_to_the_application() -> None:
+    headers = {"X-Frame-Options": "SAMEORIGIN", "Referrer-Policy": "", "X-New": "1"}
+    (site,) = sites.nginx_sites([{**SHOP, "headers": headers}])
+    assert site["headers"]["X-Frame-Options"] == "SAMEORIGIN"
+    assert site["headers"]["X-New"] == "1"
+    assert "Referrer-Policy" not in site["headers"]
+    assert "wss://shop.example.com" in site["headers"]["Content-Security-Policy"]
+
+
+@pytest.mark.parametrize(
+    "server", ["unix:/run/a.sock", "127.0.0.1:8000", "[::1]:8000", "10.0.0.2:80"]
+)
+def test_addresses_are_servers(server: str) -> None:
+    upstreams = [{"name": "web", "servers": [server]}]
+    assert sites.nginx_sites([{**SHOP, "upstreams": upstreams}])
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"server_nam": "x"}, "site shop: "),
+        ({"name": "Shop!"}, "'Shop!' is no name for a site"),
+        ({"server_name": "shop example"}, "'shop example' is not a host name"),
+        ({"upstreams": [{"name": "web", "servers": ["app:80"]}]}, "'app:80' is not an address"),
+        ({"upstreams": [{"name": "web", "servers": ["10.0.0.1"]}]}, "'10.0.0.1' is not an address"),
+        ({"upstreams": [{"name": "web", "servers": []}]}, "upstream web has no servers"),
+        ({"locations": [{"path": "/", "upstream": "wbe"}]}, "goes to upstream 'wbe'"),
+        ({"locations": [{"path": "api", "upstream": "web"}]}, "path 'api' has to begin with /"),
+        ({"locations": [{"path": "/", "upstream": "web"}] * 2}, "path / is declared twice"),
+        ({"locations": [{"path": "/", "upstream": "web", "rate": "fast"}]}, "general, api, none"),
+        ({"headers": {"X-A": 'a"; return 200;'}}, "header 'X-A' has to be"),
+    ],
+)
+def test_mistakes_are_named(change: dict[str, t.Any], said: str) -> None:
+    with pytest.raises(AnsibleFilterError) as caught:
+        sites.nginx_sites([{**SHOP, **change}])
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("second", "said"),
+    [
+        ({**SHOP}, "site shop is declared twice"),
+        ({"name": "two", "server_name": "www.shop.example.com"}, "claimed by site shop and by"),
+    ],
+)
+def test_sites_may_not_claim_the_same(second: dict[str, t.Any], said: str) -> None:
+    with pytest.raises(AnsibleFilterError) as caught:
+        sites.nginx_sites([SHOP, second])
+    assert said in str(caught.value)
+
+
+def test_secrets_do_not_reach_the_templates() -> None:
+    own = {"source": "files", "certificate": "CERT", "private_key": "KEY"}
+    complete = sites.nginx_sites([{**SHOP, "certificate": own}])
+    assert "KEY" not in repr(sites.nginx_site_files(sites.nginx_served(complete)))
+    assert sites.nginx_certificates_of(complete)[0]["private_key"] == "KEY"
+
+
+@pytest.mark.parametrize(
+    ("address", "written"),
+    [("10.0.0.1", "10.0.0.1:443"), ("::", "[::]:443"), ("[::1]", "[::1]:443")],
+)
+def test_listen_addresses(address: str, written: str) -> None:
+    assert sites.nginx_listen(address, 443) == written
