@@ -1,0 +1,34 @@
+"""Tasks that take their time, to see whether a stop waits for them."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+from celery import Celery
+from celery.signals import beat_init
+
+app = Celery("shop", broker=os.environ["BROKER_URL"])
+app.conf.broker_connection_retry_on_startup = True
+app.conf.broker_transport_options = {"global_keyprefix": "shop:"}
+app.conf.beat_schedule = {"tick": {"task": "tasks.tick", "schedule": 1.0}}
+MEDIA = Path("/srv/shop/media")
+
+
+@app.task
+def sleep(seconds: float, name: str) -> None:
+    (MEDIA / f"{name}.begun").write_text(os.environ.get("RELEASE_REVISION", ""))
+    time.sleep(seconds)
+    (MEDIA / f"{name}.done").write_text(os.environ.get("RELEASE_REVISION", ""))
+
+
+@app.task
+def tick() -> None:
+    with (MEDIA / "ticks").open("a") as file:
+        file.write(f"{time.time():.0f}\n")
+
+
+@beat_init.connect
+def remember_beat(**_: object) -> None:
+    print("beat began", flush=True)

@@ -1,0 +1,155 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What workers and beat promise, asked with real tasks over a real broker."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+
+import pytest
+from testinfra.host import Host
+
+WORKERS = ["shop-worker-default", "shop-worker-slow"]
+CELERY = (
+    "cd /srv/shop/current/project && set -a && . /etc/slipway/shop/environment &&"
+    " runuser -u shop -- /srv/shop/current/venv/bin/celery --no-color --app tasks"
+)
+
+
+def runs_beat(host: Host) -> bool:
+    return str(host.backend.get_hostname()).endswith("debian12")
+
+
+def call(host: Host, task: str, *words: object, queue: str = "celery") -> None:
+    arguments = "[" + ", ".join(f'"{w}"' if isinstance(w, str) else str(w) for w in words) + "]"
+    host.check_output(f"{CELERY} call {task} --queue {queue} --args '{arguments}'")
+
+
+def wait_for(host: Host, path: str, seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not host.file(path).exists:
+        if time.monotonic() > deadline:
+            pytest.fail(f"{path} is not there after {seconds} s")
+        time.sleep(0.3)
+
+
+def main_process(host: Host, unit: str) -> str:
+    return str(host.check_output(f"systemctl show -P MainPID {unit}"))
+
+
+@pytest.fixture(autouse=True)
+def clean(host: Host) -> None:
+    host.check_output("rm -f /srv/shop/media/*.begun /srv/shop/media/*.done")
+
+
+@pytest.mark.parametrize("unit", WORKERS)
+def test_workers_run_and_start_with_the_machine(host: Host, unit: str) -> None:
+    assert host.service(unit).is_running
+    assert host.service(unit).is_enabled
+
+
+def test_each_worker_answers_under_its_own_name(host: Host) -> None:
+    said = host.check_output(f"{CELERY} inspect ping")
+    machine = host.check_output("hostname")
+    for node in ("shop-default", "shop-slow"):
+        assert f"{node}@{machine}: OK" in said
+
+
+def test_a_worker_has_its_own_queues_and_limits(host: Host) -> None:
+    machine = host.check_output("hostname")
+    slow = host.check_output(f"{CELERY} inspect active_queues -d shop-slow@{machine}")
+    assert "'name': 'slow'" in slow
+    assert "'name': 'celery'" not in slow
+    stats = host.check_output(f"{CELERY} inspect stats -d shop-default@{machine}")
+    assert '"max-concurrency": 2' in stats
+    assert '"max-tasks-per-child": 1000' in stats
+
+
+def test_a_task_finishes_before_its_worker_restarts(host: Host) -> None:
+    before = main_process(host, "shop-worker-slow")
+    call(host, "tasks.sleep", 8, "drained", queue="slow")
+    wait_for(host, "/srv/shop/media/drained.begun")
+    host.check_output("systemctl restart shop-worker-slow")
+    assert host.file("/srv/shop/media/drained.done").exists
+    assert main_process(host, "shop-worker-slow") != before
+
+
+def test_a_task_that_waits_is_done_by_the_restarted_worker(host: Host) -> None:
+    call(host, "tasks.sleep", 4, "first", queue="slow")
+    call(host, "tasks.sleep", 0, "second", queue="slow")
+    wait_for(host, "/srv/shop/media/first.begun")
+    host.check_output("systemctl restart shop-worker-slow")
+    wait_for(host, "/srv/shop/media/second.done")
+
+
+def test_beat_runs_on_one_machine_only(host: Host) -> None:
+    assert host.service("shop-beat").is_running is runs_beat(host)
+    assert host.service("shop-beat").is_enabled is runs_beat(host)
+    beats = host.run("pgrep -fc '[c]elery --app tasks beat'").stdout.strip()
+    assert beats == ("1" if runs_beat(host) else "0")
+
+
+def test_beat_s_schedule_is_kept_and_its_tasks_are_done(host: Host) -> None:
+    if not runs_beat(host):
+        assert not host.file("/srv/shop/media/ticks").exists
+        return
+    before = host.file("/srv/shop/media/ticks").size
+    time.sleep(4)
+    assert host.file("/srv/shop/media/ticks").size > before
+    assert host.run("ls /var/lib/slipway/shop/beat-schedule*").rc == 0
+
+
+def test_workers_can_write_media_and_nothing_else_of_the_application(host: Host) -> None:
+    pid = main_process(host, "shop-worker-default")
+    enter = f"nsenter --target {pid} --mount -- touch"
+    assert host.run(f"{enter} /srv/shop/media/x && rm /srv/shop/media/x").rc == 0
+    for folder in ("current/source", "static", "releases"):
+        assert "Read-only" in host.run(f"{enter} /srv/shop/{folder}/x 2>&1").stdout
+
+
+def test_the_broker_s_password_is_not_in_any_command_line(host: Host) -> None:
+    assert host.run("cat /proc/[0-9]*/cmdline | tr '\\0' ' ' | grep -c '[c]anary-8264'").rc != 0
+    assert host.run("journalctl --no-pager | grep '[c]anary-8264'").rc != 0
+
+
+def test_a_new_release_restarts_the_workers_on_it(host: Host) -> None:
+    """What the role compares is the link itself, whoever has switched it."""
+    link = host.file("/srv/shop/current").linked_to
+    host.check_output(f"cp -a {link} /srv/shop/releases/next")
+    before = main_process(host, "shop-worker-default")
+    host.check_output("ln -sfn releases/next /srv/shop/current")
+    try:
+        assert converge(host).returncode == 0
+        assert main_process(host, "shop-worker-default") != before
+    finally:
+        host.check_output(f"ln -sfn {link} /srv/shop/current && rm -r /srv/shop/releases/next")
+        assert converge(host).returncode == 0
+    assert "changed=0" in converge(host).stdout
+
+
+def test_a_worker_that_cannot_reach_its_broker_fails_the_run(host: Host) -> None:
+    host.check_output("systemctl stop 'redis-server@*' 'valkey-server@*'")
+    host.check_output("systemctl kill --signal=KILL shop-worker-default shop-worker-slow")
+    host.check_output("systemctl stop shop-worker-slow")
+    try:
+        done = converge(host, "-e", '{"celery_health_timeout_seconds": 5}')
+        assert done.returncode != 0
+        assert "does not answer a ping after 5 s" in done.stdout + done.stderr
+    finally:
+        host.check_output(
+            "systemctl start --all 'redis-server@broker' || systemctl start valkey-server@broker"
+        )
+
+
+def converge(host: Host, *words: str) -> subprocess.CompletedProcess[str]:
+    scenario = os.environ["MOLECULE_SCENARIO_DIRECTORY"]
+    return subprocess.run(
+        [
+            *["ansible-playbook", f"--inventory={scenario}/../shared/inventory.yml"],
+            *["--limit", host.backend.get_hostname(), f"{scenario}/../shared/converge.yml", *words],
+        ],
+        check=False,
+        capture_output=True,
+        text=True,
+    )

@@ -1,0 +1,146 @@
+"""The product as a visitor and as an operator meet it."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import socket
+import ssl
+import subprocess
+import time
+import typing as t
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import testinfra
+import yaml
+
+ROOT = Path(__file__).resolve().parents[3]
+SCENARIO = os.environ.get("MOLECULE_SCENARIO_NAME", "default")
+LAB = f"molecule-{SCENARIO}"
+INVENTORY = ROOT / "molecule" / SCENARIO / "inventory"
+INVENTORIES = ("-i", str(ROOT / "molecule/product/inventory"), "-i", str(INVENTORY))
+DOMAIN = "auction.test"
+
+
+class Answer(t.NamedTuple):
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    def json(self) -> t.Any:
+        return json.loads(self.body)
+
+
+class Visitor:
+    """A browser of sorts: https to the web machine, the certificate verified."""
+
+    def __init__(self, address: str, authority: str) -> None:
+        self.address = address
+        self.tls = ssl.create_default_context(cadata=authority)
+
+    def connect(self, timeout: float = 15, name: str = DOMAIN) -> ssl.SSLSocket:
+        plain = socket.create_connection((self.address, 443), timeout=timeout)
+        return self.tls.wrap_socket(plain, server_hostname=name)
+
+    def ask(self, method: str, path: str, body: t.Any = None, **headers: str) -> Answer:
+        with contextlib.closing(http.client.HTTPSConnection(DOMAIN, timeout=15)) as connection:
+            connection.sock = self.connect()
+            payload = None if body is None else json.dumps(body)
+            connection.request(method, path, payload, headers)
+            answer = connection.getresponse()
+            found = {name.lower(): value for name, value in answer.getheaders()}
+            return Answer(answer.status, found, answer.read())
+
+    def get(self, path: str) -> Answer:
+        return self.ask("GET", path)
+
+    def bid(self, auction: int, bidder: str, amount: int) -> Answer:
+        body = {"bidder": bidder, "amount": amount}
+        return self.ask("POST", f"/api/auctions/{auction}/bids/", body)
+
+
+@pytest.fixture(scope="session")
+def inventory() -> dict[str, t.Any]:
+    loaded: dict[str, t.Any] = yaml.safe_load((INVENTORY / "hosts.yml").read_text())
+    return loaded
+
+
+@pytest.fixture(scope="session")
+def machines(inventory: dict[str, t.Any]) -> dict[str, list[t.Any]]:
+    """testinfra hosts by group."""
+    groups = ("database", "cache", "application", "worker", "web")
+    return {
+        group: [testinfra.get_host(f"docker://{name}") for name in inventory[group]["hosts"]]
+        for group in groups
+    }
+
+
+def address_of(container: str) -> str:
+    template = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
+    return subprocess.run(
+        ["docker", "inspect", "--format", template, container],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout.strip()
+
+
+@pytest.fixture(scope="session")
+def visitor(inventory: dict[str, t.Any]) -> Visitor:
+    services = testinfra.get_host(f"docker://{LAB}-services")
+    authority = services.check_output("curl -fsSk https://localhost:15000/roots/0")
+    return Visitor(address_of(next(iter(inventory["web"]["hosts"]))), authority)
+
+
+@pytest.fixture(scope="session")
+def manage(machines: dict[str, list[t.Any]]) -> Callable[[str], str]:
+    """Runs a management command of the live release, as the application does."""
+
+    def run(command: str) -> str:
+        output: str = machines["application"][0].check_output(
+            "systemd-run --quiet --wait --pipe --collect --uid=auction"
+            " -p EnvironmentFile=/etc/slipway/auction/environment"
+            " -p WorkingDirectory=/srv/auction/current/source"
+            f" /srv/auction/current/venv/bin/python manage.py {command}"
+        )
+        return output.strip()
+
+    return run
+
+
+@pytest.fixture
+def auction(manage: Callable[[str], str]) -> int:
+    """The number of a fresh, open auction."""
+    return int(manage(f"open_auction 'Lot {uuid.uuid4()}' --closes-in 3600").splitlines()[-1])
+
+
+def playbook(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["ansible-playbook", f"playbooks/{name}.yml", *INVENTORIES, *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"},
+    )
+
+
+def eventually(condition: Callable[[], bool], seconds: float, what: str) -> float:
+    """Waits until `condition` holds; returns how long that took, fails after `seconds`."""
+    started = time.monotonic()
+    while time.monotonic() - started < seconds:
+        with contextlib.suppress(OSError, http.client.HTTPException, AssertionError):
+            if condition():
+                return time.monotonic() - started
+        time.sleep(0.5)
+    pytest.fail(f"{what}: not within {seconds:g} s")
+
+
+@pytest.fixture
+def healthy(visitor: Visitor) -> Iterator[Callable[[], bool]]:
+    yield lambda: visitor.get("/health/").status == 200

@@ -1,0 +1,206 @@
+"""What the whole stack does for a visitor, and what it survives."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import threading
+import time
+import typing as t
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import DOMAIN, INVENTORIES, LAB, ROOT, Visitor, eventually, playbook
+from websockets.sync.client import connect
+
+Machines = dict[str, list[t.Any]]
+
+
+def test_the_page_and_its_files_are_served(visitor: Visitor) -> None:
+    page = visitor.get("/")
+    assert page.status == 200
+    assert "max-age=31536000" in page.headers["strict-transport-security"]
+    styles = re.findall(rb'href="(/static/[^"]+\.css)"', page.body)
+    assert styles
+    answer = visitor.get(styles[0].decode())
+    assert answer.status == 200
+    assert "max-age=2592000" in answer.headers["cache-control"]
+
+
+def test_health_says_that_everything_is_connected(visitor: Visitor) -> None:
+    answer = visitor.get("/health/")
+    assert answer.status == 200
+    assert {"database": "connected", "redis": "connected"}.items() <= answer.json().items()
+
+
+def test_a_bid_over_https_arrives_on_the_websocket(visitor: Visitor, auction: int) -> None:
+    # The channel is TLS already, hence ws and not wss.
+    with connect(
+        f"ws://{DOMAIN}/ws/auctions/{auction}/",
+        sock=visitor.connect(),
+        origin=t.cast(t.Any, f"https://{DOMAIN}"),
+    ) as live:
+        assert json.loads(live.recv(timeout=10))["bids"] == 0
+        assert visitor.bid(auction, "Ada", 100).status == 201
+        told = json.loads(live.recv(timeout=10))
+    assert (told["price"], told["leader"]) == (100, "Ada")
+
+
+def test_celery_closes_an_auction_and_notes_its_winner(
+    visitor: Visitor, manage: Callable[[str], str]
+) -> None:
+    number = int(manage("open_auction 'Soon over' --closes-in 8").splitlines()[-1])
+    assert visitor.bid(number, "Grace", 50).status == 201
+
+    def closed() -> bool:
+        standing = visitor.get(f"/api/auctions/{number}/").json()
+        return bool(standing["closed"]) and standing["winner"] == "Grace"
+
+    eventually(closed, 90, "Celery closes the auction")
+
+
+def test_the_health_table_finds_nothing_wrong() -> None:
+    result = playbook("check_health")
+    assert result.returncode == 0, result.stdout
+    assert " 0 critical" in f" {result.stdout}"
+
+
+def test_a_backup_is_taken_and_read_back() -> None:
+    result = playbook("back_up")
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "verified" in result.stdout
+
+
+SERVICES = [
+    ("database", "postgresql@*-main.service"),
+    ("database", "pgbouncer.service"),
+    ("cache", "redis-server@broker.service"),
+    ("cache", "redis-server@cache.service"),
+    ("application", "auction-web.service"),
+    ("application", "auction-asgi.service"),
+    ("worker", "auction-worker-default.service"),
+    ("worker", "auction-beat.service"),
+    ("web", "nginx.service"),
+]
+
+
+@pytest.mark.parametrize(("group", "pattern"), SERVICES, ids=[unit for _group, unit in SERVICES])
+def test_a_killed_service_comes_back_by_itself(
+    machines: Machines, group: str, pattern: str, healthy: Callable[[], bool]
+) -> None:
+    machine = machines[group][0]
+    unit = machine.check_output(f"systemctl list-units --plain --no-legend '{pattern}'").split()[0]
+
+    def process() -> str:
+        output: str = machine.check_output(f"systemctl show -p MainPID --value {unit}")
+        return output.strip()
+
+    before = process()
+    assert before not in ("", "0")
+    machine.check_output(f"kill -9 {before}")
+
+    def back() -> bool:
+        active = machine.run(f"systemctl is-active {unit}").stdout.strip() == "active"
+        return active and process() not in ("0", before)
+
+    eventually(back, 30, f"{unit} runs again")
+    eventually(healthy, 30, "the site is healthy again")
+
+
+def test_a_bad_file_is_refused_before_any_machine_is_touched() -> None:
+    result = playbook("site", "--extra-vars", json.dumps({"stack_environment": "No such"}))
+    assert result.returncode != 0
+    assert "stack_environment is 'No such'; write its name" in result.stdout
+    assert "changed=0" in result.stdout
+
+
+def test_everything_comes_back_after_a_reboot(
+    visitor: Visitor, auction: int, healthy: Callable[[], bool]
+) -> None:
+    assert visitor.bid(auction, "Alan", 77).status == 201
+    subprocess.run(["python3", "-m", "tests.lab", "reboot", "--name", LAB], cwd=ROOT, check=True)
+    eventually(healthy, 120, "the site is healthy after the reboot")
+    standing = visitor.get(f"/api/auctions/{auction}/").json()
+    assert (standing["price"], standing["leader"]) == (77, "Alan")
+    eventually(healthy_again, 90, "every check is healthy")
+
+
+def healthy_again() -> bool:
+    result = playbook("check_health")
+    print(result.stdout)
+    return result.returncode == 0
+
+
+def test_the_installed_collection_does_the_same(tmp_path: Path) -> None:
+    """Built, installed and run by its name, far from the checkout and its ansible.cfg."""
+    (tmp_path / "ansible.cfg").write_text(f"[defaults]\ncollections_path = {tmp_path}\n")
+    environment = {**os.environ, "ANSIBLE_PIPELINING": "1", "ANSIBLE_NOCOLOR": "1"}
+    for name in ("ANSIBLE_CONFIG", "ANSIBLE_COLLECTIONS_PATH"):
+        environment.pop(name, None)
+
+    def run(*command: str) -> str:
+        done = subprocess.run(
+            command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    run("ansible-galaxy", "collection", "build", str(ROOT), "--output-path", str(tmp_path))
+    archive = next(tmp_path.glob("*.tar.gz"))
+    run("ansible-galaxy", "collection", "install", str(archive), "-p", str(tmp_path), "--offline")
+    said = run("ansible-playbook", "slipway.stack.site", *INVENTORIES)
+    assert re.findall(r"changed=[1-9]\d*", said) == [], said
+
+
+def sample_processes(machine: t.Any, stop: threading.Event, seen: set[str]) -> None:
+    while not stop.is_set():
+        seen.add(machine.run("cat /proc/*/cmdline 2>/dev/null | tr '\\0' ' '").stdout)
+        time.sleep(0.2)
+
+
+def test_new_secrets_take_effect_and_appear_nowhere(
+    machines: Machines, visitor: Visitor, healthy: Callable[[], bool]
+) -> None:
+    """Every secret is replaced in a run that tells all it can; then everything told is searched."""
+    names = ("database_password", "redis_password", "secret_key")
+    canaries = {name: f"canary-{name.replace('_', '-')}-7d1f9c2e8a" for name in names}
+    others = {
+        "vault_stack_pgbouncer_password": "canary-pgbouncer-7d1f9c2e8a",
+        "vault_stack_redis_admin_password": "canary-admin-7d1f9c2e8a",
+    }
+    environment = {"PAYMENT_TOKEN": "canary-payment-token-7d1f9c2e8a"}
+    secrets = {
+        "vault_stack_applications": {"auction": {**canaries, "environment": environment}},
+        **others,
+    }
+    every = [machine for group in machines.values() for machine in group]
+    seen: set[str] = set()
+    stop = threading.Event()
+    sampler = threading.Thread(target=sample_processes, args=(every[0], stop, seen))
+    sampler.start()
+    try:
+        result = playbook("site", "-vvv", "--diff", "--extra-vars", json.dumps(secrets))
+    finally:
+        stop.set()
+        sampler.join()
+    assert result.returncode == 0, result.stdout[-3000:]
+    eventually(healthy, 30, "the site is healthy on its new secrets")
+    told = [result.stdout, result.stderr, *seen]
+    told += [machine.check_output("journalctl --no-pager") for machine in every]
+    told += [machine.run("cat /var/log/*.log /var/log/*/*.log").stdout for machine in every]
+    for text in told:
+        assert re.findall(r"canary-[a-z-]+7d1f9c2e8a", text) == []
+    for machine in every:
+        readable = machine.run(
+            "grep -rlsE 'canary-[a-z-]+7d1f9c2e8a' /etc /srv /var/lib /opt /run /usr/local"
+        ).stdout.split()
+        assert readable or machine is not machines["application"][0]
+        for path in readable:
+            mode = machine.file(path).mode
+            assert mode & 0o007 == 0, f"{path} can be read by anyone ({mode:o})"
+    again = playbook("site", "--extra-vars", json.dumps(secrets))
+    assert again.returncode == 0
+    assert re.findall(r"changed=[1-9]\d*", again.stdout) == [], again.stdout

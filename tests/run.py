@@ -1,0 +1,266 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""python3 -m tests.run [LAYER] [SCENARIO...]: what there is to test, from fast to slow.
+
+Stops after the first layer that fails, removes its machines, and says how long each stage took.
+"""
+
+from __future__ import annotations
+
+import argparse
+import concurrent.futures
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.lab import engine, images, machines, shell
+from tests.lab.stages import Stages, minutes
+
+ROOT = Path(__file__).resolve().parents[1]
+CACHE = ROOT / ".cache"
+STEP = re.compile(r"^INFO +\[\S+ > (\w+)\] Executing$", re.MULTILINE)
+SCENARIO_SECONDS = 35 * 60
+MEMORY_OF_TWO_KIB = 6 * 1024 * 1024
+# The pip that ansible-test of core 2.19 asks for, made from what Python brings: under this name in
+# its cache it keeps it from downloading anything that is not on PyPI.
+GET_PIP_NAME = "get_pip_24_2.py"
+GET_PIP = """import subprocess, sys
+subprocess.check_call([sys.executable, "-m", "ensurepip", "--upgrade"])
+packages = [word for word in sys.argv[1:] if "==" in word]
+sys.exit(subprocess.call([sys.executable, "-m", "pip", "install", *packages]))
+"""
+
+
+def unit(stages: Stages, _names: list[str]) -> None:
+    with stages.stage("conventions, unit, templates"):
+        shell.stream("pytest", "--quiet")
+
+
+def lint(stages: Stages, _names: list[str]) -> None:
+    scripts = [name for name in _tracked() if _is_shell(ROOT / name)]
+    wrong = []
+    for name, *command in (
+        ("ruff", "ruff", "check", "."),
+        ("ruff format", "ruff", "format", "--check", "."),
+        (
+            "mypy",
+            "mypy",
+            *_with_python("demo", "benchmarks", "molecule", "tests/lab", "tests/run.py"),
+        ),
+        ("mypy of the collection", *_mypy_of_the_collection()),
+        ("yamllint", "yamllint", "--strict", "."),
+        ("shellcheck", "shellcheck", *scripts),
+        ("ansible-lint", "ansible-lint"),
+    ):
+        try:
+            with stages.stage(name):
+                shell.stream(*command)
+        except shell.LabError:
+            wrong.append(name)
+    if wrong:
+        raise shell.LabError(f"{', '.join(wrong)} found something; see above.")
+
+
+def _mypy_of_the_collection() -> list[str]:
+    """Return the command that checks what imports itself as ansible_collections.slipway.stack."""
+    here = "ansible_collections/slipway/stack"
+    folders = _with_python("plugins", "tests/unit", "tests/conventions", "tests/templates")
+    return [
+        *("env", "--chdir=collections", "mypy", "--config-file=../pyproject.toml"),
+        *("--cache-dir=../.mypy_cache", *(f"{here}/{folder}" for folder in folders)),
+    ]
+
+
+def _with_python(*names: str) -> list[str]:
+    return [name for name in names if (ROOT / name).is_file() or list((ROOT / name).rglob("*.py"))]
+
+
+def sanity(stages: Stages, _names: list[str]) -> None:
+    with stages.stage("ansible-test sanity"):
+        home, checkout = CACHE / "sanity" / "home", _export()
+        bootstrap = home / ".ansible" / "test" / "cache" / GET_PIP_NAME
+        bootstrap.parent.mkdir(parents=True, exist_ok=True)
+        bootstrap.write_text(GET_PIP)
+        # ansible-test keeps no variables, so pip learns of the host's certificates from a file.
+        certificates = os.environ.get("PIP_CERT") or os.environ.get("SSL_CERT_FILE")
+        if certificates:
+            (home / ".config" / "pip").mkdir(parents=True, exist_ok=True)
+            (home / ".config" / "pip" / "pip.conf").write_text(f"[global]\ncert = {certificates}\n")
+        python = f"{sys.version_info[0]}.{sys.version_info[1]}"
+        shell.stream(
+            *("env", "--chdir", str(checkout), f"HOME={home}"),
+            *("ansible-test", "sanity", "--local", "--python", python, "--color", "no"),
+        )
+
+
+def molecule(stages: Stages, names: list[str]) -> None:
+    every = sorted(path.parent.name for path in (ROOT / "molecule").glob("*/molecule.yml"))
+    unknown = sorted(set(names) - set(every))
+    if unknown:
+        raise shell.LabError(f"no scenario is called {unknown[0]}; there are {', '.join(every)}.")
+    # The whole product takes longest: started last, it would be waited for alone.
+    chosen = sorted(names or every, key=lambda name: ((ROOT / "roles" / name).is_dir(), name))
+    with stages.stage("machine images"):
+        engine.ensure()
+        images.ensure()
+    with stages.stage(f"molecule ({len(chosen)} scenarios)"):
+        started = _Scenarios(chosen)
+        try:
+            failed = started.run(_side_by_side())
+        finally:
+            started.clean_up()
+        if failed:
+            raise shell.LabError(f"molecule: {', '.join(failed)} failed; the log is above.")
+
+
+LAYERS: dict[str, Callable[[Stages, list[str]], None]] = {
+    "unit": unit,
+    "lint": lint,
+    "sanity": sanity,
+    "molecule": molecule,
+}
+
+
+class _Scenarios:
+    """Scenarios of Molecule, each a process of its own with a log of its own."""
+
+    def __init__(self, names: list[str]) -> None:
+        self.names = names
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.seconds: dict[str, float] = {}
+        self.lock = threading.Lock()
+
+    def run(self, at_once: int) -> list[str]:
+        """Run them all and return those that failed."""
+        shell.say(f"{at_once} at a time, logs in .cache/molecule: {' '.join(self.names)}")
+        with concurrent.futures.ThreadPoolExecutor(at_once) as pool:
+            codes = dict(zip(self.names, pool.map(self._run_one, self.names), strict=True))
+        for name in self.names:
+            verdict = "failed" if codes[name] else "passed"
+            print(f"  {name:<24}{minutes(self.seconds[name]):>10}  {verdict}", flush=True)
+        return [name for name, code in codes.items() if code]
+
+    def clean_up(self) -> None:
+        """End what still runs and remove its machines."""
+        for process in self.processes.values():
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGTERM)
+        for name in self.names:
+            machines.down(f"molecule-{name}")
+
+    def _run_one(self, name: str) -> int:
+        log = CACHE / "molecule" / f"{name}.log"
+        log.parent.mkdir(parents=True, exist_ok=True)
+        started = time.monotonic()
+        shell.say(f"{name}: started")
+        with log.open("wb") as sink:
+            process = subprocess.Popen(
+                ["molecule", "test", "--no-command-borders", "--scenario-name", name],
+                stdin=subprocess.DEVNULL,
+                stdout=sink,
+                stderr=sink,
+                start_new_session=True,
+            )
+            self.processes[name] = process
+            code = self._watch(name, process, log)
+        # Molecule takes a scenario without tests for a success.
+        code = code or int("no tests found" in log.read_text(errors="replace"))
+        self.seconds[name] = time.monotonic() - started
+        with self.lock:
+            if code:
+                print(f"\n######## log of {name}\n{log.read_text(errors='replace')}", flush=True)
+            shell.say(f"{name}: {'FAILED' if code else 'passed'} {minutes(self.seconds[name])}")
+        return code
+
+    def _watch(self, name: str, process: subprocess.Popen[bytes], log: Path) -> int:
+        """Say which step a scenario has come to until it ends; end it when it takes too long."""
+        deadline, said = time.monotonic() + SCENARIO_SECONDS, ""
+        while (code := process.poll()) is None:
+            steps = STEP.findall(log.read_text(errors="replace"))
+            if steps and steps[-1] != said:
+                said = steps[-1]
+                shell.say(f"{name}: {said}")
+            if time.monotonic() > deadline:
+                shell.say(f"{name}: ended after {minutes(SCENARIO_SECONDS)}")
+                os.killpg(process.pid, signal.SIGKILL)
+                return process.wait() or 1
+            time.sleep(1)
+        return code
+
+
+def _side_by_side() -> int:
+    """Return how many scenarios this computer runs at once without swapping or crawling."""
+    memory = Path("/proc/meminfo").read_text().split("MemAvailable:")[1].split()[0]
+    roomy = (os.cpu_count() or 1) >= 2 and int(memory) >= MEMORY_OF_TWO_KIB
+    return 2 if roomy else 1
+
+
+def _tracked() -> list[str]:
+    listed = shell.output("git", "ls-files", "--cached", "--others", "--exclude-standard")
+    return [name for name in listed.splitlines() if (ROOT / name).is_file()]
+
+
+def _is_shell(path: Path) -> bool:
+    if path.suffix == ".j2":  # what comes out of it is a script, not what goes in
+        return False
+    with path.open("rb") as file:
+        first = file.readline()
+    return first.startswith(b"#!") and (b"/sh" in first or b"bash" in first)
+
+
+def _export() -> Path:
+    """Copy the checkout to the path that ansible-test insists on, as a git repository."""
+    checkout = CACHE / "sanity" / "ansible_collections" / "slipway" / "stack"
+    shutil.rmtree(checkout, ignore_errors=True)
+    for name in _tracked():
+        target = checkout / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(ROOT / name, target)
+    for command in (["init", "--quiet"], ["add", "--all", "--force"]):
+        shell.output("git", "-C", str(checkout), *command)
+    return checkout
+
+
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python3 -m tests.run", description=__doc__)
+    parser.add_argument("layer", nargs="?", choices=LAYERS, help="default: all")
+    parser.add_argument("scenario", nargs="*", help="of Molecule; default: all")
+    options = parser.parse_args(arguments)
+    _prepare_environment()
+    stages, code = Stages(), 0
+    try:
+        shell.require({"git": "git", "shellcheck": "shellcheck"}, purpose="the tests use it")
+        for name in [options.layer] if options.layer else LAYERS:
+            LAYERS[name](stages, options.scenario)
+    except shell.LabError as error:
+        print(f"\ntests: {error}", file=sys.stderr)
+        code = 1
+    except KeyboardInterrupt:
+        code = 130
+    verdict = "passed" if code == 0 else "failed"
+    print(f"\n{stages.table()}\n\ntests: {verdict}", flush=True)
+    return code
+
+
+def _prepare_environment() -> None:
+    """Let every tool be this checkout's, work on this checkout, and write plain text."""
+    os.chdir(ROOT)
+    for name in [name for name in os.environ if name.startswith(("ANSIBLE_", "MOLECULE_"))]:
+        del os.environ[name]
+    os.environ.update(
+        PATH=f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        MOLECULE_GLOB="molecule/*/molecule.yml",
+        NO_COLOR="1",
+        PY_COLORS="0",
+        ANSIBLE_NOCOLOR="1",
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
