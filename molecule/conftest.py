@@ -11,6 +11,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+TOLD = {
+    "journal": "journalctl --no-pager --lines=80 --output=short-precise",
+    "logs": "tail --lines=15 /var/log/nginx/*.log /var/log/postgresql/*.log /var/log/redis/*.log",
+}
+
 
 @pytest.fixture(scope="session")
 def scenario() -> dict[str, t.Any]:
@@ -23,10 +28,17 @@ def scenario() -> dict[str, t.Any]:
 def pytest_runtest_makereport(
     item: pytest.Item,
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Print what the machine's units have said with each failure."""
+    """Print what the machines have said with each failure."""
     report = yield
-    host = getattr(item, "funcargs", {}).get("host")
-    if report.failed and host:
-        journal = host.run("journalctl --no-pager --lines=60 --output=short-precise")
-        report.sections.append(("journal", journal.stdout))
+    if report.failed:
+        for host in _machines(getattr(item, "funcargs", {})):
+            name = host.backend.get_hostname()
+            report.sections += [(f"{name}: {what}", host.run(c).stdout) for what, c in TOLD.items()]
     return report
+
+
+def _machines(funcargs: dict[str, t.Any]) -> list[t.Any]:
+    """Return the testinfra hosts that a test has used, whichever way its scenario names them."""
+    groups = funcargs.get("machines", {}).values()
+    hosts = [funcargs.get("host"), *(host for group in groups for host in group)]
+    return list({host.backend.get_hostname(): host for host in hosts if host}.values())

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 import testinfra
+import websockets.asyncio.client
 import yaml
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -46,6 +47,17 @@ class Visitor:
     def connect(self, timeout: float = 15, name: str = DOMAIN) -> ssl.SSLSocket:
         plain = socket.create_connection((self.address, 443), timeout=timeout)
         return self.tls.wrap_socket(plain, server_hostname=name)
+
+    def listen(self, path: str) -> websockets.asyncio.client.connect:
+        """Opens a WebSocket; asyncio's, for the threaded client reads and writes TLS at once."""
+        return websockets.asyncio.client.connect(
+            f"wss://{DOMAIN}{path}",
+            host=self.address,
+            port=443,
+            ssl=self.tls,
+            origin=t.cast(t.Any, f"https://{DOMAIN}"),
+            open_timeout=15,
+        )
 
     def ask(self, method: str, path: str, body: t.Any = None, **headers: str) -> Answer:
         with contextlib.closing(http.client.HTTPSConnection(DOMAIN, timeout=15)) as connection:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
@@ -13,8 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import DOMAIN, INVENTORIES, LAB, ROOT, Visitor, eventually, playbook
-from websockets.sync.client import connect
+from conftest import INVENTORIES, LAB, ROOT, Visitor, eventually, playbook
 
 Machines = dict[str, list[t.Any]]
 
@@ -37,16 +37,15 @@ def test_health_says_that_everything_is_connected(visitor: Visitor) -> None:
 
 
 def test_a_bid_over_https_arrives_on_the_websocket(visitor: Visitor, auction: int) -> None:
-    # The channel is TLS already, hence ws and not wss.
-    with connect(
-        f"ws://{DOMAIN}/ws/auctions/{auction}/",
-        sock=visitor.connect(),
-        origin=t.cast(t.Any, f"https://{DOMAIN}"),
-    ) as live:
-        assert json.loads(live.recv(timeout=10))["bids"] == 0
-        assert visitor.bid(auction, "Ada", 100).status == 201
-        told = json.loads(live.recv(timeout=10))
-    assert (told["price"], told["leader"]) == (100, "Ada")
+    async def watch() -> list[dict[str, t.Any]]:
+        async with visitor.listen(f"/ws/auctions/{auction}/") as live:
+            first = json.loads(await asyncio.wait_for(live.recv(), 15))
+            assert (await asyncio.to_thread(visitor.bid, auction, "Ada", 100)).status == 201
+            return [first, json.loads(await asyncio.wait_for(live.recv(), 15))]
+
+    before, after = asyncio.run(watch())
+    assert before["bids"] == 0
+    assert (after["price"], after["leader"]) == (100, "Ada")
 
 
 def test_celery_closes_an_auction_and_notes_its_winner(
