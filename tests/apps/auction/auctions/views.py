@@ -8,7 +8,7 @@ from django.contrib import messages
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.csrf import csrf_exempt
-from django.views.decorators.http import require_GET, require_POST
+from django.views.decorators.http import require_safe, require_POST
 
 from .bidding import BidRefused, place_bid, standing
 from .forms import BidForm
@@ -33,7 +33,7 @@ def _bid(auction_id: int, data: Mapping[str, Any]) -> tuple[int, dict[str, Any]]
     return 201, _standing(auction_id)
 
 
-@require_GET
+@require_safe
 def index(request: HttpRequest) -> HttpResponse:
     auctions = Auction.objects.with_standing()[:24]
     lots = [{"auction": auction, **standing(auction)} for auction in auctions]
@@ -53,12 +53,12 @@ def bid(request: HttpRequest, auction_id: int) -> HttpResponse:
     return redirect("index")
 
 
-@require_GET
+@require_safe
 def api_auctions(request: HttpRequest) -> JsonResponse:
     return JsonResponse({"auctions": [standing(a) for a in Auction.objects.with_standing()]})
 
 
-@require_GET
+@require_safe
 def api_auction(request: HttpRequest, auction_id: int) -> JsonResponse:
     return JsonResponse(_standing(auction_id))
 
