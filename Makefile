@@ -30,5 +30,5 @@ molecule: setup ## every scenario on Debian 12 and 13, or one: ROLE=redis
 bench: setup ## speed, beside its limit and pyinfra
 	@$(TOOL) benchmarks
 
-docs: setup ## what an application may say, from its specification
-	@.venv/bin/ansible-doc -t role -e validate_inventory slipway.stack.common
+docs: setup ## write the tables that follow from the specifications
+	@$(TOOL) docs

@@ -51,7 +51,7 @@ def lint(stages: Stages, _names: list[str]) -> None:
         (
             "mypy",
             "mypy",
-            *_with_python("demo", "benchmarks", "molecule", "tests/lab", "tests/run.py"),
+            *_with_python("demo", "docs", "benchmarks", "molecule", "tests/lab", "tests/run.py"),
         ),
         ("mypy of the collection", *_mypy_of_the_collection()),
         ("yamllint", "yamllint", "--strict", "."),

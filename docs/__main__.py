@@ -1,0 +1,86 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""python3 -m docs: write the tables that follow from the argument specifications.
+
+Each role's README ends with its variables; docs/applications.md tells what an inventory may say.
+tests/conventions fails when one of them is not what this would write.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import typing as t
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+HEADING = "## Variables\n"
+APPLICATIONS = """# What an inventory may say
+
+Generated from `roles/common/meta/argument_specs.yml` by `make docs`; the resolver runs that file.
+Secrets belong into the vault twin: `vault_stack_applications.<name>` holds `database_password`,
+`redis_password`, `secret_key`, and where needed `environment`, `private_key` and `deploy_key`.
+
+"""
+# Ansible's markup of options, values, code and emphasis.
+MARKUP = re.compile(r"\b[OVCIBRP]\(([^()]*(?:\(\))?[^()]*)\)")
+
+Options = dict[str, dict[str, t.Any]]
+
+
+def pages() -> dict[Path, str]:
+    """Return what each generated page should be."""
+    found = {}
+    for specification in sorted((ROOT / "roles").glob("*/meta/argument_specs.yml")):
+        entries = yaml.safe_load(specification.read_text(encoding="utf-8"))["argument_specs"]
+        readme = specification.parents[1] / "README.md"
+        if "main" in entries:
+            written = readme.read_text(encoding="utf-8").split(HEADING)[0].rstrip()
+            table = _table(entries["main"]["options"])
+            found[readme] = f"{written}\n\n{HEADING}\n{table}"
+        else:
+            found[ROOT / "docs" / "applications.md"] = APPLICATIONS + _table(
+                entries["validate_inventory"]["options"]
+            )
+    return found
+
+
+def _table(options: Options) -> str:
+    rows = ["| variable | type | default | what follows |", "|---|---|---|---|", *_rows(options)]
+    return "\n".join(rows) + "\n"
+
+
+def _rows(options: Options, parents: str = "") -> list[str]:
+    rows = []
+    for name, option in options.items():
+        path = f"{parents}{name}"
+        many = option.get("type") == "list"
+        cells = [f"`{path}`", _type(option), _default(option), _words(option["description"])]
+        rows.append(f"| {' | '.join(cells)} |")
+        rows += _rows(option.get("options", {}), f"{path}{'[]' if many else ''}.")
+    return rows
+
+
+def _type(option: dict[str, t.Any]) -> str:
+    if "choices" in option:
+        return " ".join(f"`{choice}`" for choice in option["choices"])
+    kind: str = option.get("type", "str")
+    return f"{kind} of {option['elements']}" if "elements" in option else kind
+
+
+def _default(option: dict[str, t.Any]) -> str:
+    if option.get("required"):
+        return "**required**"
+    return f"`{json.dumps(option['default'])}`" if "default" in option else ""
+
+
+def _words(description: str | list[str]) -> str:
+    lines = [description] if isinstance(description, str) else description
+    return MARKUP.sub(r"`\1`", " ".join(" ".join(lines).split())).replace("|", "\\|")
+
+
+if __name__ == "__main__":
+    for path, text in pages().items():
+        path.write_text(text, encoding="utf-8")
+        print(path.relative_to(ROOT))
