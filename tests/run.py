@@ -139,20 +139,28 @@ class _Scenarios:
     def run(self, at_once: int) -> list[str]:
         """Run them all and return those that failed."""
         shell.say(f"{at_once} at a time, logs in .cache/molecule: {' '.join(self.names)}")
-        with concurrent.futures.ThreadPoolExecutor(at_once) as pool:
+        pool = concurrent.futures.ThreadPoolExecutor(at_once)
+        try:
             codes = dict(zip(self.names, pool.map(self._run_one, self.names), strict=True))
+        finally:
+            # Interrupted, no further scenario begins, and those that run end.
+            pool.shutdown(wait=False, cancel_futures=True)
+            self._end()
         for name in self.names:
             verdict = "failed" if codes[name] else "passed"
             print(f"  {name:<24}{minutes(self.seconds[name]):>10}  {verdict}", flush=True)
         return [name for name, code in codes.items() if code]
 
     def clean_up(self) -> None:
-        """End what still runs and remove its machines."""
+        """Remove the machines of every scenario that was begun."""
+        for name in self.processes:
+            machines.down(f"molecule-{name}")
+
+    def _end(self) -> None:
+        """End what still runs."""
         for process in self.processes.values():
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGTERM)
-        for name in self.names:
-            machines.down(f"molecule-{name}")
 
     def _run_one(self, name: str) -> int:
         log = CACHE / "molecule" / f"{name}.log"
@@ -233,6 +241,8 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("scenario", nargs="*", help="of Molecule; default: all")
     options = parser.parse_args(arguments)
     _prepare_environment()
+    # Ended like interrupted: with the machines removed.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     stages, code = Stages(), 0
     try:
         shell.require({"git": "git", "shellcheck": "shellcheck"}, purpose="the tests use it")

@@ -46,7 +46,10 @@ def ensure(names: list[str] | None = None) -> None:
 
 
 def remove() -> None:
-    """Remove all images that no container uses."""
+    """Remove all images, unless machines of another lab are made of them."""
+    if shell.output("docker", "ps", "--all", "--quiet", "--filter", f"label={INPUTS}"):
+        shell.say("the images stay: other machines are made of them")
+        return
     ours = shell.output("docker", "images", "--quiet", "--filter", f"label={INPUTS}").split()
     for _round in range(3):  # children before parents, whatever the order of the list
         for image in dict.fromkeys(ours):
