@@ -120,9 +120,9 @@ def test_clients_are_addresses_with_a_mask() -> None:
         pgbouncer_clients=["10.0.0.5", "10.1.0.0/16", "fd00::5"],
     )
     assert lines[1:] == [
-        "hostssl shop all 10.0.0.5/32 scram-sha-256",
-        "hostssl shop all 10.1.0.0/16 scram-sha-256",
-        "hostssl shop all fd00::5/128 scram-sha-256",
+        'hostssl "shop" all 10.0.0.5/32 scram-sha-256',
+        'hostssl "shop" all 10.1.0.0/16 scram-sha-256',
+        'hostssl "shop" all fd00::5/128 scram-sha-256',
     ]
 
 
