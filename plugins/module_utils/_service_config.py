@@ -16,6 +16,7 @@ from typing import Any
 from ansible_collections.slipway.stack.plugins.module_utils import (
     _commands,
     _files,
+    _redaction,
     _units,
     _users,
     _validation,
@@ -128,8 +129,9 @@ def _require_owners(request: Request, world: World) -> None:
 
 
 def _keep_users(request: Request, world: World, outcome: Outcome) -> None:
-    for user in request.users:
-        for step in _users.plan(user):
+    # All are planned before the first is made, so that a refusal leaves no trace.
+    for user, steps in [(user, _users.plan(user)) for user in request.users]:
+        for step in steps:
             if not world.check_mode:
                 _users.apply(step, world.run)
             entry = _files.diff_of_state(f"user {user.name}", "", step.sentence)
@@ -156,9 +158,9 @@ def _judged(request: Request, world: World, outcome: Outcome) -> list[_files.Cha
     if world.check_mode:
         validators = tuple(each for each in validators if _validation.can_run(each))
     verdict = _validation.judge_all(validators, planned, world.run)
-    message = _validation.redact(verdict.all_refused_because, request.files)
+    message = _redaction.redact(verdict.all_refused_because, request.files)
     refused = {
-        path: _validation.redact(said, request.files) for path, said in verdict.refused.items()
+        path: _redaction.redact(said, request.files) for path, said in verdict.refused.items()
     }
     if world.check_mode:  # what the files need may itself be only predicted so far
         said = [message] if message else [f"{path}: {why}" for path, why in refused.items()]
@@ -345,7 +347,7 @@ def _fall_back(
     if changes:
         done = _put_back(changes, failed, world)
     message = f"{what.rstrip('.')}; {done}. Its last words:\n{lines}"
-    return _validation.redact(message, request.files)
+    return _redaction.redact(message, request.files)
 
 
 def _put_back(changes: Sequence[_files.Change], failed: _Failed, world: World) -> str:

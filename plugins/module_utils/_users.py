@@ -13,6 +13,7 @@ from ansible_collections.slipway.stack.plugins.module_utils._commands import Run
 from ansible_collections.slipway.stack.plugins.module_utils._errors import StackError
 
 _NO_LOGIN = "/usr/sbin/nologin"
+_NO_HOME = "/nonexistent"
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ def options() -> dict[str, Any]:
 
 
 def from_params(params: Mapping[str, Any]) -> User:
-    return User(params["name"], params["home"] or "/nonexistent", tuple(params["groups"] or ()))
+    return User(params["name"], params["home"] or _NO_HOME, tuple(params["groups"] or ()))
 
 
 def group_exists(name: str) -> bool:
@@ -74,8 +75,9 @@ FIRST_DYNAMIC_ID = 100
 
 
 def plan(user: User) -> list[Step]:
-    """What is missing; an existing user keeps its home and shell."""
+    """What is missing. A user with a home is ours alone; any other keeps its home and shell."""
     if user_exists(user.name):
+        _require_own(user)
         missing = sorted(set(user.groups) - memberships(user.name)) if user.groups else []
         return [_join(user.name, group) for group in missing]
     steps = []
@@ -90,6 +92,16 @@ def plan(user: User) -> list[Step]:
     argv += ["--home-dir", user.home, "--shell", _NO_LOGIN, user.name]
     steps.append(Step(tuple(argv), f"created user {user.name}"))
     return steps + [_join(user.name, group) for group in user.groups]
+
+
+def _require_own(user: User) -> None:
+    """Refuse to take over a user whom Debian, another program or a person has made."""
+    home = pwd.getpwnam(user.name).pw_dir
+    if user.home not in (_NO_HOME, home):
+        raise StackError(
+            f"{user.name} is already a user of this machine, with the home {home} instead of"
+            f" {user.home}; choose another name, or remove that user if it is nobody's"
+        )
 
 
 def _join(name: str, group: str) -> Step:

@@ -217,15 +217,3 @@ def _redirect(link: str, tree: str, copy: str) -> None:
     if target == tree or target.startswith(tree + "/"):
         os.unlink(link)
         os.symlink(copy + target[len(tree) :], link)
-
-
-def redact(message: str, files: Sequence[_files.File]) -> str:
-    """Take out of a foreign program's words whatever it may have quoted from secret files."""
-    words: set[str] = set()
-    for wanted in files:
-        if wanted.secret and wanted.content:
-            text = wanted.content.decode("utf-8", "replace")
-            words.update(re.findall(r"[^\s\"'=;,:#(){}]{6,}", text))
-    for word in sorted(words, key=len, reverse=True):
-        message = message.replace(word, "********")
-    return message

@@ -332,8 +332,16 @@ def test_a_user_is_created_only_if_missing() -> None:
     new = _users.plan(_users.User("nobody-at-all", "/srv/x", ("daemon",)))
     assert [step.argv[0] for step in new] == ["groupadd", "useradd", "usermod"]
     assert "--system" in new[1].argv and "/usr/sbin/nologin" in new[1].argv
-    assert _users.plan(_users.User("root", "/elsewhere", ())) == []
-    assert _users.plan(_users.User("root", "/elsewhere", ("root",))) == []
+    for home in ("/root", "/nonexistent"):
+        assert _users.plan(_users.User("root", home, ())) == []
+        assert _users.plan(_users.User("root", home, ("root",))) == []
+
+
+def test_a_user_of_somebody_else_is_not_taken_over() -> None:
+    users = [{"name": "nobody-at-all", "home": "/srv/x"}, {"name": "root", "home": "/srv/root"}]
+    outcome = converge(Systemd(), users=users)
+    assert outcome.failure.startswith("root is already a user of this machine, with the home /root")
+    assert outcome.changes == []
 
 
 def test_the_documentation_says_what_is_accepted() -> None:

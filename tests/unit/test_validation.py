@@ -106,12 +106,3 @@ def test_a_validator_is_asked_only_about_changes_in_its_tree(tmp_path: Path) -> 
 def test_a_command_that_would_judge_live_files_is_refused(command: str) -> None:
     with pytest.raises(StackError, match=r"validate\.command nginx -t"):
         _validation.from_params({"tree": "/etc/nginx", "command": command, "timeout": 1})
-
-
-def test_what_a_program_quotes_of_a_secret_file_is_taken_out() -> None:
-    secret = _files.File("/x", b"user shop ~hunter22=\nurl=a", _files.own(0o600), True)
-    openly = _files.File("/y", b"visible-word", _files.own(0o600))
-    message = "bad line 'user shop ~hunter22=' near visible-word"
-    assert _validation.redact(message, [secret, openly]) == (
-        "bad line 'user shop ********=' near visible-word"
-    )
