@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.slipway.stack.plugins.plugin_utils import _applications
+from ansible_collections.slipway.stack.plugins.plugin_utils import _inventory
 
 DOCUMENTATION = """
 name: inventory_problems
@@ -16,7 +16,7 @@ description:
 positional: topology
 options:
   _input:
-    description: All variables that the operator declares (the magic variable C(vars), or a dict).
+    description: What the operator declares, under the names that the wiring gives it.
     type: dict
     required: true
   topology:
@@ -40,7 +40,7 @@ _value:
 def inventory_problems(inputs: dict[str, t.Any], topology: dict[str, t.Any]) -> list[str]:
     """See DOCUMENTATION."""
     groups, addresses = topology["groups"], topology["addresses"]
-    sentences: list[str] = _applications.problems(inputs, groups, addresses)
+    sentences: list[str] = _inventory.problems(inputs, groups, addresses)
     return sentences
 
 

@@ -8,36 +8,13 @@ import re
 import typing as t
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.slipway.stack.plugins.plugin_utils import _specification
+from ansible_collections.slipway.stack.plugins.plugin_utils import _headers, _specification
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*")
 HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.:-]*[A-Za-z0-9])?")
 PATH = re.compile(r"(= )?/[^\s;{}\"'$]*")
 
 Site = dict[str, t.Any]
-
-
-def default_headers(server_name: str) -> dict[str, str]:
-    """What every answer carries unless the site says otherwise."""
-    policy = [
-        "default-src 'self'",
-        # Browsers before 2023 do not count the site's own WebSockets as 'self'.
-        f"connect-src 'self' wss://{server_name}",
-        "img-src 'self' data:",
-        "object-src 'none'",
-        "base-uri 'self'",
-        "form-action 'self'",
-        "frame-ancestors 'none'",
-    ]
-    return {
-        "Strict-Transport-Security": "max-age=31536000; includeSubDomains; preload",
-        "Content-Security-Policy": "; ".join(policy),
-        "X-Content-Type-Options": "nosniff",
-        "X-Frame-Options": "DENY",
-        "Referrer-Policy": "strict-origin-when-cross-origin",
-        "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
-        "Cross-Origin-Opener-Policy": "same-origin",
-    }
 
 
 def _require(condition: object, sentence: str) -> None:
@@ -47,12 +24,9 @@ def _require(condition: object, sentence: str) -> None:
 
 def _complete(site: t.Mapping[str, t.Any]) -> Site:
     options = _specification.options("nginx_certbot", "main")["nginx_certbot_sites"]["options"]
-    result = _specification.validate(options, site)
-    _require(
-        not result.error_messages,
-        f"site {site.get('name', '?')}: {'; '.join(result.error_messages)}",
-    )
-    return dict(result.validated_parameters)
+    result, problems = _specification.read(options, site)
+    _require(not problems, f"site {site.get('name', '?')}: {' '.join(problems)}")
+    return result
 
 
 def _check_server(site: str, server: str) -> None:
@@ -110,12 +84,8 @@ def _check(site: Site) -> None:
         _require(
             HOST.fullmatch(name), f"site {site['name']}: {name!r} is not a host name or address"
         )
-    for header, value in site["headers"].items():
-        _require(
-            re.fullmatch(r"[A-Za-z0-9-]+", header) and not re.search(r"[\"\\\r\n]", value),
-            f"site {site['name']}: header {header!r} has to be a header's name with a value on one"
-            ' line without " and \\',
-        )
+    wrong = _headers.problem(site["headers"])
+    _require(not wrong, f"site {site['name']}: header {wrong}")
     _check_upstreams(site)
     _check_paths(site)
 
@@ -139,9 +109,8 @@ def nginx_sites(sites: t.Sequence[t.Mapping[str, t.Any]]) -> list[Site]:
     """Complete sites: defaults filled in, headers merged, `names` added, everything checked."""
     complete = [_complete(site) for site in sites]
     for site in complete:
-        site["headers"] = {name: str(value or "") for name, value in site["headers"].items()}
         _check(site)
-        merged = {**default_headers(site["server_name"]), **site["headers"]}
+        merged = {**_headers.defaults(site["server_name"]), **site["headers"]}
         site["headers"] = {name: value for name, value in merged.items() if value}
         site["names"] = [site["server_name"], *site["redirects"]]
         for place in site["static"]:

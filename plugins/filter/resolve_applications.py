@@ -5,7 +5,11 @@ from __future__ import annotations
 import typing as t
 
 from ansible.errors import AnsibleFilterError
-from ansible_collections.slipway.stack.plugins.plugin_utils import _applications, _derive
+from ansible_collections.slipway.stack.plugins.plugin_utils import (
+    _applications,
+    _derive,
+    _inventory,
+)
 
 DOCUMENTATION = """
 name: resolve_applications
@@ -54,7 +58,7 @@ def resolve_applications(
     """See DOCUMENTATION; raises AnsibleFilterError with one sentence."""
     try:
         resolved = _applications.resolve(applications, secrets)
-        _applications.check_topology(resolved, topology["groups"], topology["addresses"])
+        _inventory.check_topology(resolved, topology["groups"], topology["addresses"])
     except _applications.InventoryError as error:
         raise AnsibleFilterError(str(error)) from error
     placed = _derive.Topology(**topology)

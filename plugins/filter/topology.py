@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import typing as t
 
+from jinja2.exceptions import UndefinedError
+
 DOCUMENTATION = """
 name: topology
 short_description: Which machine is in which group, and at which address
@@ -48,10 +50,16 @@ def topology(
     ours = {group: [str(machine) for machine in groups.get(group, [])] for group in GROUPS}
     addresses = {}
     for machine in dict.fromkeys(machine for machines in ours.values() for machine in machines):
-        variables = hostvars[machine]
-        address = variables.get("stack_address") or variables.get("ansible_host") or machine
-        addresses[machine] = str(address)
+        addresses[machine] = _address(machine, hostvars[machine])
     return {"groups": ours, "addresses": addresses, "host": str(host)}
+
+
+def _address(machine: str, variables: t.Mapping[str, t.Any]) -> str:
+    try:
+        return str(variables.get("stack_address") or variables.get("ansible_host") or machine)
+    except UndefinedError as error:
+        # The validation of the inventory words it.
+        return f"not defined ({error})"
 
 
 class FilterModule:

@@ -40,7 +40,7 @@ _value:
 def typed(value: t.Any, option: str) -> dict[str, t.Any]:
     """See DOCUMENTATION; raises AnsibleFilterError with one sentence."""
     try:
-        result: dict[str, t.Any] = _applications.typed(option, value, option)
+        result: dict[str, t.Any] = _applications.typed(option, value)
     except _applications.InventoryError as error:
         raise AnsibleFilterError(str(error)) from error
     return result

@@ -113,7 +113,12 @@ def _listen(application: Application, topology: Topology, server: str, host: str
     if topology.single:
         return f"unix:/run/slipway/{application['name']}/{server}.sock"
     port = application["web"]["port"] + (1 if server == "asgi" else 0)
-    return f"{topology.addresses[host]}:{port}"
+    return server_at(topology.addresses[host], port)
+
+
+def server_at(address: str, port: int) -> str:
+    """Address and port as URLs, nginx and systemd want them."""
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
 SERVERS = {"wsgi": "web", "asgi": "asgi"}
@@ -192,7 +197,7 @@ def _release(application: Application, topology: Topology) -> dict[str, t.Any]:
         # Migrations hold locks and sessions, which a transaction pooler cannot carry.
         "migrate": {
             "environment": {
-                "DATABASE_URL": database_url(application, f"{database}:{POSTGRES_PORT}")
+                "DATABASE_URL": database_url(application, server_at(database, POSTGRES_PORT))
             }
         },
         "environment": environment(application, topology),
@@ -223,9 +228,9 @@ def environment(application: Application, topology: Topology) -> dict[str, str]:
     credentials = f"{name}:{quote(secrets['redis_password'], safe='')}"
     names = [application["domain"], *application["redirects"]]
     derived = {
-        "DATABASE_URL": database_url(application, f"{database}:{PGBOUNCER_PORT}"),
-        "BROKER_URL": f"redis://{credentials}@{cache}:{BROKER_PORT}/0",
-        "CACHE_URL": f"redis://{credentials}@{cache}:{CACHE_PORT}/0",
+        "DATABASE_URL": database_url(application, server_at(database, PGBOUNCER_PORT)),
+        "BROKER_URL": f"redis://{credentials}@{server_at(cache, BROKER_PORT)}/0",
+        "CACHE_URL": f"redis://{credentials}@{server_at(cache, CACHE_PORT)}/0",
         "REDIS_KEY_PREFIX": f"{name}:",
         "SECRET_KEY": secrets["secret_key"],
         "ALLOWED_HOSTS": ",".join(names),

@@ -6,7 +6,11 @@ import copy
 import typing as t
 
 import pytest
-from ansible_collections.slipway.stack.plugins.plugin_utils import _applications, _derive
+from ansible_collections.slipway.stack.plugins.plugin_utils import (
+    _applications,
+    _derive,
+    _inventory,
+)
 
 SECRET = "0123456789abcdef"
 SHOP = {
@@ -66,35 +70,48 @@ def test_values_are_typed() -> None:
 @pytest.mark.parametrize(
     ("application", "sentence"),
     [
-        (changed(SHOP, web__wrkers=2), "web.wrkers is not an option; write web.workers"),
+        (changed(SHOP, web__wrkers=2), "web.wrkers is not an option; write workers"),
         (changed(SHOP, zzz=2), "zzz is not an option; write one of"),
         (changed(SHOP, web__workers="many"), "workers"),
-        (changed(SHOP, web__workers=0), "web.workers is 0; write at least 1"),
+        (changed(SHOP, web__workers=0), "web.workers is 0; write 1 to 512"),
         (changed(SHOP, name="Shop"), "name is 'Shop'; write 2 to 31 lower-case letters"),
-        (changed(SHOP, name="postgres"), "name is 'postgres', which the system uses itself"),
-        (changed(SHOP, domain="https://shop.example.com"), "is not a host name"),
-        (changed(SHOP, domain="Shop.example.com"), "is not a host name"),
-        (changed(SHOP, redirects=["shop"]), "'shop' is not a host name"),
-        (changed(SHOP, source={}), "source has none of its kinds; write exactly one of repository"),
+        (changed(SHOP, name="postgres"), "name is 'postgres'; the system uses that name itself"),
+        (changed(SHOP, domain="https://shop.example.com"), "write a host name like"),
+        (changed(SHOP, domain="Shop.example.com"), "'Shop.example.com'; write a host name"),
+        (changed(SHOP, redirects=["shop"]), "redirects[entry 1] is 'shop'; write a host name"),
         (
-            changed(SHOP, source__archive="a.tar"),
+            changed(SHOP, source={}),
+            "source is an empty dictionary; write exactly one of repository",
+        ),
+        (
+            changed(SHOP, source__archive="/a.tar"),
             "source has repository and archive; write exactly",
         ),
         (changed(SHOP, source={"archive": "https://x/a.tar"}), "add the sha256"),
         (changed(SHOP, source__version="--upload-pack=x"), "write a tag, branch or commit"),
-        (changed(SHOP, web={}), "web has neither wsgi nor asgi"),
+        (changed(SHOP, web={}), "web is an empty dictionary; write 'wsgi: shop.wsgi"),
+        (changed(SHOP, web={"workers": 2}), "web has neither wsgi nor asgi"),
         (changed(SHOP, web__wsgi="shop.wsgi"), "write module and object"),
         (changed(SHOP, web__port=80), "web.port is 80; write one from 1024"),
-        (changed(SHOP, web__health_path="health"), "has the path 'health'"),
-        (changed(SHOP, web__api_paths=["/a; b"]), "has the path '/a; b'"),
-        (changed(SHOP, database__name="template1"), "database.name 'template1' cannot be used"),
+        (
+            changed(SHOP, web__health_path="health"),
+            "web.health_path is 'health'; write a path that begins",
+        ),
+        (
+            changed(SHOP, web__api_paths=["/a; b"]),
+            "web.api_paths[entry 1] is '/a; b'; write a path",
+        ),
+        (
+            changed(SHOP, database__name="template1"),
+            "database.name is 'template1', which the system uses",
+        ),
         (changed(SHOP, database__pool_size=0), "database.pool_size is 0"),
         (changed(SHOP, certificate_source="files"), "certificate is empty"),
         (changed(SHOP, environment={"A B": "1"}), "has the name 'A B'"),
         (changed(SHOP, environment={"A": [1]}), "environment.A is not a single value"),
         (changed(SHOP, environment={"A": "1\n2"}), "environment.A contains a line break"),
-        ("shop", "entry 1 is 'shop'; write a dictionary"),
-        ({}, "missing required arguments"),
+        ("shop", "stack_applications[entry 1] is 'shop'; write a dictionary"),
+        ({}, "stack_applications[entry 1].domain is missing; write a host name like"),
     ],
 )
 def test_a_wrong_application_is_refused_in_one_sentence(application: t.Any, sentence: str) -> None:
@@ -113,7 +130,7 @@ def test_a_wrong_application_is_refused_in_one_sentence(application: t.Any, sent
         (second(database__name="shop"), "2 entries have the database.name shop"),
         (
             second(celery={"application": "b", "workers": [{"name": "w"}, {"name": "w"}]}),
-            "2 entries have the worker name of blog w",
+            "blog.celery.workers has 2 with the name w; give each its own",
         ),
     ],
 )
@@ -129,9 +146,12 @@ def test_duplicates_are_refused(other: dict[str, t.Any], sentence: str) -> None:
         ({"shop": changed(SHOP_SECRETS, secret_key="")}, "shop.secret_key is missing"),
         ({"shop": changed(SHOP_SECRETS, secret_key="changeme")}, "secret_key is a placeholder"),
         ({"shop": changed(SHOP_SECRETS, redis_password="short")}, "fewer than 12 characters"),
-        ({"shop": changed(SHOP_SECRETS, token="x")}, "shop.token is not known"),
+        (
+            {"shop": changed(SHOP_SECRETS, token="x")},
+            "shop.token is not an option; write one of .* or put it into",
+        ),
         ({"shop": SHOP_SECRETS, "blog": SHOP_SECRETS}, "blog belongs to no application"),
-        ([], "must map each application's name"),
+        ([], "is a list; write a dictionary that maps"),
     ],
 )
 def test_wrong_secrets_are_refused(secrets: t.Any, sentence: str) -> None:
@@ -163,23 +183,23 @@ def test_a_topology_that_cannot_work_is_refused(
     groups: dict[str, list[str]], addresses: dict[str, str], sentence: str
 ) -> None:
     with pytest.raises(_applications.InventoryError, match=sentence):
-        _applications.check_topology(resolve(SHOP), groups, addresses)
+        _inventory.check_topology(resolve(SHOP), groups, addresses)
 
 
 def test_duplicate_ports_matter_only_between_machines() -> None:
     both = resolve(SHOP, second(web__port=8001))
-    _applications.check_topology(both, GROUPS, ONE)
+    _inventory.check_topology(both, GROUPS, ONE)
     with pytest.raises(_applications.InventoryError, match=r"web.port .* 8001"):
-        _applications.check_topology(both, GROUPS, {"one": "10.0.0.1", "two": "10.0.0.2"})
+        _inventory.check_topology(both, GROUPS, {"one": "10.0.0.1", "two": "10.0.0.2"})
 
 
 @pytest.mark.parametrize(("connections", "refused"), [(63, False), (62, True)])
 def test_pools_must_fit_into_max_connections(connections: int, refused: bool) -> None:
     settings = {"max_connections": connections}
     if not refused:
-        return _applications.check_connections(resolve(SHOP), settings)
+        return _inventory.check_connections(resolve(SHOP), settings)
     with pytest.raises(_applications.InventoryError, match="write at least 63"):
-        _applications.check_connections(resolve(SHOP), settings)
+        _inventory.check_connections(resolve(SHOP), settings)
     return None
 
 
@@ -195,24 +215,24 @@ GOOD: dict[str, t.Any] = {
 @pytest.mark.parametrize(
     ("inputs", "sentence"),
     [
-        ({"environment": None}, "stack_environment is None"),
-        ({"applications": None}, "stack_applications must be a list"),
-        ({"only": "blog"}, "app is 'blog', which is not declared; write one of shop"),
+        ({"environment": None}, "stack_environment is missing; write its name"),
+        ({"applications": None, "secrets": {}}, "stack_applications is an empty list; write at"),
+        ({"request": {"app": "blog"}}, "app is 'blog', which is not declared; write one of shop"),
         ({"pgbouncer_password": None}, "vault_stack_pgbouncer_password is missing"),
-        ({"acme": {"mail": "x"}}, "stack_acme: mail is not an option; write email"),
-        ({"backup_s3": {"bucket": "b"}}, "vault_stack_backup_s3.access_key is missing"),
-        ({"backup_s3": {"buckt": "b"}}, "stack_backup_s3: "),
+        ({"acme": {"mail": "x"}}, "stack_acme.mail is not an option; write email"),
+        ({"backup_s3": {"bucket": "backups"}}, "vault_stack_backup_s3.access_key is missing"),
+        ({"backup_s3": {"bucket": "B"}}, "stack_backup_s3.bucket is 'B'; write 3 to 63"),
     ],
 )
 def test_every_input_is_looked_at(inputs: dict[str, t.Any], sentence: str) -> None:
-    assert _applications.problems(GOOD, GROUPS, ONE) == []
-    (problem,) = _applications.problems({**GOOD, **inputs}, GROUPS, ONE)
+    assert _inventory.problems(GOOD, GROUPS, ONE) == []
+    (problem,) = _inventory.problems({**GOOD, **inputs}, GROUPS, ONE)
     assert sentence in problem
 
 
 def test_celery_needs_a_worker_machine() -> None:
     inputs = {**GOOD, "applications": [changed(SHOP, celery__application="shop")]}
-    (problem,) = _applications.problems(inputs, {**GROUPS, "worker": []}, ONE)
+    (problem,) = _inventory.problems(inputs, {**GROUPS, "worker": []}, ONE)
     assert "the group 'worker' has no machine" in problem
 
 
@@ -288,18 +308,18 @@ def test_django_beat_keeps_its_schedule_in_the_database() -> None:
 @pytest.mark.parametrize("wrong", [5, True, [None], "x y"])
 @pytest.mark.parametrize("option", ["source", "web", "celery", "database"])
 def test_a_value_of_the_wrong_type_is_a_sentence_too(option: str, wrong: t.Any) -> None:
-    found = _applications.problems({**GOOD, "applications": [{**SHOP, option: wrong}]}, GROUPS, ONE)
+    found = _inventory.problems({**GOOD, "applications": [{**SHOP, option: wrong}]}, GROUPS, ONE)
     assert len(found) == 1
     assert "shop" in found[0]
 
 
 @pytest.mark.parametrize("settings", [5, {"max_connections": "lots"}, {"max_connections": None}])
 def test_settings_of_the_wrong_type_are_a_sentence_too(settings: t.Any) -> None:
-    (problem,) = _applications.problems({**GOOD, "postgres_settings": settings}, GROUPS, ONE)
+    (problem,) = _inventory.problems({**GOOD, "postgres_settings": settings}, GROUPS, ONE)
     assert problem.startswith("postgres_settings")
 
 
 @pytest.mark.parametrize("name", ["shadow", "pg_shop", "all", "docker"])
 def test_names_of_the_systems_own_users_and_groups_are_refused(name: str) -> None:
-    with pytest.raises(_applications.InventoryError, match="which the system uses itself"):
+    with pytest.raises(_applications.InventoryError, match="the system uses that name itself"):
         resolve({**SHOP, "name": name})

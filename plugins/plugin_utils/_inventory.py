@@ -1,0 +1,283 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Everything that an operator declares, looked at as a whole, before any machine is touched."""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import re
+import typing as t
+from collections import Counter
+
+from ansible_collections.slipway.stack.plugins.plugin_utils import (
+    _applications,
+    _derive,
+    _rules,
+    _specification,
+)
+from ansible_collections.slipway.stack.plugins.plugin_utils._applications import (
+    Application,
+    InventoryError,
+)
+
+# The postgres role's defaults: 10 for administration, 5 replication, 5 backup, 3 for superusers.
+CONNECTIONS_BESIDES_POOLS = 23
+# What PostgreSQL itself accepts as max_connections.
+CONNECTIONS_LIMIT = 262_143
+REQUIRED_GROUPS = ("database", "cache", "application", "web")
+# Written by the wiring, or by an operator for one machine.
+_WIRED = ("stack_address", "stack_addresses", "stack_authority", "stack_resolved", "stack_topology")
+_VAULT = tuple(
+    f"vault_stack_{name}"
+    for name in ("applications", "backup_s3", "pgbouncer_password", "redis_admin_password")
+)
+_ROLES = ("postgres", "pgbouncer", "redis", "nginx_certbot", "app", "celery", "backup")
+# How alike a variable must be to an option of a role to be taken for a slip of the finger.
+_LIKENESS = 0.9
+# What a playbook may be asked for with -e, and how.
+REQUESTS = {
+    "app": "-e app={name}",
+    "command": """-e '{{"command": "python manage.py check"}}'""",
+}
+
+
+def problems(
+    inputs: dict[str, t.Any], groups: dict[str, list[str]], addresses: dict[str, str]
+) -> list[str]:
+    """Everything wrong with the operator's `inputs`, one sentence each."""
+    inputs = _specification.plain(inputs)
+    checks: list[t.Callable[[], t.Any]] = [
+        lambda: _check_names(inputs.get("names") or []),
+        lambda: _check_environment_name(inputs.get("environment")),
+        lambda: check_groups(groups),
+        lambda: _check_applications(inputs, groups, addresses),
+        lambda: _check_request(inputs),
+        lambda: _applications.require_secret(
+            inputs.get("pgbouncer_password"), "vault_stack_pgbouncer_password"
+        ),
+        lambda: _applications.require_secret(
+            inputs.get("redis_admin_password"), "vault_stack_redis_admin_password"
+        ),
+        lambda: _applications.typed("stack_acme", inputs.get("acme") or {}),
+        lambda: _check_backup_s3(inputs.get("backup_s3"), inputs.get("backup_s3_secrets")),
+        lambda: _check_wired_ports(inputs.get("ports") or {}),
+        lambda: _check_redis_instances(inputs.get("redis_instances")),
+    ]
+    found: list[str] = []
+    for check in checks:
+        try:
+            check()
+        except InventoryError as error:
+            found += error.sentences
+    return list(dict.fromkeys(found))
+
+
+def _check_names(names: list[str]) -> None:
+    """Refuses variables that nobody reads, because their name has a slip of the finger."""
+    declared = _specification.options("common", "validate_inventory")
+    stack, vault = [*declared, *_WIRED], list(_VAULT)
+    known = {option for role in _ROLES for option in _specification.options(role, "main")}
+    for name in sorted(names):
+        if name.startswith(("stack_", "vault_stack_")):
+            supported = vault if name.startswith("vault_") else stack
+            if name not in supported:
+                shown = vault if name.startswith("vault_") else list(declared)
+                raise InventoryError(_specification.unknown("", name, shown))
+        elif name not in known:
+            near = difflib.get_close_matches(name, known, n=1, cutoff=_LIKENESS)
+            if near:
+                raise InventoryError(
+                    f"{name} is not an option; write {near[0]}, or give a variable of your own"
+                    " another name."
+                )
+
+
+def _check_environment_name(name: t.Any) -> None:
+    if not isinstance(name, str) or not re.fullmatch(r"[a-z][a-z0-9-]{0,30}", name):
+        shown = "missing" if name is None else _specification.shown(name)
+        raise InventoryError(
+            f"stack_environment is {shown}; write its name, for example 'production'."
+        )
+
+
+def _check_applications(
+    inputs: dict[str, t.Any], groups: dict[str, list[str]], addresses: dict[str, str]
+) -> None:
+    resolved = _applications.resolve(inputs.get("applications"), inputs.get("secrets") or {})
+    check_topology(resolved, groups, addresses)
+    check_connections(resolved, inputs.get("postgres_settings") or {})
+    if any(application["celery"] for application in resolved) and not groups.get("worker"):
+        raise InventoryError(
+            "an application declares celery but the group 'worker' has no machine; "
+            "add one to hosts.yml."
+        )
+
+
+def _check_request(inputs: dict[str, t.Any]) -> None:
+    """Refuses -e app and -e command where they are missing, unknown, or would not be heeded."""
+    given = inputs.get("request") or {}
+    takes = inputs.get("takes")
+    names = _names(inputs.get("applications"))
+    for option, example in REQUESTS.items():
+        value = given.get(option)
+        example = example.format(name=names[0] if names else "shop")
+        if takes is None:
+            continue
+        if option in takes and not (isinstance(value, str) and value.strip()):
+            shown = "missing" if value in (None, "") else _specification.shown(value)
+            known = f" (declared are {', '.join(names)})" if option == "app" else ""
+            raise InventoryError(f"{option} is {shown}; write {example}{known}.")
+        if option == "app" and option not in takes and value is not None:
+            raise InventoryError(
+                f"app is {_specification.shown(value)}, but this playbook serves every application;"
+                " leave -e app out (--limit chooses machines)."
+            )
+    value = given.get("app")
+    if value is not None and value not in names:
+        raise InventoryError(
+            f"app is {_specification.shown(value)}, which is not declared; write one of"
+            f" {', '.join(names)}."
+        )
+
+
+def _names(applications: t.Any) -> list[str]:
+    given = applications if isinstance(applications, (list, tuple)) else []
+    names = [each.get("name") for each in given if isinstance(each, t.Mapping)]
+    return [name for name in names if isinstance(name, str)]
+
+
+def check_groups(groups: dict[str, list[str]]) -> None:
+    """Refuses groups without machines, and with more than they can have."""
+    for group in REQUIRED_GROUPS:
+        if not groups.get(group):
+            raise InventoryError(
+                f"the inventory has no machine in the group {group!r}; add one to hosts.yml."
+            )
+    for group in ("database", "cache"):
+        if len(groups[group]) > 1:
+            raise InventoryError(
+                f"the group {group!r} has {len(groups[group])} machines; it takes exactly one."
+            )
+
+
+def check_topology(
+    applications: list[Application], groups: dict[str, list[str]], addresses: dict[str, str]
+) -> None:
+    """Refuses groups without machines, and machines or ports that the others could not reach."""
+    check_groups(groups)
+    if len(addresses) < 2:
+        return
+    _applications.refuse_duplicates(
+        "web.port (each application takes two)",
+        [port for a in applications for port in (a["web"]["port"], a["web"]["port"] + 1)],
+        remedy="write ports two apart, for example 8000, 8002, 8004",
+    )
+    for host, address in sorted(addresses.items()):
+        try:
+            parsed = ipaddress.ip_address(address)
+        except ValueError:
+            parsed = None
+        if not parsed or parsed.is_loopback or parsed.is_unspecified or parsed.is_multicast:
+            raise InventoryError(
+                f"stack_address of {host} is {address!r}; set it to the IP address at which the "
+                "other machines reach it."
+            )
+    for address, count in Counter(addresses.values()).items():
+        if count > 1:
+            raise InventoryError(
+                f"{count} machines have the stack_address {address}; give each its own."
+            )
+
+
+def check_connections(applications: list[Application], settings: t.Any) -> None:
+    """Refuses a max_connections that the declared pools could exhaust."""
+    if not isinstance(settings, t.Mapping):
+        raise InventoryError(_complaint("postgres_settings", settings, "write a dictionary"))
+    given = settings.get("max_connections")
+    pools = sum(_derive.connections(application) for application in applications)
+    needed = pools + CONNECTIONS_BESIDES_POOLS
+    if "max_connections" in settings and (
+        isinstance(given, bool) or not re.fullmatch(r"[0-9]{1,9}", str(given))
+    ):
+        raise InventoryError(
+            _complaint("postgres_settings.max_connections", given, "write a number")
+        )
+    limit = int(str(given)) if "max_connections" in settings else needed
+    if limit < needed:
+        raise InventoryError(
+            f"postgres_settings.max_connections is {given}, but the pools take {pools} and"
+            f" administration, replication and backup {CONNECTIONS_BESIDES_POOLS}; write at least"
+            f" {needed} or make database.pool_size smaller."
+        )
+    if limit > CONNECTIONS_LIMIT:
+        raise InventoryError(
+            _complaint(
+                "postgres_settings.max_connections",
+                limit,
+                f"write at most {CONNECTIONS_LIMIT}, PostgreSQL takes no more",
+            )
+        )
+
+
+def _complaint(path: str, value: t.Any, remedy: str) -> str:
+    return _specification.complaint(path, value, remedy)
+
+
+def _check_backup_s3(given: t.Any, secrets: t.Any) -> None:
+    if not given:
+        return
+    _applications.typed("stack_backup_s3", given)
+    twin, keys = "vault_stack_backup_s3", ("access_key", "secret_key")
+    secrets = {} if secrets is None else secrets
+    if not isinstance(secrets, t.Mapping):
+        remedy = f"write a dictionary of {' and '.join(keys)}"
+        raise InventoryError(_complaint(twin, secrets, remedy))
+    for key in secrets:
+        if key not in keys:
+            raise InventoryError(_specification.unknown(twin, key, keys))
+    for key in keys:
+        if secrets.get(key) in (None, ""):
+            raise InventoryError(
+                f"{twin}.{key} is missing; add it to {_applications.SECRETS_FILE}."
+            )
+        if not isinstance(secrets[key], str) or not re.fullmatch(r"[!-~]+", secrets[key]):
+            raise InventoryError(
+                _complaint(f"{twin}.{key}", secrets[key], "write it in quotes and without spaces")
+            )
+
+
+def _check_wired_ports(ports: t.Mapping[str, t.Any]) -> None:
+    """The wiring tells every application these ports, so a role cannot be moved alone."""
+    wired = {
+        "postgres_port": _derive.POSTGRES_PORT,
+        "pgbouncer_port": _derive.PGBOUNCER_PORT,
+        "backup_postgres_port": _derive.POSTGRES_PORT,
+    }
+    for option, port in wired.items():
+        if ports.get(option) is not None and str(ports[option]) != str(port):
+            raise InventoryError(
+                _complaint(option, ports[option], f"remove it, the stack is wired to {port}")
+            )
+
+
+def _check_redis_instances(given: t.Any) -> None:
+    if given is None:
+        return
+    option = "redis_instances"
+    specification = {option: _specification.options("redis", "main")[option]}
+    read, problems = _specification.read(specification, {option: given}, rules=_rules.RULES)
+    if problems:
+        raise InventoryError(*problems)
+    for part in ("name", "port"):
+        for value, count in Counter(instance[part] for instance in read[option]).items():
+            if count > 1:
+                raise InventoryError(
+                    f"{option}: {count} entries have the {part} {value}; give each its own."
+                )
+    ports = {instance["port"] for instance in read[option]}
+    for port in (_derive.BROKER_PORT, _derive.CACHE_PORT):
+        if port not in ports:
+            raise InventoryError(
+                f"{option} has no instance with the port {port}; add {_rules.OWN_PORTS[port]},"
+                " which every application is told to find there."
+            )

@@ -1,0 +1,217 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Ranges and patterns of what an operator may write, each with its remedy.
+
+The key is the option's path in roles/common/meta/argument_specs.yml; `[]` is an element of a list.
+The first remedy of an option also tells what to write when it is missing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+
+from ansible_collections.slipway.stack.plugins.plugin_utils._specification import Rule
+
+NAME = re.compile(r"[a-z][a-z0-9_]{1,30}")
+# Users, databases and units of Debian and of ours, which an application would overwrite.
+RESERVED_NAMES = frozenset(
+    """
+    root daemon bin sys sync games man lp mail news uucp proxy www backup list irc nobody
+    admin public postgres redis valkey pgbouncer nginx certbot slipway template0 template1
+    default sshd systemd
+    all replication adm tty disk dialout fax voice cdrom floppy tape sudo audio dip operator src
+    shadow utmp video sasl plugdev staff users nogroup input kvm render crontab netdev messagebus
+    docker debian
+    """.split()  # noqa: SIM905 - one word a line would take thirty
+)
+# Where our own services listen, whichever machine they are on.
+OWN_PORTS = {5432: "PostgreSQL", 6379: "the broker", 6380: "the cache", 6432: "PgBouncer"}
+_LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+_HOST = rf"(?=.{{4,253}}$)(?:{_LABEL}\.)+[a-z](?:[a-z0-9-]*[a-z0-9])"
+_DOTTED = r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*"
+_SEGMENT = r"(?!\.\.?(?:/|$))[A-Za-z0-9._~-]+"
+_URL_PATH = rf"/(?:{_SEGMENT}(?:/{_SEGMENT})*/?)?"
+_GIT = r"(?:https?|ssh|git|file)://[^\s/-]\S*|file:///\S+|[\w.-]+@[\w.-]+:[^\s-]\S*|/\S+"
+# Enough for the largest machine; what is beyond is a slip of the finger.
+_PROCESSES = 512
+_DAY = 86_400
+_MEBIBYTES = 1_048_576
+# What PgBouncer opens at most for one database (max_db_connections).
+POOL_LIMIT = 100
+
+
+def matches(pattern: str | re.Pattern[str], remedy: str) -> Rule:
+    compiled = re.compile(pattern)
+    return Rule(lambda value: bool(compiled.fullmatch(value)), remedy)
+
+
+def between(least: int, most: int, what: str = "") -> Rule:
+    return Rule(lambda value: least <= value <= most, f"write {least} to {most}{what}")
+
+
+def distinct(remedy: str = "write each once") -> Rule:
+    return Rule(lambda values: max(Counter(map(repr, values)).values(), default=1) == 1, remedy)
+
+
+def filled(remedy: str) -> Rule:
+    return Rule(bool, remedy)
+
+
+def _is_free(name: str) -> bool:
+    return name not in RESERVED_NAMES and not name.startswith(("pg_", "systemd"))
+
+
+_HOST_NAME = matches(
+    _HOST, "write a host name like 'shop.example.com', in lower case, without scheme or port"
+)
+_PATH = matches(_URL_PATH, "write a path that begins with '/', like '/api/'")
+_MODULE_OBJECT = "write module and object, 'shop.{}:application'"
+_MEMORY = between(64, _MEBIBYTES, " MB, a Python process fits into no less")
+_PORT = Rule(lambda port: 1024 <= port <= 65534, "write one from 1024 to 65534")
+_APPLICATION: dict[str, tuple[Rule, ...]] = {
+    "name": (
+        matches(NAME, "write 2 to 31 lower-case letters, digits and underscores, a letter first"),
+        Rule(_is_free, "the system uses that name itself, choose another"),
+    ),
+    "domain": (_HOST_NAME,),
+    "redirects": (distinct(),),
+    "redirects[]": (_HOST_NAME,),
+    "source": (filled("write exactly one of repository, archive and directory into it"),),
+    "source.repository": (
+        matches(_GIT, "write a git URL like 'https://git.example.com/shop.git'"),
+    ),
+    "source.version": (
+        matches(r"(?!.*\.\.)[A-Za-z0-9][\w./+@-]{0,199}", "write a tag, branch or commit"),
+    ),
+    "source.archive": (
+        matches(r"https?://[^\s/]\S*|/\S.*", "write an https URL, or a path from / on"),
+    ),
+    "source.sha256": (matches(r"[0-9a-fA-F]{64}", "write the 64 hex digits of sha256sum"),),
+    "source.directory": (matches(r"/.*", "write the whole path, from /"),),
+    "source.subdirectory": (
+        matches(rf"{_SEGMENT}(?:/{_SEGMENT})*/?", "write a folder within the source, without '..'"),
+    ),
+    "python": (
+        matches(
+            r"(?:/(?!\.\.?/)[\w.+-]+)+|3\.[0-9]{1,2}", "write an interpreter's path, or '3.12'"
+        ),
+    ),
+    "web": (filled("write 'wsgi: shop.wsgi:application' or an asgi into it"),),
+    "web.wsgi": (matches(rf"{_DOTTED}:{_DOTTED}(?:\(\))?", _MODULE_OBJECT.format("wsgi")),),
+    "web.asgi": (matches(rf"{_DOTTED}:{_DOTTED}(?:\(\))?", _MODULE_OBJECT.format("asgi")),),
+    "web.websocket_paths[]": (_PATH,),
+    "web.api_paths[]": (_PATH,),
+    "web.health_path": (_PATH,),
+    "web.workers": (between(1, _PROCESSES, ", about two for each processor"),),
+    "web.threads": (between(1, _PROCESSES),),
+    "web.timeout_seconds": (between(1, _DAY),),
+    "web.memory_limit_megabytes": (_MEMORY,),
+    "web.port": (
+        _PORT,
+        Rule(
+            lambda port: not {port, port + 1} & set(OWN_PORTS),
+            "it or the next one is a port of "
+            + " or ".join(f"{service} ({port})" for port, service in OWN_PORTS.items())
+            + ", write another like 8000",
+        ),
+    ),
+    "web.body_limit_megabytes": (between(1, 102_400),),
+    "celery.application": (
+        matches(rf"{_DOTTED}(?::{_DOTTED})?", "write the module that holds it, like 'shop'"),
+    ),
+    "celery.workers": (filled("write at least one, or leave celery out"),),
+    "celery.workers[].name": (
+        matches(r"[A-Za-z0-9][A-Za-z0-9_-]{0,30}", "write up to 31 letters, digits, - and _"),
+    ),
+    "celery.workers[].queues": (filled("write at least one, like [celery]"), distinct()),
+    "celery.workers[].queues[]": (
+        matches(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,99}", "write letters, digits and . : _ - only"),
+    ),
+    "celery.workers[].concurrency": (between(1, _PROCESSES),),
+    "celery.workers[].max_tasks_per_child": (between(1, 10_000_000),),
+    "celery.beat_scheduler": (
+        matches(rf"{_DOTTED}[:.][A-Za-z_]\w*", "write module and class, 'package.module:Class'"),
+    ),
+    "celery.stop_timeout_seconds": (between(1, _DAY),),
+    "celery.memory_limit_megabytes": (_MEMORY,),
+    "database.name": (matches(NAME, "write 2 to 31 lower-case letters, digits and underscores"),),
+    "database.extensions": (distinct(),),
+    "database.extensions[]": (
+        matches(r"[a-z][a-z0-9_-]{0,62}", "write an extension's name like 'pg_trgm'"),
+    ),
+    "database.statement_timeout_seconds": (between(0, _DAY, ", 0 for no limit"),),
+    "database.pool_size": (between(1, POOL_LIMIT),),
+    "database.reserve_pool_size": (between(0, POOL_LIMIT - 1),),
+    "redis_keys": (distinct(),),
+    "redis_keys[]": (
+        matches(
+            r"[!#-&(-\[\]-~]{1,200}", "write a pattern like 'shop:*', without spaces or quotes"
+        ),
+    ),
+    "certificate": (
+        Rule(
+            lambda text: (
+                "-----BEGIN CERTIFICATE-----" in text and "-----END CERTIFICATE-----" in text
+            ),
+            "write the PEM chain, from '-----BEGIN CERTIFICATE-----' on",
+        ),
+        Rule(
+            lambda text: "PRIVATE KEY" not in text,
+            "it holds a private key, move that to private_key of the vault twin",
+        ),
+    ),
+}
+_S3: dict[str, tuple[Rule, ...]] = {
+    "endpoint_url": (
+        matches(
+            r"https?://[A-Za-z0-9.\[\]:-]+(?::[0-9]{1,5})?/?",
+            "write a URL like 'https://s3.example.com', or leave it out for AWS",
+        ),
+    ),
+    "bucket": (
+        matches(
+            r"(?!.*\.\.)(?![0-9.]+$)[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]",
+            "write 3 to 63 lower-case letters, digits, dots and dashes",
+        ),
+    ),
+    "prefix": (
+        matches(
+            rf"{_SEGMENT}(?:/{_SEGMENT})*/?", "write a folder in the bucket, like 'production/'"
+        ),
+    ),
+    "region": (matches(r"[a-z0-9][a-z0-9-]{0,40}", "write one like 'eu-central-1'"),),
+    "ca_file": (matches(r"/\S+", "write the whole path, from /"),),
+    "storage_class": (matches(r"[A-Z0-9_]{1,40}", "write one like 'STANDARD_IA'"),),
+}
+
+
+_REDIS: dict[str, tuple[Rule, ...]] = {
+    "name": (matches(r"[a-z][a-z0-9-]{0,30}", "write lower-case letters, digits and dashes"),),
+    "port": (
+        between(1024, 65535),
+        Rule(
+            lambda port: port not in (5432, 6432),
+            "write one that neither PostgreSQL nor PgBouncer has",
+        ),
+    ),
+    "memory_limit_megabytes": (between(0, _MEBIBYTES, ", 0 for an eighth of the machine"),),
+}
+RULES: dict[str, tuple[Rule, ...]] = {
+    "stack_applications": (
+        filled("write at least one application, with name, domain, source and web"),
+    ),
+    "stack_acme.directory": (
+        matches(
+            r"https://[A-Za-z0-9.\[\]:-]+(?::[0-9]{1,5})?/\S*",
+            "write the authority's https URL, as https://acme-v02.api.letsencrypt.org/directory",
+        ),
+    ),
+    "stack_acme.email": (
+        matches(
+            r"[^@\s,;<>\"]+@[^@\s,;<>\"]+\.[A-Za-z0-9-]{2,}", "write one address, or leave it out"
+        ),
+    ),
+    **{f"stack_applications[].{option}": rules for option, rules in _APPLICATION.items()},
+    **{f"stack_backup_s3.{option}": rules for option, rules in _S3.items()},
+    **{f"redis_instances[].{option}": rules for option, rules in _REDIS.items()},
+}
