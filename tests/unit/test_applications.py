@@ -288,6 +288,11 @@ def test_the_operators_environment_wins_and_the_vaults_wins_over_it() -> None:
     assert environment["TOKEN"] == "hidden"
 
 
+def test_ipv6_addresses_are_bracketed_in_urls() -> None:
+    assert _derive.server_at("10.0.0.1", 5432) == "10.0.0.1:5432"
+    assert _derive.server_at("fd00::1", 5432) == "[fd00::1]:5432"
+
+
 def test_passwords_are_quoted_in_urls() -> None:
     (resolved,) = resolve(
         SHOP, secrets={"shop": changed(SHOP_SECRETS, database_password="p@ss:w/rd#0123")}

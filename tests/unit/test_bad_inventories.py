@@ -8,7 +8,11 @@ import re
 import typing as t
 
 import pytest
-from ansible_collections.slipway.stack.plugins.plugin_utils import _inventory
+from ansible_collections.slipway.stack.plugins.plugin_utils import (
+    _inventory,
+    _rules,
+    _specification,
+)
 
 SECRET = "5f2c0b9e4d7a1c3f"
 GOOD: dict[str, t.Any] = {
@@ -247,6 +251,55 @@ def test_a_bad_inventory_is_refused_in_one_sentence(
 def test_everything_that_is_wrong_is_said_at_once() -> None:
     found = problems({"app.web.workers": 0, "app.domain": "x", "backup_s3.bucket": "", "acme": 1})
     assert len(found) == 4
+
+
+def _options(specification: t.Mapping[str, t.Any], path: str) -> t.Iterator[str]:
+    for name, option in specification.items():
+        here = f"{path}.{name}" if path else name
+        yield here
+        inner = f"{here}[]" if option.get("type") == "list" else here
+        yield inner
+        yield from _options(option.get("options", {}), inner)
+
+
+def test_every_rule_is_about_an_option_that_exists() -> None:
+    declared = _specification.options("common", "validate_inventory")
+    instances = {"redis_instances": _specification.options("redis", "main")["redis_instances"]}
+    known = {*_options(declared, ""), *_options(instances, "")}
+    assert set(_rules.RULES) - known == set()
+
+
+def test_every_number_has_a_range() -> None:
+    declared = _specification.options("common", "validate_inventory")
+
+    def numbers(specification: t.Mapping[str, t.Any], path: str) -> t.Iterator[str]:
+        for name, option in specification.items():
+            here = f"{path}.{name}".lstrip(".")
+            if option.get("type") == "int":
+                yield here
+            inner = f"{here}[]" if option.get("type") == "list" else here
+            yield from numbers(option.get("options", {}), inner)
+
+    assert [path for path in numbers(declared, "") if path not in _rules.RULES] == []
+
+
+def test_every_default_keeps_the_rules() -> None:
+    """A default is not looked at when an operator leaves it; so it is looked at here."""
+    declared = _specification.options("common", "validate_inventory")
+
+    def wrong(specification: t.Mapping[str, t.Any], path: str) -> t.Iterator[str]:
+        for name, option in specification.items():
+            here = f"{path}.{name}".lstrip(".")
+            default = option.get("default")
+            if default not in (None, "", [], {}):
+                values = default if isinstance(default, list) else [default]
+                rules = [*_rules.RULES.get(here, ())] if not isinstance(default, list) else []
+                rules += _rules.RULES.get(f"{here}[]", ()) if isinstance(default, list) else ()
+                yield from (here for rule in rules for value in values if not rule.holds(value))
+            inner = f"{here}[]" if option.get("type") == "list" else here
+            yield from wrong(option.get("options", {}), inner)
+
+    assert list(wrong(declared, "")) == []
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,105 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The inventories of this repository, validated as an operator validates them."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SECRET = "5f2c0b9e4d7a1c3f"
+APPLICATIONS = "group_vars/all/applications.yml"
+HOSTS = "hosts.yml"
+
+
+class Trial:
+    """A copy of an inventory, and an ssh that only notes that it was asked."""
+
+    def __init__(self, room: Path, environment: str) -> None:
+        self.inventory, self.contacted = room / environment, room / "contacted"
+        shutil.copytree(ROOT / "inventories" / environment, self.inventory)
+        self.change("group_vars/all/secrets.yml", ': ""', f": {SECRET}")
+        self.ssh = room / "ssh"
+        self.ssh.write_text(f"#!/bin/sh\ntouch {self.contacted}\nexit 255\n", encoding="utf-8")
+        self.ssh.chmod(0o755)
+
+    def change(self, file: str, old: str, new: str) -> None:
+        path = self.inventory / file
+        path.write_text(path.read_text(encoding="utf-8").replace(old, new), encoding="utf-8")
+
+    def run(self, playbook: str, *arguments: str) -> str:
+        """What the run said; no machine answers, so that none ends well."""
+        command = [
+            str(Path(sys.executable).parent / "ansible-playbook"),
+            f"playbooks/{playbook}.yml",
+        ]
+        command += ["-i", str(self.inventory), "-e", f"ansible_ssh_executable={self.ssh}"]
+        done = subprocess.run(
+            [*command, "-e", "ansible_connection=ssh", *arguments],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+        assert done.returncode == 2
+        return done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("environment", ["dev", "prod"])
+def test_an_inventory_that_is_filled_in_goes_on_to_its_machines(
+    environment: str, tmp_path: Path
+) -> None:
+    trial = Trial(tmp_path, environment)
+    said = trial.run("validate_inventory")
+    assert trial.contacted.exists(), said
+    assert "cannot be reached at" in said
+
+
+@pytest.mark.parametrize(
+    ("playbook", "arguments", "change", "sentences"),
+    [
+        (
+            "site",
+            ["-e", "app=shop"],
+            (APPLICATIONS, "domain:", "domian:"),
+            [
+                "stack_applications.shop.domian is not an option; write domain.",
+                "app is 'shop', but this playbook serves every application; leave -e app out",
+            ],
+        ),
+        (
+            "validate_inventory",
+            [],
+            (APPLICATIONS, "name: shop", 'name: "{{ shop_name }}"'),
+            ["stack_applications[entry 1].name is not defined ('shop_name' is undefined); define"],
+        ),
+        (
+            "manage",
+            [],
+            (HOSTS, "10.0.0.12", "cache1"),
+            [
+                "stack_address of cache1.example.com is 'cache1'; set it to the IP address",
+                "app is missing; write -e app=shop (declared are shop).",
+            ],
+        ),
+    ],
+)
+def test_a_bad_one_is_refused_before_any_machine_is_touched(
+    playbook: str,
+    arguments: list[str],
+    change: tuple[str, str, str],
+    sentences: list[str],
+    tmp_path: Path,
+) -> None:
+    trial = Trial(tmp_path, "prod")
+    trial.change(*change)
+    said = trial.run(playbook, *arguments)
+    for sentence in sentences:
+        assert sentence in said
+    assert not trial.contacted.exists()
+    assert SECRET not in said
