@@ -33,8 +33,7 @@ options:
   users:
     description:
       - System users to create, each with a group of the same name and without a login.
-      - An existing user keeps its home and shell, and only joins the groups that it lacks. One
-        whose home is another than the given one is somebody else, and refused.
+      - An existing user keeps its shell and joins the groups it lacks; another home is refused.
     type: list
     elements: dict
     default: []
