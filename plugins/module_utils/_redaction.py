@@ -64,7 +64,7 @@ def _of_value(value: str, is_secret: bool) -> Iterator[str]:
     if not is_secret and _HOSTS_OR_PATH.fullmatch(value):
         return
     meant = re.sub(r"\\(.)", r"\1", value)
-    for form in {value, meant, value.replace('""', '"')}:
+    for form in (value, meant, value.replace('""', '"')):
         if len(form) >= shortest:
             yield form
         for password in _PASSWORD_OF_URL.findall(form):

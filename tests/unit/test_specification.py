@@ -33,7 +33,7 @@ def test_ansibles_own_containers_are_read_as_they_want_and_never_copied() -> Non
 def test_what_is_read_changes_no_specification() -> None:
     options = _specification.options("common", "validate_inventory")
     before = repr(options)
-    read, _ = _specification.read(options["stack_applications"]["options"], {"name": "shop"})
+    read, _found = _specification.read(options["stack_applications"]["options"], {"name": "shop"})
     read["redirects"].append("x")
     assert repr(options) == before
 
@@ -115,7 +115,7 @@ OPTIONS: dict[str, t.Any] = {
 def test_every_kind_of_mistake_is_a_sentence(
     given: dict[t.Any, t.Any], sentences: list[str]
 ) -> None:
-    _, found = _specification.read(OPTIONS, given)
+    _read, found = _specification.read(OPTIONS, given)
     assert len(found) == len(sentences)
     for said, wanted in zip(found, sentences, strict=True):
         assert said.startswith(wanted)
