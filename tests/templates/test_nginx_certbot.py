@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import typing as t
 from pathlib import Path
 
 import jinja2
 import yaml
 from ansible.plugins.filter import core
-from ansible_collections.slipway.stack.plugins.filter import nginx_sites
+from ansible_collections.slipway.stack.plugins.plugin_utils import _nginx_layout
 
 ROLE = Path(__file__).resolve().parents[2] / "roles" / "nginx_certbot"
 SHOP = {
@@ -29,17 +30,17 @@ def render(template: str, http2_directive: bool = True, **others: t.Any) -> str:
     """As service_config does it, without a machine."""
     environment = jinja2.Environment(trim_blocks=True, undefined=jinja2.StrictUndefined)  # noqa: S701
     environment.filters.update(core.FilterModule().filters())
-    for name, function in nginx_sites.FilterModule().filters().items():
-        environment.filters[f"slipway.stack.{name}"] = function
     values = {**DEFAULTS, **others, "ansible_managed": "Ansible managed"}
-    sites = nginx_sites.nginx_sites(values["nginx_certbot_sites"])
+    layout = _nginx_layout.layout(values["nginx_certbot_sites"])
+    listen = environment.from_string(VARIABLES["__nginx_certbot_listen"])
     text = (ROLE / "templates" / template).read_text(encoding="utf-8")
     return environment.from_string(text).render(
         **values,
-        site=sites[0] if sites else None,
+        site=layout["sites"][0] if layout["sites"] else None,
         __nginx_certbot_http2_directive=http2_directive,
         __nginx_certbot_rates={"general": 10, "api": 30},
-        __nginx_certbot_served=nginx_sites.nginx_served(sites),
+        __nginx_certbot_layout=layout,
+        __nginx_certbot_listen=ast.literal_eval(listen.render(**values)),
         __nginx_certbot_settings=VARIABLES["__nginx_certbot_settings"],
     )
 
@@ -109,3 +110,12 @@ def test_the_library_of_the_renewal_is_complete() -> None:
                 elif line.startswith("from ._"):
                     needed.add(line.split()[1].lstrip("."))
     assert installed == needed
+
+
+def test_ipv6_addresses_are_listened_on_in_brackets() -> None:
+    addresses = ["10.0.0.1", "::", "[::1]"]
+    text = render(
+        "site.conf.j2", nginx_certbot_sites=[SHOP], nginx_certbot_listen_addresses=addresses
+    )
+    for listened in ("listen 10.0.0.1:443 ssl;", "listen [::]:443 ssl;", "listen [::1]:443 ssl;"):
+        assert listened in text

@@ -5,8 +5,8 @@ from __future__ import annotations
 import typing as t
 
 import pytest
-from ansible.errors import AnsibleFilterError
-from ansible_collections.slipway.stack.plugins.filter import nginx_sites as sites
+from ansible_collections.slipway.stack.plugins.module_utils._errors import StackError
+from ansible_collections.slipway.stack.plugins.plugin_utils import _nginx_layout as sites
 
 SHOP: dict[str, t.Any] = {
     "name": "shop",
@@ -19,7 +19,7 @@ SHOP: dict[str, t.Any] = {
 
 
 def test_defaults_come_from_the_specification() -> None:
-    (site,) = sites.nginx_sites([SHOP])
+    (site,) = sites.complete([SHOP])
     assert site["locations"] == [
         {"path": "/", "upstream": "web", "rate": "general", "websocket": False}
     ]
@@ -29,13 +29,13 @@ def test_defaults_come_from_the_specification() -> None:
 
 
 def test_static_paths_end_with_a_slash_so_that_nobody_climbs_out() -> None:
-    (site,) = sites.nginx_sites([SHOP])
+    (site,) = sites.complete([SHOP])
     assert site["static"] == [{"path": "/static/", "directory": "/srv/shop/static/"}]
 
 
 def test_headers_are_merged_and_an_empty_one_is_left_to_the_application() -> None:
     headers = {"X-Frame-Options": "SAMEORIGIN", "Referrer-Policy": "", "X-New": "1"}
-    (site,) = sites.nginx_sites([{**SHOP, "headers": headers}])
+    (site,) = sites.complete([{**SHOP, "headers": headers}])
     assert site["headers"]["X-Frame-Options"] == "SAMEORIGIN"
     assert site["headers"]["X-New"] == "1"
     assert "Referrer-Policy" not in site["headers"]
@@ -47,7 +47,7 @@ def test_headers_are_merged_and_an_empty_one_is_left_to_the_application() -> Non
 )
 def test_addresses_are_servers(server: str) -> None:
     upstreams = [{"name": "web", "servers": [server]}]
-    assert sites.nginx_sites([{**SHOP, "upstreams": upstreams}])
+    assert sites.complete([{**SHOP, "upstreams": upstreams}])
 
 
 @pytest.mark.parametrize(
@@ -67,8 +67,8 @@ def test_addresses_are_servers(server: str) -> None:
     ],
 )
 def test_mistakes_are_named(change: dict[str, t.Any], said: str) -> None:
-    with pytest.raises(AnsibleFilterError) as caught:
-        sites.nginx_sites([{**SHOP, **change}])
+    with pytest.raises(StackError) as caught:
+        sites.complete([{**SHOP, **change}])
     assert said in str(caught.value)
 
 
@@ -80,21 +80,20 @@ def test_mistakes_are_named(change: dict[str, t.Any], said: str) -> None:
     ],
 )
 def test_sites_may_not_claim_the_same(second: dict[str, t.Any], said: str) -> None:
-    with pytest.raises(AnsibleFilterError) as caught:
-        sites.nginx_sites([SHOP, second])
+    with pytest.raises(StackError) as caught:
+        sites.complete([SHOP, second])
     assert said in str(caught.value)
 
 
 def test_secrets_do_not_reach_the_templates() -> None:
     own = {"source": "files", "certificate": "CERT", "private_key": "KEY"}
-    complete = sites.nginx_sites([{**SHOP, "certificate": own}])
-    assert "KEY" not in repr(sites.nginx_site_files(sites.nginx_served(complete)))
-    assert sites.nginx_certificates_of(complete)[0]["private_key"] == "KEY"
+    layout = sites.layout([{**SHOP, "certificate": own}])
+    assert layout["certificates"][0]["private_key"] == "KEY"
+    assert "KEY" not in repr([layout["sites"], layout["files"], layout["renewed"]])
 
 
-@pytest.mark.parametrize(
-    ("address", "written"),
-    [("10.0.0.1", "10.0.0.1:443"), ("::", "[::]:443"), ("[::1]", "[::1]:443")],
-)
-def test_listen_addresses(address: str, written: str) -> None:
-    assert sites.nginx_listen(address, 443) == written
+def test_the_machine_renews_what_did_not_come_with_the_play() -> None:
+    own = {"source": "files", "certificate": "CERT", "private_key": "KEY"}
+    other = {"name": "blog", "server_name": "blog.example.com"}
+    layout = sites.layout([{**SHOP, "certificate": own}, other])
+    assert [certificate["name"] for certificate in layout["renewed"]] == ["blog"]

@@ -1,5 +1,5 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Turns declared sites into complete ones, by the specification of the role nginx_certbot."""
+"""What the role nginx_certbot keeps on a machine, from its declared sites. Pure."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import ipaddress
 import re
 import typing as t
 
-from ansible.errors import AnsibleFilterError
+from ansible_collections.slipway.stack.plugins.module_utils._errors import StackError
 from ansible_collections.slipway.stack.plugins.plugin_utils import _headers, _specification
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*")
@@ -19,7 +19,7 @@ Site = dict[str, t.Any]
 
 def _require(condition: object, sentence: str) -> None:
     if not condition:
-        raise AnsibleFilterError(f"nginx_certbot_sites: {sentence}")
+        raise StackError(f"nginx_certbot_sites: {sentence}")
 
 
 def _complete(site: t.Mapping[str, t.Any]) -> Site:
@@ -105,10 +105,10 @@ def _check_together(sites: list[Site]) -> None:
             owners[name] = site["name"]
 
 
-def nginx_sites(sites: t.Sequence[t.Mapping[str, t.Any]]) -> list[Site]:
-    """Complete sites: defaults filled in, headers merged, `names` added, everything checked."""
-    complete = [_complete(site) for site in sites]
-    for site in complete:
+def complete(sites: t.Sequence[t.Mapping[str, t.Any]]) -> list[Site]:
+    """Defaults filled in, headers merged, `names` added, everything checked; raises StackError."""
+    found = [_complete(site) for site in sites]
+    for site in found:
         _check(site)
         merged = {**_headers.defaults(site["server_name"]), **site["headers"]}
         site["headers"] = {name: value for name, value in merged.items() if value}
@@ -116,47 +116,36 @@ def nginx_sites(sites: t.Sequence[t.Mapping[str, t.Any]]) -> list[Site]:
         for place in site["static"]:
             place["path"] = place["path"].rstrip("/") + "/"
             place["directory"] = place["directory"].rstrip("/") + "/"
-    _check_together(complete)
-    return complete
+    _check_together(found)
+    return found
 
 
-def nginx_served(sites: t.Sequence[t.Mapping[str, t.Any]]) -> list[Site]:
-    """The same sites without anything secret, for files and templates."""
-    return [{**site, "certificate": {"source": site["certificate"]["source"]}} for site in sites]
+def layout(sites: t.Sequence[t.Mapping[str, t.Any]]) -> dict[str, list[dict[str, t.Any]]]:
+    """The sites as templates see them, their files, and their certificates.
+
+    Private keys are in `certificates` only; `renewed` are those that the machine renews by itself.
+    """
+    found = complete(sites)
+    served = [{**site, "certificate": {"source": site["certificate"]["source"]}} for site in found]
+    return {
+        "sites": served,
+        "files": [_file(site) for site in served],
+        "certificates": [_certificate(site) for site in found],
+        "renewed": [
+            _certificate(site) for site in served if site["certificate"]["source"] != "files"
+        ],
+    }
 
 
-def nginx_certificates_of(sites: t.Sequence[t.Mapping[str, t.Any]]) -> list[Site]:
-    """What the module nginx_certificates needs to know about the sites."""
-    return [{"name": site["name"], "names": site["names"], **site["certificate"]} for site in sites]
+def _file(site: Site) -> dict[str, t.Any]:
+    """For service_config; a bad one does not stop the others."""
+    return {
+        "path": f"/etc/nginx/sites-enabled/{site['name']}.conf",
+        "template": "site.conf.j2",
+        "vars": {"site": site},
+        "independent": True,
+    }
 
 
-def nginx_site_files(sites: t.Sequence[t.Mapping[str, t.Any]]) -> list[dict[str, t.Any]]:
-    """One file a site for service_config; a bad one does not stop the others."""
-    return [
-        {
-            "path": f"/etc/nginx/sites-enabled/{site['name']}.conf",
-            "template": "site.conf.j2",
-            "vars": {"site": site},
-            "independent": True,
-        }
-        for site in sites
-    ]
-
-
-def nginx_listen(address: str, port: int) -> str:
-    """Address and port as the directive `listen` wants them."""
-    return f"[{address.strip('[]')}]:{port}" if ":" in address else f"{address}:{port}"
-
-
-class FilterModule:
-    """Filters of the role nginx_certbot."""
-
-    def filters(self) -> dict[str, t.Callable[..., t.Any]]:
-        """Names of the filters."""
-        return {
-            "nginx_sites": nginx_sites,
-            "nginx_served": nginx_served,
-            "nginx_certificates_of": nginx_certificates_of,
-            "nginx_listen": nginx_listen,
-            "nginx_site_files": nginx_site_files,
-        }
+def _certificate(site: Site) -> dict[str, t.Any]:
+    return {"name": site["name"], "names": site["names"], **site["certificate"]}
