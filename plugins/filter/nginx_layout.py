@@ -16,11 +16,17 @@ version_added: 0.1.0
 description:
   - Completes the sites with the defaults of the role's argument specification, refuses what nginx
     would refuse, and derives everything that the role keeps on a machine.
+positional: addresses
 options:
   _input:
     description: The sites, as the role C(slipway.stack.nginx_certbot) takes them.
     type: list
     elements: dict
+    required: true
+  addresses:
+    description: The addresses on which nginx answers, IPv6 with or without brackets.
+    type: list
+    elements: str
     required: true
 author: The Slipway authors (@slipway)
 """
@@ -28,22 +34,24 @@ author: The Slipway authors (@slipway)
 EXAMPLES = r"""
 - name: What the role would keep
   ansible.builtin.debug:
-    msg: "{{ (nginx_certbot_sites | slipway.stack.nginx_layout).files }}"
+    msg: "{{ (nginx_certbot_sites | slipway.stack.nginx_layout(['0.0.0.0'])).files }}"
 """
 
 RETURN = r"""
 _value:
   description:
-    - The keys sites (without secrets), files, certificates (with private keys), and renewed (those
-      that the machine renews by itself).
+    - The keys sites (without secrets), listen, files, certificates (with private keys), and renewed
+      (those that the machine renews by itself).
   type: dict
 """
 
 
-def nginx_layout(sites: t.Sequence[t.Mapping[str, t.Any]]) -> dict[str, t.Any]:
+def nginx_layout(
+    sites: t.Sequence[t.Mapping[str, t.Any]], addresses: t.Sequence[str]
+) -> dict[str, t.Any]:
     """See DOCUMENTATION; raises AnsibleFilterError with one sentence."""
     try:
-        return _nginx_layout.layout(sites)
+        return _nginx_layout.layout(sites, addresses)
     except StackError as error:
         raise AnsibleFilterError(str(error)) from error
 

@@ -120,8 +120,10 @@ def complete(sites: t.Sequence[t.Mapping[str, t.Any]]) -> list[Site]:
     return found
 
 
-def layout(sites: t.Sequence[t.Mapping[str, t.Any]]) -> dict[str, list[dict[str, t.Any]]]:
-    """The sites as templates see them, their files, and their certificates.
+def layout(
+    sites: t.Sequence[t.Mapping[str, t.Any]], addresses: t.Sequence[str]
+) -> dict[str, list[t.Any]]:
+    """The sites as templates see them, their files and certificates, and what nginx listens on.
 
     Private keys are in `certificates` only; `renewed` are those that the machine renews by itself.
     """
@@ -129,6 +131,7 @@ def layout(sites: t.Sequence[t.Mapping[str, t.Any]]) -> dict[str, list[dict[str,
     served = [{**site, "certificate": {"source": site["certificate"]["source"]}} for site in found]
     return {
         "sites": served,
+        "listen": [_listen(address) for address in addresses],
         "files": [_file(site) for site in served],
         "certificates": [_certificate(site) for site in found],
         "renewed": [
@@ -149,3 +152,8 @@ def _file(site: Site) -> dict[str, t.Any]:
 
 def _certificate(site: Site) -> dict[str, t.Any]:
     return {"name": site["name"], "names": site["names"], **site["certificate"]}
+
+
+def _listen(address: str) -> str:
+    """As the directive `listen` wants it: IPv6 in brackets, given so or not."""
+    return f"[{address.strip('[]')}]" if ":" in address else address

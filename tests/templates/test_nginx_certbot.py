@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import typing as t
 from pathlib import Path
 
@@ -31,8 +30,9 @@ def render(template: str, http2_directive: bool = True, **others: t.Any) -> str:
     environment = jinja2.Environment(trim_blocks=True, undefined=jinja2.StrictUndefined)  # noqa: S701
     environment.filters.update(core.FilterModule().filters())
     values = {**DEFAULTS, **others, "ansible_managed": "Ansible managed"}
-    layout = _nginx_layout.layout(values["nginx_certbot_sites"])
-    listen = environment.from_string(VARIABLES["__nginx_certbot_listen"])
+    layout = _nginx_layout.layout(
+        values["nginx_certbot_sites"], values["nginx_certbot_listen_addresses"]
+    )
     text = (ROLE / "templates" / template).read_text(encoding="utf-8")
     return environment.from_string(text).render(
         **values,
@@ -40,7 +40,6 @@ def render(template: str, http2_directive: bool = True, **others: t.Any) -> str:
         __nginx_certbot_http2_directive=http2_directive,
         __nginx_certbot_rates={"general": 10, "api": 30},
         __nginx_certbot_layout=layout,
-        __nginx_certbot_listen=ast.literal_eval(listen.render(**values)),
         __nginx_certbot_settings=VARIABLES["__nginx_certbot_settings"],
     )
 

@@ -87,7 +87,7 @@ def test_sites_may_not_claim_the_same(second: dict[str, t.Any], said: str) -> No
 
 def test_secrets_do_not_reach_the_templates() -> None:
     own = {"source": "files", "certificate": "CERT", "private_key": "KEY"}
-    layout = sites.layout([{**SHOP, "certificate": own}])
+    layout = sites.layout([{**SHOP, "certificate": own}], [])
     assert layout["certificates"][0]["private_key"] == "KEY"
     assert "KEY" not in repr([layout["sites"], layout["files"], layout["renewed"]])
 
@@ -95,5 +95,5 @@ def test_secrets_do_not_reach_the_templates() -> None:
 def test_the_machine_renews_what_did_not_come_with_the_play() -> None:
     own = {"source": "files", "certificate": "CERT", "private_key": "KEY"}
     other = {"name": "blog", "server_name": "blog.example.com"}
-    layout = sites.layout([{**SHOP, "certificate": own}, other])
+    layout = sites.layout([{**SHOP, "certificate": own}, other], [])
     assert [certificate["name"] for certificate in layout["renewed"]] == ["blog"]
