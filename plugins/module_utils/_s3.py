@@ -6,6 +6,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import pathlib
+import random
+import time
 import typing as t
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -25,6 +27,8 @@ except ImportError:  # reported by client(), where it can be a sentence
 PART_BYTES = 16 * 1024 * 1024
 READ_BYTES = 1024 * 1024
 READ_ATTEMPTS = 5
+# After this much progress, connections that broke before are forgiven.
+FORGIVEN_BYTES = 256 * READ_BYTES
 
 Client = t.Any
 
@@ -34,6 +38,7 @@ REMEDIES = {
     "InvalidAccessKeyId": "the server does not know the access key: check access_key",
     "SignatureDoesNotMatch": "the secret key does not belong to the access key: check secret_key",
     "NoSuchBucket": "the bucket does not exist: create it, or correct the name",
+    "InvalidObjectState": "the object is archived: restore it first, which takes hours",
     "NoSuchKey": "the object does not exist",
     "404": "the object or its bucket does not exist",
     "RequestTimeTooSkewed": "the clock of this machine is wrong: set it",
@@ -61,6 +66,10 @@ class Target:
 
     def key(self, *parts: str) -> str:
         return "/".join(part.strip("/") for part in (self.prefix, *parts) if part.strip("/"))
+
+    def folder(self) -> str:
+        """What the keys of everything below the prefix begin with."""
+        return f"{self.key()}/" if self.key() else ""
 
     def url(self, key: str) -> str:
         return f"s3://{self.bucket}/{key}"
@@ -116,7 +125,7 @@ def client(where: Target) -> Client:
     if "request_checksum_calculation" in botocore.config.Config.OPTION_DEFAULTS:
         settings["request_checksum_calculation"] = "when_required"
         settings["response_checksum_validation"] = "when_required"
-    with _reported("connect to", where.endpoint_url or where.bucket):
+    with reported("connect to", where.endpoint_url or where.bucket):
         return boto3.session.Session().client(
             "s3",
             endpoint_url=where.endpoint_url,
@@ -131,7 +140,7 @@ def client(where: Target) -> Client:
 def list_objects(s3: Client, where: Target, below: str = "") -> t.Iterator[StoredObject]:
     """Every object of the target's prefix (or of `below` in it), page by page."""
     prefix = where.key(below)
-    with _reported("list", where.url(prefix)):
+    with reported("list", where.url(prefix)):
         pages = s3.get_paginator("list_objects_v2").paginate(
             Bucket=where.bucket, Prefix=f"{prefix}/" if prefix else ""
         )
@@ -150,29 +159,38 @@ def upload(s3: Client, where: Target, path: pathlib.Path, key: str, sha256: str)
     parts = boto3.s3.transfer.TransferConfig(
         multipart_threshold=PART_BYTES, multipart_chunksize=PART_BYTES, max_concurrency=2
     )
-    with _reported("upload", where.url(key)):
+    with reported("upload", where.url(key)):
         s3.upload_file(str(path), where.bucket, key, ExtraArgs=extra, Config=parts)
 
 
-def read(s3: Client, where: Target, key: str) -> t.Iterator[bytes]:
+def read(
+    s3: Client, where: Target, key: str, sleep: t.Callable[[float], None] = time.sleep
+) -> t.Iterator[bytes]:
     """The object's bytes in order; a connection that breaks is resumed on the same object."""
-    position = 0
+    position = broken_at = failures = 0
     etag: str | None = None
-    for attempt in range(1, READ_ATTEMPTS + 1):
+    while True:
         request = {"Bucket": where.bucket, "Key": key}
         if etag and position:
             request |= {"Range": f"bytes={position}-", "IfMatch": etag}
-        with _reported("read", where.url(key)):
+        with reported("read", where.url(key)):
             try:
                 answer = s3.get_object(**request)
                 etag = answer["ETag"]
+                # A server that does not know ranges sends everything again.
+                again = position if "Range" in request and "ContentRange" not in answer else 0
                 for chunk in answer["Body"].iter_chunks(READ_BYTES):
-                    position += len(chunk)
-                    yield chunk
+                    fresh, again = chunk[again:], max(0, again - len(chunk))
+                    position += len(fresh)
+                    if fresh:
+                        yield fresh
                 return
             except _broken_connections():
-                if attempt == READ_ATTEMPTS:
+                failures = 1 if position - broken_at >= FORGIVEN_BYTES else failures + 1
+                broken_at = position
+                if failures == READ_ATTEMPTS:
                     raise
+        sleep(random.uniform(0, 2**failures / 4))  # noqa: S311  # no secret
 
 
 def read_sha256(s3: Client, where: Target, key: str) -> tuple[str, int]:
@@ -198,6 +216,22 @@ def read_text(s3: Client, where: Target, key: str, limit: int = 16 * READ_BYTES)
         raise S3Error(f"{where.url(key)} is not text: {error.reason}.") from error
 
 
+def refusals() -> tuple[type[Exception], ...]:
+    """What boto3 raises when a request did not succeed, for whoever can do without it."""
+    return (
+        botocore.exceptions.ClientError,
+        botocore.exceptions.BotoCoreError,
+        urllib3.exceptions.HTTPError,
+    )
+
+
+def refusal(error: Exception) -> tuple[str, str]:
+    """The code of such a refusal, empty where no server said one, and a sentence."""
+    if isinstance(error, botocore.exceptions.ClientError):
+        return str(error.response.get("Error", {}).get("Code", "")), _reason(error)
+    return "", str(error).rstrip(".")
+
+
 def _broken_connections() -> tuple[type[Exception], ...]:
     return (
         botocore.exceptions.ReadTimeoutError,
@@ -209,7 +243,7 @@ def _broken_connections() -> tuple[type[Exception], ...]:
 
 
 @contextlib.contextmanager
-def _reported(action: str, url: str) -> t.Iterator[None]:
+def reported(action: str, url: str) -> t.Iterator[None]:
     """Turn what boto3 raises into one sentence; request contents never get into it."""
     try:
         yield

@@ -1,0 +1,152 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Asks a bucket for its facts. What a server does not have, or does not tell, is an answer too."""
+
+from __future__ import annotations
+
+import json
+import typing as t
+from dataclasses import replace
+from datetime import datetime
+
+from . import _retention, _s3
+
+# What servers say when they have never heard of a feature.
+LACKING = ("NotImplemented", "MethodNotAllowed", "NotSupported", "501", "405")
+DENIED = ("AccessDenied", "AllAccessDisabled", "403", "Forbidden")
+NOTHING = (
+    "NoSuchBucketPolicy",
+    "NoSuchLifecycleConfiguration",
+    "NoSuchPublicAccessBlockConfiguration",
+    "ObjectLockConfigurationNotFoundError",
+    "ServerSideEncryptionConfigurationNotFoundError",
+)
+STRANGERS = ("/global/AllUsers", "/global/AuthenticatedUsers")
+DAYS_OF_A_YEAR = 365
+
+Ask = t.Callable[[], t.Any]
+
+
+def facts(s3: _s3.Client, where: _s3.Target) -> _retention.Bucket:
+    """Everything that decides whether backups stay, and whose they are."""
+    name = where.bucket
+    # A bucket that never had versions answers without a status, and so do servers without them.
+    status = answer(lambda: s3.get_bucket_versioning(Bucket=name).get("Status"))
+    return _retention.Bucket(
+        name=name,
+        versioning=replace(status, value=status.value == "Enabled"),
+        object_lock=answer(lambda: _object_lock(s3, name), 0),
+        encryption=answer(lambda: _encryption(s3, name)),
+        public=public(s3, name),
+        lifecycle=answer(
+            lambda: _field(s3.get_bucket_lifecycle_configuration(Bucket=name), "Rules"), ()
+        ),
+        uploads=answer(lambda: _uploads(s3, where)),
+        markers=answer(lambda: _markers(s3, where)) if status.value else _retention.Answer({}),
+    )
+
+
+def answer(ask: Ask, nothing: t.Any = None) -> _retention.Answer:
+    """The answer, `nothing` where the server says that there is none."""
+    try:
+        return _retention.Answer(ask())
+    except _s3.refusals() as error:
+        code, said = _s3.refusal(error)
+        if code in NOTHING:
+            return _retention.Answer(nothing)
+        return _retention.Answer(nothing, "unsupported" if code in LACKING else "unknown", said)
+    except _Absent as error:
+        return _retention.Answer(nothing, "unsupported", str(error))
+
+
+class _Absent(Exception):
+    """An answer to another question: the server passed over what was asked."""
+
+
+def _field(given: t.Mapping[str, t.Any], name: str) -> t.Any:
+    if name not in given:
+        raise _Absent(f"the answer has no {name}")
+    return given[name]
+
+
+def _object_lock(s3: _s3.Client, name: str) -> int:
+    """Days that a new object is locked."""
+    given = _field(s3.get_object_lock_configuration(Bucket=name), "ObjectLockConfiguration")
+    default = given.get("Rule", {}).get("DefaultRetention", {})
+    return int(default.get("Days") or DAYS_OF_A_YEAR * default.get("Years", 0))
+
+
+def _encryption(s3: _s3.Client, name: str) -> bool:
+    given = _field(s3.get_bucket_encryption(Bucket=name), "ServerSideEncryptionConfiguration")
+    return bool(given.get("Rules"))
+
+
+def public(s3: _s3.Client, name: str) -> _retention.Answer:
+    """The ways by which strangers may read, unless the bucket blocks them all."""
+    blocks = answer(lambda: _blocks(s3, name), False)
+    if blocks.value:
+        return _retention.Answer(())
+    ways: list[str] = []
+    for ask in (lambda: _open_policy(s3, name), lambda: _open_grants(s3, name)):
+        given = answer(ask, ())
+        if given.problem:
+            return given
+        ways += given.value
+    return _retention.Answer(tuple(ways))
+
+
+def _blocks(s3: _s3.Client, name: str) -> bool:
+    given = s3.get_public_access_block(Bucket=name).get("PublicAccessBlockConfiguration", {})
+    return bool(given.get("IgnorePublicAcls") and given.get("RestrictPublicBuckets"))
+
+
+def _open_policy(s3: _s3.Client, name: str) -> list[str]:
+    policy = json.loads(_field(s3.get_bucket_policy(Bucket=name), "Policy"))
+    statements = policy.get("Statement", [])
+    return [
+        f"statement {statement.get('Sid') or number} of the bucket's policy"
+        for number, statement in enumerate(
+            statements if isinstance(statements, list) else [statements], start=1
+        )
+        if statement.get("Effect") == "Allow"
+        and not statement.get("Condition")
+        and "*" in _names(statement.get("Principal"))
+    ]
+
+
+def _names(principal: t.Any) -> t.Iterator[str]:
+    if isinstance(principal, str):
+        yield principal
+    elif isinstance(principal, dict):
+        for value in principal.values():
+            yield from value if isinstance(value, list) else [value]
+
+
+def _open_grants(s3: _s3.Client, name: str) -> list[str]:
+    grants = s3.get_bucket_acl(Bucket=name).get("Grants", [])
+    return [
+        f"the grant {grant.get('Permission')} of the bucket's ACL"
+        for grant in grants
+        if str(grant.get("Grantee", {}).get("URI", "")).endswith(STRANGERS)
+    ]
+
+
+def _uploads(s3: _s3.Client, where: _s3.Target) -> list[tuple[str, datetime]]:
+    pages = s3.get_paginator("list_multipart_uploads").paginate(
+        Bucket=where.bucket, Prefix=where.folder()
+    )
+    return [
+        (upload["Key"], upload["Initiated"]) for page in pages for upload in page.get("Uploads", [])
+    ]
+
+
+def _markers(s3: _s3.Client, where: _s3.Target) -> dict[str, datetime]:
+    """Keys whose newest version is a delete marker, and since when."""
+    pages = s3.get_paginator("list_object_versions").paginate(
+        Bucket=where.bucket, Prefix=where.folder()
+    )
+    return {
+        marker["Key"]: marker["LastModified"]
+        for page in pages
+        for marker in page.get("DeleteMarkers", [])
+        if marker.get("IsLatest")
+    }

@@ -1,0 +1,217 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Takes the layers off a stream: decrypts, decompresses, restores, with bounded pipes only."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import tempfile
+import threading
+import typing as t
+from collections.abc import Generator
+from dataclasses import dataclass
+
+from . import _errors
+
+HEAD_BYTES = 1024
+READ_BYTES = 256 * 1024
+LAYERS = 4
+TAR_MAGIC = slice(257, 262)
+
+# What each kind of file begins with. GnuPG's are the packets that begin an encrypted message.
+MAGIC = (
+    (b"PGDMP", "custom"),
+    (b"\x1f\x8b", "gzip"),
+    (b"\x28\xb5\x2f\xfd", "zstd"),
+    (b"\x04\x22\x4d\x18", "lz4"),
+    (b"\xfd7zXZ\x00", "xz"),
+    (b"BZh", "bzip2"),
+    (b"Salted__", "openssl"),
+    (b"age-encryption.org/", "age"),
+    (b"-----BEGIN AGE ENCRYPTED", "age"),
+    (b"-----BEGIN PGP MESSAGE", "gpg"),
+    *((bytes([packet]), "gpg") for packet in (0x84, 0x85, 0x8C, 0xC1, 0xC3)),
+)
+DECOMPRESSORS = {
+    "gzip": ("gzip", "-dc"),
+    "zstd": ("zstd", "-dcq"),
+    "lz4": ("lz4", "-dcq"),
+    "xz": ("xz", "-dcq"),
+    "bzip2": ("bzip2", "-dc"),
+}
+ENCRYPTED = ("openssl", "age", "gpg")
+
+
+class Unreadable(_errors.StackError):
+    """The bytes are not what they should be."""
+
+
+class Unchecked(_errors.StackError):
+    """It could not be tried: something on this machine is missing or in the way."""
+
+
+@dataclass(frozen=True)
+class Unwrapped:
+    """A stream without its layers, and what they were, the outermost first."""
+
+    kind: str
+    layers: tuple[str, ...]
+    head: bytes
+    chunks: t.Iterator[bytes]
+
+    def encrypted(self) -> bool:
+        return any(layer in (*ENCRYPTED, "encrypted") for layer in self.layers)
+
+
+def kind_of(head: bytes) -> str:
+    """What a file is that begins like this."""
+    for magic, kind in MAGIC:
+        if head.startswith(magic):
+            return kind
+    if head[TAR_MAGIC] == b"ustar":
+        return "tar"
+    return "plain" if b"-- PostgreSQL database" in head else "unknown"
+
+
+def peek(chunks: t.Iterator[bytes], size: int = HEAD_BYTES) -> tuple[bytes, t.Iterator[bytes]]:
+    """The first bytes of a stream, and the stream as if nobody had looked."""
+    taken: list[bytes] = []
+    while sum(map(len, taken)) < size:
+        chunk = next(chunks, b"")
+        if not chunk:
+            break
+        taken.append(chunk)
+    return b"".join(taken)[:size], _again(taken, chunks)
+
+
+def _again(taken: list[bytes], chunks: t.Iterator[bytes]) -> t.Iterator[bytes]:
+    try:
+        while taken:
+            yield taken.pop(0)
+        yield from chunks
+    finally:
+        close(chunks)
+
+
+def close(chunks: t.Iterator[bytes]) -> None:
+    """End the commands behind a stream that nobody will read on."""
+    if isinstance(chunks, Generator):
+        chunks.close()
+
+
+def unwrap(chunks: t.Iterator[bytes], decrypt: t.Sequence[str]) -> Unwrapped:
+    """Take off compression and encryption until a dump, or something unknown, is left."""
+    layers: list[str] = []
+    try:
+        for _layer in range(LAYERS):
+            head, chunks = peek(chunks)
+            kind = kind_of(head)
+            command = _remover(kind, decrypt, first=not layers)
+            if command is None:
+                return Unwrapped(kind, tuple(layers), head, chunks)
+            chunks = through(command, chunks)
+            layers.append("encrypted" if kind == "unknown" else kind)
+        raise Unreadable(f"it has more than {LAYERS - 1} layers: {', '.join(layers)}")
+    except _errors.StackError:
+        close(chunks)
+        raise
+
+
+def _remover(kind: str, decrypt: t.Sequence[str], first: bool) -> t.Sequence[str] | None:
+    """The command that takes off a layer of this kind; None if it is none."""
+    if kind in ENCRYPTED and not decrypt:
+        raise Unchecked(f"it is encrypted ({kind}): set decrypt_command to what decrypts it")
+    if kind in ENCRYPTED or (kind == "unknown" and decrypt and first):
+        return decrypt
+    return DECOMPRESSORS.get(kind)
+
+
+def through(command: t.Sequence[str], source: t.Iterator[bytes]) -> t.Iterator[bytes]:
+    """What a command makes of a stream. It is fed by a thread, and waits when nobody reads."""
+    with tempfile.TemporaryFile() as complaints, _started(command, complaints) as process:
+        feeder = _Feeder(process, source)
+        feeder.start()
+        try:
+            yield from _chunks(process)
+            code = process.wait()
+            if not code:
+                feeder.join()
+        finally:
+            # Whoever stops reading early ends the command, and with it the feeder.
+            feeder.stopped.set()
+            process.kill()
+            feeder.join()
+        if feeder.error:
+            raise feeder.error
+        if code:
+            complaints.seek(0)
+            raise _failure(command[0], code, complaints.read(READ_BYTES))
+
+
+@contextlib.contextmanager
+def _started(
+    command: t.Sequence[str], complaints: t.IO[bytes]
+) -> t.Iterator[subprocess.Popen[bytes]]:
+    try:
+        process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=complaints, bufsize=0
+        )
+    except OSError as error:
+        raise Unchecked(f"{command[0]} cannot be run ({error.strerror}): install it") from error
+    try:
+        yield process
+    finally:
+        if process.stdout:
+            process.stdout.close()
+        process.wait()
+
+
+def _chunks(process: subprocess.Popen[bytes]) -> t.Iterator[bytes]:
+    if process.stdout is None:
+        raise AssertionError("the command was started with a pipe")
+    while chunk := os.read(process.stdout.fileno(), READ_BYTES):
+        yield chunk
+
+
+class _Feeder(threading.Thread):
+    """Writes a stream into a command; what the stream raises is kept for who reads the command."""
+
+    def __init__(self, process: subprocess.Popen[bytes], source: t.Iterator[bytes]) -> None:
+        super().__init__(daemon=True)
+        self.process, self.source = process, source
+        self.stopped = threading.Event()
+        self.error: Exception | None = None
+
+    def run(self) -> None:
+        sink = self.process.stdin
+        if sink is None:
+            raise AssertionError("the command was started with a pipe")
+        try:
+            with contextlib.suppress(BrokenPipeError), sink:
+                for chunk in self.source:
+                    _write(sink, chunk)
+            # A command that has enough closes its end; the layers below are read to theirs.
+            while not self.stopped.is_set() and next(self.source, b""):
+                pass
+        except Exception as error:
+            self.error = error
+        finally:
+            close(self.source)
+
+
+def _write(sink: t.IO[bytes], chunk: bytes) -> None:
+    rest = memoryview(chunk)
+    while rest:
+        rest = rest[sink.write(rest) :]
+
+
+def _failure(program: str, code: int, said: bytes) -> _errors.StackError:
+    name = os.path.basename(program)
+    lines = [line.strip() for line in said.decode(errors="replace").splitlines() if line.strip()]
+    told = next((line for line in lines if "error" in line.lower()), lines[0] if lines else "")
+    if code < 0:
+        return Unchecked(f"{name} was killed by signal {-code}")
+    if any(words in told for words in ("unsupported version", "non-seekable")):
+        return Unchecked(f"{name} cannot read it here: {told}")
+    return Unreadable(f"{name} ended with {code}: {told.rstrip('.')}")
