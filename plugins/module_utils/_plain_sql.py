@@ -9,7 +9,8 @@ _NAME = rb'(?:"(?:[^"]|"")*"|[^\s."(]+)'
 COPY = re.compile(
     rb"COPY (" + _NAME + rb")\.(" + _NAME + rb') ?(?: \((?:"(?:[^"]|"")*"|[^")])*\))? FROM stdin;\n'
 )
-START = b"\nCOPY "
+# pg_dump leaves a line free before it; in the body of a function, nobody does.
+START = b"\n\nCOPY "
 INSERT = b"\nINSERT INTO "
 STOP = b"\n\\.\n"
 END = re.compile(
@@ -47,7 +48,7 @@ class Scanner:
         if place < 0:
             self._let_go(len(self._data) - len(INSERT) + 1)
             return False
-        match = COPY.match(self._data, place + 1)
+        match = COPY.match(self._data, place + 2)
         if match:
             self._let_go(match.end() - 1)
             self._table = f"{_plain(match.group(1))}.{_plain(match.group(2))}"

@@ -29,11 +29,12 @@ def s3() -> t.Iterator[t.Any]:
 class Breaking:
     """A body that breaks off after some bytes."""
 
-    def __init__(self, data: bytes, error: Exception | None) -> None:
-        self.data, self.error = data, error
+    def __init__(self, data: bytes, error: Exception | None, *more: bytes) -> None:
+        self.data, self.error, self.more = data, error, more
 
     def iter_chunks(self, _size: int) -> t.Iterator[bytes]:
         yield self.data
+        yield from self.more
         if self.error:
             raise self.error
 
@@ -41,6 +42,7 @@ class Breaking:
 class FakeClient:
     def __init__(self, *answers: Breaking | Exception) -> None:
         self.answers = list(answers)
+        self.ranges = True
         self.requests: list[dict[str, t.Any]] = []
 
     def get_object(self, **request: t.Any) -> dict[str, t.Any]:
@@ -48,7 +50,9 @@ class FakeClient:
         answer = self.answers.pop(0)
         if isinstance(answer, Exception):
             raise answer
-        return {"ETag": '"e1"', "Body": answer}
+        # What tells an answer to a range from one that begins again.
+        partial = {"ContentRange": "bytes 3-5/6"} if "Range" in request and self.ranges else {}
+        return {"ETag": '"e1"', "Body": answer, **partial}
 
 
 BROKEN = [
@@ -58,6 +62,10 @@ BROKEN = [
     urllib3.exceptions.SSLError("bad record"),
     ConnectionResetError("reset"),
 ]
+
+
+def no_wait(_seconds: float) -> None:
+    """Instead of time.sleep."""
 
 
 def refused(code: str, message: str = "said the server") -> Exception:
@@ -102,7 +110,9 @@ def test_nothing_but_the_prefix_is_listed_over_all_pages(s3: t.Any) -> None:
 @pytest.mark.parametrize("error", BROKEN, ids=lambda error: type(error).__name__)
 def test_a_connection_that_breaks_is_resumed_on_the_same_object(error: Exception) -> None:
     fake = FakeClient(Breaking(b"abc", error), Breaking(b"def", None))
-    assert b"".join(_s3.read(fake, TARGET, "k")) == b"abcdef"
+    waits: list[float] = []
+    assert b"".join(_s3.read(fake, TARGET, "k", waits.append)) == b"abcdef"
+    assert [0 <= wait <= 0.5 for wait in waits] == [True]
     assert fake.requests[1] == {
         "Bucket": "backups",
         "Key": "k",
@@ -113,7 +123,7 @@ def test_a_connection_that_breaks_is_resumed_on_the_same_object(error: Exception
 
 def test_a_connection_that_breaks_at_once_is_begun_again_whole() -> None:
     fake = FakeClient(Breaking(b"", BROKEN[0]), Breaking(b"abc", None))
-    assert b"".join(_s3.read(fake, TARGET, "k")) == b"abc"
+    assert b"".join(_s3.read(fake, TARGET, "k", no_wait)) == b"abc"
     assert fake.requests[1] == {"Bucket": "backups", "Key": "k"}
 
 
@@ -121,8 +131,23 @@ def test_a_connection_that_breaks_at_once_is_begun_again_whole() -> None:
 def test_a_connection_that_always_breaks_is_given_up(error: Exception) -> None:
     fake = FakeClient(*[Breaking(b"a", error) for _attempt in range(9)])
     with pytest.raises(_s3.S3Error, match=r"^Cannot read s3://backups/k: "):
-        list(_s3.read(fake, TARGET, "k"))
+        list(_s3.read(fake, TARGET, "k", no_wait))
     assert len(fake.requests) == _s3.READ_ATTEMPTS
+
+
+@pytest.mark.parametrize("pieces", [(b"abcdef",), (b"ab", b"cd", b"ef"), (b"abc", b"def")])
+def test_a_server_that_begins_again_is_not_read_twice(pieces: tuple[bytes, ...]) -> None:
+    fake = FakeClient(Breaking(b"abc", BROKEN[0]), Breaking(pieces[0], None, *pieces[1:]))
+    fake.ranges = False
+    assert b"".join(_s3.read(fake, TARGET, "k", no_wait)) == b"abcdef"
+
+
+def test_connections_that_break_after_long_stretches_are_resumed_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(_s3, "FORGIVEN_BYTES", 2)
+    fake = FakeClient(*[Breaking(b"ab", BROKEN[0]) for _attempt in range(20)], Breaking(b"", None))
+    assert b"".join(_s3.read(fake, TARGET, "k", no_wait)) == b"ab" * 20
 
 
 def test_an_object_replaced_while_it_is_read_is_an_error() -> None:

@@ -1,0 +1,75 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What is made once for all: a PostgreSQL with its dumps, and an S3 server on a port."""
+
+from __future__ import annotations
+
+import typing as t
+from dataclasses import dataclass
+
+import moto.server
+import pytest
+from ansible_collections.slipway.stack.plugins.module_utils import _s3
+
+from . import database as postgres
+from .store import Store
+
+
+@dataclass(frozen=True)
+class Dumps:
+    """Dumps of the shop in every format, and of the two other databases."""
+
+    server: postgres.Database
+    custom: bytes
+    uncompressed: bytes
+    tar: bytes
+    plain: bytes
+    directory_tar: bytes
+    blog: bytes
+    void: bytes
+
+
+@pytest.fixture(scope="session")
+def dumps() -> t.Iterator[Dumps]:
+    server = postgres.make()
+    try:
+        yield Dumps(
+            server,
+            server.dump("shop", "-Fc"),
+            server.dump("shop", "-Fc", "-Z0"),
+            server.dump("shop", "-Ft"),
+            server.dump("shop"),
+            server.directory_tar("shop"),
+            server.dump("blog", "-Fc"),
+            server.dump("void", "-Fc"),
+        )
+    finally:
+        postgres.remove(server)
+
+
+@pytest.fixture(scope="session")
+def endpoint() -> t.Iterator[str]:
+    """The server of moto: HTTP on a port, like any other."""
+    server = moto.server.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def target(endpoint: str, request: pytest.FixtureRequest) -> _s3.Target:
+    return _s3.Target(
+        bucket=f"b{abs(hash(request.node.nodeid)):x}",
+        prefix="night",
+        endpoint_url=endpoint,
+        access_key="AKIA1",
+        secret_key="s3cr3t",
+        addressing_style="path",
+    )
+
+
+@pytest.fixture
+def store(dumps: Dumps, target: _s3.Target) -> Store:
+    client = _s3.client(target)
+    client.create_bucket(Bucket=target.bucket)
+    return Store(client, target, dumps.server.installed)
