@@ -72,5 +72,5 @@ def _created(time: t.Sequence[int]) -> datetime | None:
     try:
         # No zone is written; as if it were UTC, it can be compared within the width of all zones.
         return datetime(year + 1900, month + 1, day, hour, minute, min(second, 59), tzinfo=UTC)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None

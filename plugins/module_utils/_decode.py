@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import subprocess
 import tempfile
 import threading
@@ -17,6 +18,9 @@ from . import _errors
 HEAD_BYTES = 1024
 READ_BYTES = 256 * 1024
 LAYERS = 4
+# Seconds without a byte in or out; reading S3 gives up by itself before the longer one ends.
+PATIENCE = 600
+PATIENCE_AT_END = 60
 TAR_MAGIC = slice(257, 262)
 
 # What each kind of file begins with. GnuPG's are the packets that begin an encrypted message.
@@ -133,7 +137,7 @@ def through(command: t.Sequence[str], source: t.Iterator[bytes]) -> t.Iterator[b
         feeder = _Feeder(process, source)
         feeder.start()
         try:
-            yield from _chunks(process)
+            yield from _chunks(process, feeder)
             code = process.wait()
             if not code:
                 feeder.join()
@@ -167,10 +171,26 @@ def _started(
         process.wait()
 
 
-def _chunks(process: subprocess.Popen[bytes]) -> t.Iterator[bytes]:
+def _chunks(process: subprocess.Popen[bytes], feeder: _Feeder) -> t.Iterator[bytes]:
+    """What the command writes, as long as it does something.
+
+    On damaged archives pg_restore may run for ever after the end of its input.
+    """
     if process.stdout is None:
         raise AssertionError("the command was started with a pipe")
-    while chunk := os.read(process.stdout.fileno(), READ_BYTES):
+    output = process.stdout.fileno()
+    before = -1
+    while True:
+        fed, patience = feeder.fed, PATIENCE if feeder.is_alive() else PATIENCE_AT_END
+        if not select.select([output], [], [], patience)[0]:
+            if fed == before:
+                raise Unreadable(f"{_name(process.args)} made nothing of it for {patience} s")
+            before = fed
+            continue
+        chunk = os.read(output, READ_BYTES)
+        if not chunk:
+            return
+        before = -1
         yield chunk
 
 
@@ -182,6 +202,7 @@ class _Feeder(threading.Thread):
         self.process, self.source = process, source
         self.stopped = threading.Event()
         self.error: Exception | None = None
+        self.fed = 0
 
     def run(self) -> None:
         sink = self.process.stdin
@@ -191,6 +212,7 @@ class _Feeder(threading.Thread):
             with contextlib.suppress(BrokenPipeError), sink:
                 for chunk in self.source:
                     _write(sink, chunk)
+                    self.fed += len(chunk)
             # A command that has enough closes its end; the layers below are read to theirs.
             while not self.stopped.is_set() and next(self.source, b""):
                 pass
@@ -200,6 +222,10 @@ class _Feeder(threading.Thread):
             close(self.source)
 
 
+def _name(command: t.Any) -> str:
+    return os.path.basename(command if isinstance(command, str) else command[0])
+
+
 def _write(sink: t.IO[bytes], chunk: bytes) -> None:
     rest = memoryview(chunk)
     while rest:
@@ -207,7 +233,7 @@ def _write(sink: t.IO[bytes], chunk: bytes) -> None:
 
 
 def _failure(program: str, code: int, said: bytes) -> _errors.StackError:
-    name = os.path.basename(program)
+    name = _name(program)
     lines = [line.strip() for line in said.decode(errors="replace").splitlines() if line.strip()]
     told = next((line for line in lines if "error" in line.lower()), lines[0] if lines else "")
     if code < 0:

@@ -14,7 +14,7 @@ START = b"\n\nCOPY "
 INSERT = b"\nINSERT INTO "
 STOP = b"\n\\.\n"
 END = re.compile(
-    rb"\n-- PostgreSQL database (?:cluster )?dump complete\n--\n(?:\s|\\unrestrict \w+\n)*\Z"
+    rb"\n-- PostgreSQL database (?:cluster )?dump complete\n--\n\n(?:\\unrestrict \w+\n\n)?\Z"
 )
 # Longer than what names the columns of the widest table, and the end of any dump.
 PATIENCE = 1024 * 1024

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import moto.server
 import pytest
-from ansible_collections.slipway.stack.plugins.module_utils import _s3
+from ansible_collections.slipway.stack.plugins.module_utils import _decode, _s3
 
 from . import database as postgres
 from .store import Store
@@ -73,3 +73,9 @@ def store(dumps: Dumps, target: _s3.Target) -> Store:
     client = _s3.client(target)
     client.create_bucket(Bucket=target.bucket)
     return Store(client, target, dumps.server.installed)
+
+
+@pytest.fixture(autouse=True)
+def impatience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some archives keep pg_restore busy for ever; what proves it need not take a minute."""
+    monkeypatch.setattr(_decode, "PATIENCE_AT_END", 4)

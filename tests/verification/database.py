@@ -55,7 +55,7 @@ class Database:
         (self.installed / MAJOR / "bin").symlink_to(self.home / "bin")
 
     def start(self) -> None:
-        self.place.chmod(0o777)  # noqa: S103  # the server's user makes its folder here
+        self.place.chmod(0o777)  # the server's user makes its folder here
         self.program("initdb", "-D", "data", "-U", "postgres", "-A", "trust", "--no-sync", "-EUTF8")
         options = f"-k {self.place} -c listen_addresses= -c fsync=off"
         self.program("pg_ctl", "-D", "data", "-w", "-l", "log", "-o", options, "start")

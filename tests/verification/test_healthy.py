@@ -6,8 +6,10 @@ from __future__ import annotations
 import pathlib
 import subprocess
 import typing as t
+from dataclasses import replace
 
 import pytest
+from ansible_collections.slipway.stack.plugins.module_utils import _verification
 
 from .conftest import Dumps
 from .database import SHOP_TABLES
@@ -34,3 +36,130 @@ def test_every_format_under_every_compression_is_readable(
     verdict = store.verdict()
     assert (verdict.reached, verdict.findings) == ("readable", [])
     assert verdict.bytes_read == len(body)
+
+
+PASSWORD = "pass:correct horse"
+OPENSSL = ("openssl", "enc", "-aes-256-cbc", "-pbkdf2", "-pass", PASSWORD)
+
+
+def test_a_dump_encrypted_by_openssl_is_readable(store: Store, dumps: Dumps) -> None:
+    body = piped(dumps.custom, *OPENSSL)
+    store.put(body, suffix=".dump.enc", tables=SHOP_TABLES)
+    assert store.verdict(decrypt=[*OPENSSL, "-d"]).findings == []
+
+
+def test_a_dump_whose_encryption_leaves_no_trace_is_readable(store: Store, dumps: Dumps) -> None:
+    headless = ("openssl", "enc", "-aes-256-ctr", "-K", "ab" * 32, "-iv", "cd" * 16)
+    store.put(piped(dumps.custom, *headless), suffix=".dump.enc", tables=SHOP_TABLES)
+    assert store.verdict(decrypt=[*headless, "-d"]).findings == []
+
+
+@pytest.fixture
+def gpg(tmp_path: pathlib.Path) -> t.Iterator[list[str]]:
+    # An agent's socket must have a short path; it ends with its home.
+    yield ["gpg", "--batch", "--quiet", f"--homedir={tmp_path}", "--passphrase=horse"]
+    subprocess.run(["gpgconf", f"--homedir={tmp_path}", "--kill", "all"], check=True)
+
+
+def test_a_compressed_dump_encrypted_by_gnupg_is_readable(
+    store: Store, dumps: Dumps, gpg: list[str]
+) -> None:
+    body = piped(piped(dumps.plain, "zstd"), *gpg, "--pinentry-mode=loopback", "--symmetric")
+    store.put(body, suffix=".sql.zst.gpg", tables=SHOP_TABLES)
+    verdict = store.verdict(decrypt=[*gpg, "--pinentry-mode=loopback", "--decrypt"])
+    assert (verdict.reached, verdict.findings) == ("readable", [])
+
+
+def multipart(store: Store, key: str, body: bytes, part: int = 5 * MEGABYTE, **more: t.Any) -> None:
+    where = {"Bucket": store.target.bucket, "Key": key}
+    upload = store.client.create_multipart_upload(**where, **more)["UploadId"]
+    parts = []
+    for number, begin in enumerate(range(0, len(body), part), start=1):
+        sent = store.client.upload_part(
+            **where, UploadId=upload, PartNumber=number, Body=body[begin : begin + part]
+        )
+        parts.append({"PartNumber": number, "ETag": sent["ETag"]})
+    store.client.complete_multipart_upload(
+        **where, UploadId=upload, MultipartUpload={"Parts": parts}
+    )
+
+
+@pytest.mark.parametrize("recorded", [True, False])
+def test_a_dump_stored_in_parts_is_intact(store: Store, dumps: Dumps, recorded: bool) -> None:
+    body = dumps.plain + dumps.plain
+    key = store.put(body, suffix=".sql", tables={name: 2 * n for name, n in SHOP_TABLES.items()})
+    multipart(store, key, body)
+    if not recorded:
+        store.unrecord(key)
+    verdict = store.verdict(promise=unrecorded())
+    assert verdict.reached == "readable"
+    assert [one.severity for one in verdict.findings] == ([] if recorded else ["warning"])
+
+
+def unrecorded() -> _verification.Promise:
+    return _verification.Promise(require_record=False)
+
+
+@pytest.mark.parametrize("algorithm", ["SHA256", "CRC32"])
+def test_a_dump_with_a_checksum_of_the_server_is_intact(
+    store: Store, dumps: Dumps, algorithm: str
+) -> None:
+    key = store.put(dumps.custom, tables=SHOP_TABLES)
+    store.write(key, dumps.custom, ChecksumAlgorithm=algorithm)
+    assert store.verdict().findings == []
+    store.unrecord(key)
+    assert store.verdict(promise=unrecorded()).reached == "readable"
+
+
+def test_the_newest_version_is_the_one_that_is_read(store: Store, dumps: Dumps) -> None:
+    store.client.put_bucket_versioning(
+        Bucket=store.target.bucket, VersioningConfiguration={"Status": "Enabled"}
+    )
+    key = store.put(dumps.custom, tables=SHOP_TABLES)
+    store.write(key, b"older")
+    store.write(key, dumps.custom)
+    assert store.verdict().findings == []
+
+
+@pytest.mark.parametrize("database", ["my shop", "größe", "100 %", "a+b&c=d?"])
+def test_names_with_spaces_unicode_and_newlines(store: Store, dumps: Dumps, database: str) -> None:
+    dumps.server.sql("postgres", f'CREATE DATABASE "{database}"')
+    body = dumps.server.dump(f"dbname='{database}'", "-Fc")
+    store.put(body, database=database)
+    verdict = store.verdict()
+    assert (verdict.database, verdict.reached) == (database, "readable")
+    assert said(verdict) == ""
+
+
+def test_a_name_that_only_the_store_can_bear(store: Store, dumps: Dumps) -> None:
+    """pg_dump refuses such a database; the object exists all the same."""
+    store.put(dumps.plain, database="two\nlines", suffix=" of\nmine.sql", tables=SHOP_TABLES)
+    verdict = store.verdict()
+    assert (verdict.database, verdict.reached) == ("two\nlines", "readable")
+
+
+def test_a_bucket_without_prefix_and_other_things_in_it(store: Store, dumps: Dumps) -> None:
+    whole = Store(store.client, replace(store.target, prefix=""), store.installed)
+    whole.put(dumps.custom, tables=SHOP_TABLES)
+    for key in ("notes.txt", "shop/README", "shop/deep/20261121.dump", "20261121T020000Z.dump"):
+        whole.write(key, b"other")
+    assert whole.verdict().reached == "readable"
+
+
+def test_a_row_of_good_backups_is_fine(store: Store, dumps: Dumps) -> None:
+    store.put(dumps.server.dump("shop", "-Fc"), age=DAY + HOUR, tables=SHOP_TABLES)
+    store.put(dumps.custom, tables=SHOP_TABLES)
+    assert store.verdict().findings == []
+
+
+def test_several_databases_are_judged_side_by_side(store: Store, dumps: Dumps) -> None:
+    store.put(dumps.custom, tables=SHOP_TABLES)
+    store.put(dumps.blog, database="blog", tables={"public.posts": 50_000})
+    store.put(dumps.void, database="void")
+    found = store.verdicts(level="readable", parallel=3)
+    assert {name: verdict.reached for name, verdict in found.items()} == {
+        "shop": "readable",
+        "blog": "readable",
+        "void": "readable",
+    }
+    assert "name its tables" in said(found["void"], "warning")
