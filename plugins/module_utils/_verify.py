@@ -33,12 +33,14 @@ class Request:
 
     target: _s3.Target
     databases: t.Sequence[str] = ()
+    engine: str = "dump"
     level: str = "kept"
     promise: _verification.Promise = field(default_factory=_verification.Promise)
     ladder: _retention.Ladder = field(default_factory=_retention.Ladder)
     required: t.Sequence[str] = ()
     encryption: str = "none"
     parallel: int = 4
+    last_wal: str | None = None
     tools: _read_dump.Tools = field(default_factory=_read_dump.Tools)
 
 
