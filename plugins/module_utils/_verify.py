@@ -21,6 +21,7 @@ from . import (
     _s3,
     _s3_sums,
     _verification,
+    _verify_repository,
 )
 from ._decode import Unchecked, Unreadable
 from ._findings import Finding
@@ -83,7 +84,8 @@ def verify(s3: _s3.Client, request: Request, now: datetime) -> list[Verdict]:
         ]
     except _errors.StackError as error:
         return [_unlisted(name, where, error) for name in request.databases or [where.bucket]]
-    found = _verification.group(objects, where.key())
+    judge_one = _judge_stanza if request.engine == "pgbackrest" else _judge_dumps
+    found = _grouped(request, objects)
     bucket = _bucket.facts(s3, where)
     common = _retention.bucket_findings(
         bucket, request.ladder, request.required, where.folder(), now
@@ -91,7 +93,7 @@ def verify(s3: _s3.Client, request: Request, now: datetime) -> list[Verdict]:
     names = list(request.databases or sorted(found)) or [where.bucket]
 
     def judge(name: str) -> Verdict:
-        return _judge(s3, request, name, found.get(name, []), bucket, now)
+        return judge_one(s3, request, name, found.get(name, []), bucket, now)
 
     with concurrent.futures.ThreadPoolExecutor(request.parallel) as workers:
         verdicts = list(workers.map(judge, names))
@@ -113,7 +115,43 @@ def _finished(verdict: Verdict, common: list[Finding], level: str) -> Verdict:
     return replace(verdict, findings=findings, reached=_findings.reached(findings, level))
 
 
-def _judge(
+def _grouped(request: Request, objects: list[_verification.Stored]) -> t.Mapping[str, list[t.Any]]:
+    """What belongs to each database: its dumps, or the objects of its stanza."""
+    if request.engine == "dump":
+        return _verification.group(objects, request.target.key())
+    found: dict[str, list[t.Any]] = {}
+    for item in objects:
+        kind, _slash, rest = item.key[len(request.target.folder()) :].partition("/")
+        if kind in ("archive", "backup"):
+            found.setdefault(rest.partition("/")[0], []).append(item)
+    return found
+
+
+def _judge_stanza(
+    s3: _s3.Client,
+    request: Request,
+    name: str,
+    found: list[_verification.Stored],
+    _bucket: _retention.Bucket,
+    now: datetime,
+) -> Verdict:
+    begun = time.monotonic()
+    sizes = {item.key: item.size for item in found}
+    repository = _verify_repository.Repository(s3, request, name, sizes)
+    newest = repository.judge(now)
+    seconds = time.monotonic() - begun
+    verdict = Verdict(
+        name, None, repository.found, bytes_read=repository.bytes_read, seconds=seconds
+    )
+    if newest is None:
+        return verdict
+    size = newest.repo_size
+    return replace(
+        verdict, key=f"{repository.root}/{newest.label}", taken=newest.started, size=size
+    )
+
+
+def _judge_dumps(
     s3: _s3.Client,
     request: Request,
     name: str,

@@ -34,8 +34,8 @@ options:
     default: []
   engine:
     description:
-      - V(dump) for dumps of pg_dump in C(<prefix>/<database>/<file>), plain, custom, tar or a packed
-        directory, compressed or not, each with its record beside it.
+      - V(dump) for dumps of pg_dump in C(<prefix>/<database>/<file>), plain, custom, tar or a
+        packed directory, compressed or not, each with its record beside it.
       - V(pgbackrest) for a repository of pgBackRest at O(prefix).
     type: str
     choices: [dump, pgbackrest]

@@ -3,6 +3,11 @@
 
 from __future__ import annotations
 
+import pathlib
+import socket
+import subprocess
+import sys
+import time
 import typing as t
 from dataclasses import dataclass
 
@@ -73,6 +78,38 @@ def store(dumps: Dumps, target: _s3.Target) -> Store:
     client = _s3.client(target)
     client.create_bucket(Bucket=target.bucket)
     return Store(client, target, dumps.server.installed)
+
+
+@pytest.fixture
+def rclone(dumps: Dumps, tmp_path: pathlib.Path) -> t.Iterator[Store]:
+    """A bucket on the other server, which checks signatures and knows no features."""
+    (tmp_path / "backups").mkdir()
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    address = f"127.0.0.1:{port}"
+    command = ["rclone", "serve", "s3", str(tmp_path), "--addr", address]
+    process = subprocess.Popen(
+        [*command, "--auth-key", "lab,secret", "--config", "/dev/null", "--vfs-cache-mode=writes"],
+        stderr=subprocess.DEVNULL,
+        env={"PATH": f"{pathlib.Path(sys.executable).parent}", "HOME": str(tmp_path)},
+    )
+    try:
+        _await(port)
+        target = _s3.Target("backups", "", f"http://{address}", None, "lab", "secret", None, "path")
+        yield Store(_s3.client(target), target, dumps.server.installed)
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def _await(port: int) -> None:
+    for _attempt in range(200):
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.1)
+    raise AssertionError("rclone does not listen")
 
 
 @pytest.fixture(autouse=True)

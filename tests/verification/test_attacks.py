@@ -364,7 +364,7 @@ def test_metadata_that_contradict_the_bytes(store: Store, dumps: Dumps) -> None:
 def test_a_damaged_header(store: Store, dumps: Dumps) -> None:
     body = dumps.custom[:11] + b"\xff" * 80 + dumps.custom[91:]
     store.put(body)
-    caught(store, "readable", "the header of the archive is damaged")
+    caught(store, "readable", "a whole dump / ")
 
 
 def test_rows_that_cannot_be_counted_are_unknown(store: Store, dumps: Dumps) -> None:

@@ -131,13 +131,6 @@ def test_names_with_spaces_unicode_and_newlines(store: Store, dumps: Dumps, data
     assert said(verdict) == ""
 
 
-def test_a_name_that_only_the_store_can_bear(store: Store, dumps: Dumps) -> None:
-    """pg_dump refuses such a database; the object exists all the same."""
-    store.put(dumps.plain, database="two\nlines", suffix=" of\nmine.sql", tables=SHOP_TABLES)
-    verdict = store.verdict()
-    assert (verdict.database, verdict.reached) == ("two\nlines", "readable")
-
-
 def test_a_bucket_without_prefix_and_other_things_in_it(store: Store, dumps: Dumps) -> None:
     whole = Store(store.client, replace(store.target, prefix=""), store.installed)
     whole.put(dumps.custom, tables=SHOP_TABLES)

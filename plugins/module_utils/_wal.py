@@ -1,0 +1,89 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Whether the WAL of a repository leads without a gap from a backup to its end. Pure."""
+
+from __future__ import annotations
+
+import re
+import typing as t
+from dataclasses import dataclass
+
+SEGMENT = re.compile(r"([0-9A-F]{24})(\.partial)?-([0-9a-f]{40})(\.(?:gz|lz4|zst|bz2))?\Z")
+HISTORY = re.compile(r"([0-9A-F]{8})\.history\Z")
+SWITCH = re.compile(r"^\s*(\d+)\s+([0-9A-F]+)/([0-9A-F]+)", re.MULTILINE)
+# initdb's default; pgBackRest's repository does not say another one.
+SEGMENT_BYTES = 16 * 1024 * 1024
+PER_FILE = 0x1_0000_0000 // SEGMENT_BYTES
+
+
+@dataclass(frozen=True, order=True)
+class Position:
+    """A segment: its timeline, and its number from the beginning of the cluster."""
+
+    timeline: int
+    number: int
+
+    def name(self) -> str:
+        high, low = divmod(self.number, PER_FILE)
+        return f"{self.timeline:08X}{high:08X}{low:08X}"
+
+
+@dataclass(frozen=True)
+class Archived:
+    """A segment as the repository names it."""
+
+    key: str
+    size: int
+    position: Position
+    sha1: str
+    partial: bool
+
+
+def position(name: str) -> Position | None:
+    """Where a segment of this name belongs; None if it is not the name of one."""
+    if not re.fullmatch("[0-9A-F]{24}", name):
+        return None
+    timeline, high, low = (int(name[begin : begin + 8], 16) for begin in (0, 8, 16))
+    return Position(timeline, high * PER_FILE + low)
+
+
+def archived(key: str, size: int) -> Archived | None:
+    match = SEGMENT.match(key.rpartition("/")[2])
+    place = position(match.group(1)) if match else None
+    if match is None or place is None:
+        return None
+    return Archived(key, size, place, match.group(3), bool(match.group(2)))
+
+
+def switches(history: str) -> dict[int, int]:
+    """The segment in which each earlier timeline was left, from the text of a history file."""
+    return {
+        int(line.group(1)): (int(line.group(2), 16) * 0x1_0000_0000 + int(line.group(3), 16))
+        // SEGMENT_BYTES
+        for line in SWITCH.finditer(history)
+    }
+
+
+def needed(start: Position, end: Position, history: t.Mapping[int, int]) -> list[Position]:
+    """Every segment from the one to the other, along the timelines that lead there."""
+    path: list[Position] = []
+    number = start.number
+    left = {line: at for line, at in history.items() if start.timeline <= line < end.timeline}
+    for line, at in sorted(left.items()):
+        path += [Position(line, each) for each in range(number, at)]
+        number = at
+    return path + [Position(end.timeline, each) for each in range(number, end.number + 1)]
+
+
+def missing(
+    start: Position, end: Position, there: t.Collection[Position], history: t.Mapping[int, int]
+) -> list[tuple[Position, Position]]:
+    """The gaps, each by its first and last segment."""
+    gaps: list[tuple[Position, Position]] = []
+    for each in needed(start, end, history):
+        if each in there:
+            continue
+        if gaps and gaps[-1][1] == Position(each.timeline, each.number - 1):
+            gaps[-1] = (gaps[-1][0], each)
+        else:
+            gaps.append((each, each))
+    return gaps
