@@ -61,7 +61,10 @@ def ladder(
     times = sorted(moment for moment in moments if moment <= now)
     gaps: dict[tuple[datetime, datetime], str] = {}
     for name, period in PERIODS.items():
-        begin = now - period * getattr(promise, name)
+        count = getattr(promise, name)
+        if not count:
+            continue
+        begin = now - period * count
         for gap in _gaps(times, max(begin, promise.since or begin), period, promise.since):
             gaps.setdefault(gap, name)
     return [
@@ -84,7 +87,7 @@ def _gaps(
     first = before or ([begin] if since else [])
     walked = [*first, *inside]
     for earlier, later in itertools.pairwise(walked):
-        if later - earlier > period * SLACK:
+        if later > begin and later - earlier > period * SLACK:
             yield earlier, later
 
 

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import hashlib
+import threading
 import typing as t
 import zlib
 from collections import deque
@@ -13,6 +15,7 @@ from . import _decode, _errors, _pgbackrest, _retention, _s3, _verification, _wa
 from ._findings import Finding
 
 FULL = "take a new full backup"
+READERS = 8
 SUFFIXES = {".lz4": "lz4", ".zst": "zstd", ".bz2": "bzip2"}
 
 
@@ -27,6 +30,7 @@ class Repository:
         self.archive = f"{request.target.key('archive', stanza)}/"
         self.found: list[Finding] = []
         self.bytes_read = 0
+        self.counting = threading.Lock()
         self.sets: list[_pgbackrest.Set] = []
 
     def judge(self, now: datetime) -> _pgbackrest.Set | None:
@@ -142,17 +146,23 @@ class Repository:
         return {}
 
     def _read_files(self, files: t.Sequence[_pgbackrest.File]) -> None:
-        for file in files:
-            key = _pgbackrest.place(file, self.root, self.sizes)
-            if key is None:
-                if file.size:
-                    name = f"{self.root}/{file.label}/{file.name}"
-                    self._add("present", "critical", name, "a file of the backup", "none", FULL)
-            elif file.bundle is not None or key.endswith(".pgbi"):
-                remedy = "run pgbackrest verify, and read its text, not its exit code"
-                self._add("intact", "unknown", key, "single files", "a bundle", remedy)
-            else:
-                self._read(key, file.repo_sha1, file.sha1, file.size)
+        # A cluster has thousands of small files, and each waits for an answer.
+        with concurrent.futures.ThreadPoolExecutor(READERS) as readers:
+            for _done in readers.map(self._read_file, files):
+                pass
+
+    def _read_file(self, file: _pgbackrest.File) -> None:
+        key = _pgbackrest.place(file, self.root, self.sizes)
+        if key is None:
+            # Some versions do not store what is empty.
+            if file.size:
+                name = f"{self.root}/{file.label}/{file.name}"
+                self._add("present", "critical", name, "a file of the backup", "none", FULL)
+        elif file.bundle is not None or key.endswith(".pgbi"):
+            remedy = "run pgbackrest verify, and read its text, not its exit code"
+            self._add("intact", "unknown", key, "single files", "a bundle", remedy)
+        else:
+            self._read(key, file.repo_sha1, file.sha1, file.size)
 
     def _read_segments(self, segments: t.Sequence[_wal.Archived]) -> None:
         for one in segments:
@@ -197,7 +207,8 @@ class Repository:
 
 def _counted(source: t.Iterator[bytes], repository: Repository, digest: t.Any) -> t.Iterator[bytes]:
     for chunk in source:
-        repository.bytes_read += len(chunk)
+        with repository.counting:
+            repository.bytes_read += len(chunk)
         if digest:
             digest.update(chunk)
         yield chunk

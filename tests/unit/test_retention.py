@@ -1,0 +1,158 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The ladder and the rules on buckets, in tables."""
+
+from __future__ import annotations
+
+import typing as t
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from ansible_collections.slipway.stack.plugins.module_utils import _findings, _retention
+from ansible_collections.slipway.stack.plugins.module_utils._retention import Answer, Bucket, Ladder
+
+NOW = datetime(2026, 11, 21, 3, tzinfo=UTC)
+DAY = timedelta(days=1)
+WELL = Bucket("b", Answer(True), Answer(400), Answer(True))
+
+
+def days(*ages: float) -> list[datetime]:
+    return [NOW - age * DAY for age in ages]
+
+
+@pytest.mark.parametrize(
+    ("ages", "promise", "gaps"),
+    [
+        (range(30), Ladder(), 0),
+        ([], Ladder(), 0),
+        ([0.1], Ladder(), 0),
+        ([0, 1, 2.5], Ladder(weekly=0, monthly=0), 0),
+        ([0, 1, 2.51], Ladder(weekly=0, monthly=0), 1),
+        ([0, 1, 3, 4, 6], Ladder(weekly=0, monthly=0), 2),
+        # A gap before the thirty days does not count, one that reaches into them does.
+        ([*range(31), 33], Ladder(weekly=0, monthly=0), 0),
+        ([*range(29), 31], Ladder(weekly=0, monthly=0), 1),
+        ([0, 7, 14, 21], Ladder(daily=0, monthly=0), 0),
+        ([0, 7, 18], Ladder(daily=0, monthly=0), 1),
+        ([0, 31, 62, 120], Ladder(daily=0, weekly=0), 1),
+        ([0, 31, 62, 100], Ladder(daily=0, weekly=0), 0),
+        ([-1, 0, 1], Ladder(), 0),
+        ([0, 1, 2], Ladder(weekly=0, monthly=0, since=NOW - 2 * DAY), 0),
+        ([0, 1, 2], Ladder(weekly=0, monthly=0, since=NOW - 4 * DAY), 1),
+        ([0, 1, 2, 4], Ladder(weekly=0, monthly=0, since=NOW - 2 * DAY), 0),
+    ],
+)
+def test_gaps_of_the_ladder(ages: t.Iterable[float], promise: Ladder, gaps: int) -> None:
+    found = _retention.ladder("shop", days(*ages), promise, NOW)
+    assert len(found) == gaps
+    assert {one.severity for one in found} <= {"critical"}
+
+
+def test_a_gap_is_named_once_by_its_finest_rung() -> None:
+    (found,) = _retention.ladder("shop", days(0, 1, 20), Ladder(), NOW)
+    assert (found.expected, found.database) == ("daily backups", "shop")
+    assert found.found == "none between 2026-11-01 03:00:00 and 2026-11-20 03:00:00 UTC"
+
+
+def judged(bucket: Bucket, promise: Ladder | None = None, *required: str) -> list[tuple[str, str]]:
+    found = _retention.bucket_findings(bucket, promise or Ladder(), required, "night/", NOW)
+    return [(one.severity, one.found) for one in found]
+
+
+def test_a_bucket_that_is_well_has_no_findings() -> None:
+    assert judged(WELL) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "severity", "words"),
+    [
+        ({"versioning": Answer(False)}, "warning", "overwritten or deleted"),
+        ({"object_lock": Answer(0)}, "warning", "whoever has the keys"),
+        ({"encryption": Answer(False)}, "warning", "in clear"),
+        ({"encryption": Answer(None, "unsupported", "no")}, "unsupported", "no"),
+        ({"uploads": Answer(None, "unknown", "denied")}, "unknown", "denied"),
+        ({"object_lock": Answer(371)}, "warning", "for 371 days"),
+        ({"public": Answer(("a grant",))}, "critical", "everybody may, by a grant"),
+        ({"uploads": Answer([("k", NOW - 1.1 * DAY)])}, "warning", "one begun"),
+        ({"markers": Answer({"k": NOW - 371 * DAY})}, "warning", "deleted at"),
+    ],
+)
+def test_one_fact_one_finding(changes: dict[str, Answer], severity: str, words: str) -> None:
+    facts = {"versioning": Answer(True), "object_lock": Answer(400), "encryption": Answer(True)}
+    ((found, said),) = judged(Bucket("b", **{**facts, **changes}))
+    assert (found, words in said) == (severity, True)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"object_lock": Answer(372)},
+        {"uploads": Answer([("k", NOW - DAY)])},
+        {"markers": Answer({"k": NOW - 372 * DAY})},
+    ],
+)
+def test_what_is_just_good_enough(changes: dict[str, Answer]) -> None:
+    facts = {"versioning": Answer(True), "object_lock": Answer(400), "encryption": Answer(True)}
+    assert judged(Bucket("b", **{**facts, **changes})) == []
+
+
+@pytest.mark.parametrize("name", ["versioning", "object_lock", "encryption"])
+def test_what_is_required_is_critical(name: str) -> None:
+    facts = {"versioning": Answer(True), "object_lock": Answer(400), "encryption": Answer(True)}
+    bucket = Bucket("b", **{**facts, name: Answer(0)})
+    assert [severity for severity, _said in judged(bucket, None, name)] == ["critical"]
+
+
+@pytest.mark.parametrize(
+    ("rule", "severity"),
+    [
+        ({"Expiration": {"Days": 371}}, "critical"),
+        ({"Expiration": {"Days": 372}}, None),
+        ({"Expiration": {"Date": NOW}}, "critical"),
+        ({"Expiration": {"Days": 9}, "Status": "Disabled"}, None),
+        ({"Expiration": {"Days": 9}, "Prefix": "day/"}, None),
+        ({"Expiration": {"Days": 9}, "Prefix": "night/shop"}, "critical"),
+        ({"Expiration": {"Days": 9}, "Filter": {"Prefix": "day/"}}, None),
+        ({"Expiration": {"Days": 9}, "Filter": {"And": {"Prefix": "n", "Tags": []}}}, "warning"),
+        ({"Expiration": {"ExpiredObjectDeleteMarker": True}}, None),
+        ({"NoncurrentVersionExpiration": {"NoncurrentDays": 29}}, "warning"),
+        ({"NoncurrentVersionExpiration": {"NoncurrentDays": 30}}, None),
+        ({"Transitions": [{"StorageClass": "GLACIER"}]}, "warning"),
+        ({"Transitions": [{"StorageClass": "STANDARD_IA"}]}, None),
+    ],
+)
+def test_rules_of_the_lifecycle(rule: dict[str, t.Any], severity: str | None) -> None:
+    bucket = Bucket(
+        "b",
+        Answer(True),
+        Answer(400),
+        Answer(True),
+        lifecycle=Answer([{"Status": "Enabled", **rule}]),
+    )
+    assert [found for found, _said in judged(bucket)] == ([severity] if severity else [])
+
+
+def finding(level: str, severity: str) -> _findings.Finding:
+    return _findings.Finding(level, severity, "o", "e", "f", "r")
+
+
+@pytest.mark.parametrize(
+    ("found", "asked", "reached"),
+    [
+        ([], "kept", "kept"),
+        ([], "present", "present"),
+        ([("present", "critical")], "kept", None),
+        ([("intact", "unknown")], "kept", "present"),
+        ([("readable", "unsupported")], "kept", "intact"),
+        ([("kept", "critical")], "kept", "readable"),
+        ([("kept", "warning"), ("present", "warning")], "kept", "kept"),
+    ],
+)
+def test_a_level_is_reached_when_nothing_speaks_against_it_or_those_before(
+    found: list[tuple[str, str]], asked: str, reached: str | None
+) -> None:
+    assert _findings.reached([finding(*one) for one in found], asked) == reached
+
+
+def test_the_worst_comes_first() -> None:
+    every = [finding("kept", "warning"), finding("kept", "critical"), finding("intact", "critical")]
+    assert _findings.ordered(every) == [every[2], every[1], every[0]]

@@ -1,0 +1,89 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The continuity of WAL, and what pgBackRest's own files say."""
+
+from __future__ import annotations
+
+import hashlib
+import typing as t
+
+import pytest
+from ansible_collections.slipway.stack.plugins.module_utils import _errors, _pgbackrest, _wal
+from ansible_collections.slipway.stack.plugins.module_utils._wal import Position
+
+FIRST = "000000010000000000000001"
+
+
+def test_names_and_positions_are_the_same_thing() -> None:
+    for name in (FIRST, "0000000100000000000000FF", "000000020000000100000000"):
+        place = _wal.position(name)
+        assert place is not None
+        assert place.name() == name
+    assert _wal.position("000000020000000100000000") == Position(2, 256)
+    assert _wal.position("00000001.history") is None
+
+
+@pytest.mark.parametrize(
+    ("there", "gaps"),
+    [
+        (range(1, 6), []),
+        ([1, 2, 4, 5], [(3, 3)]),
+        ([1, 4], [(2, 3), (5, 5)]),
+        ([], [(1, 5)]),
+        ([2, 3, 4, 5], [(1, 1)]),
+    ],
+)
+def test_gaps_are_named_by_their_ends(there: t.Iterable[int], gaps: list[tuple[int, int]]) -> None:
+    found = _wal.missing(Position(1, 1), Position(1, 5), {Position(1, n) for n in there}, {})
+    assert [(first.number, last.number) for first, last in found] == gaps
+
+
+def test_a_timeline_is_left_where_its_history_says() -> None:
+    history = "1\t0/3000098\tno recovery target specified\n\n2\t0/5000000\tbefore\n"
+    assert _wal.switches(history) == {1: 3, 2: 5}
+    path = _wal.needed(Position(1, 2), Position(3, 6), _wal.switches(history))
+    assert [(one.timeline, one.number) for one in path] == [(1, 2), (2, 3), (2, 4), (3, 5), (3, 6)]
+
+
+@pytest.mark.parametrize(
+    ("name", "partial"),
+    [
+        (f"{FIRST}-{'ab' * 20}.gz", False),
+        (f"{FIRST}.partial-{'ab' * 20}", True),
+        (f"{FIRST}-{'ab' * 20}.exe", None),
+        (f"{FIRST}.00000028.backup", None),
+    ],
+)
+def test_segments_are_told_from_other_files(name: str, partial: bool | None) -> None:
+    found = _wal.archived(f"archive/shop/15-1/0000000100000000/{name}", 5)
+    assert (found.partial if found else None) == partial
+
+
+def info(body: str, canonical: str) -> str:
+    digest = hashlib.sha1(canonical.encode(), usedforsecurity=False).hexdigest()
+    return f'{body}\n[backrest]\nbackrest-checksum="{digest}"\n'
+
+
+BODY = '[backrest]\nbackrest-format=5\n\n[target:file]\npg_data/a=b={"size":1}\n'
+CANONICAL = '{"backrest":{"backrest-format":5},"target:file":{"pg_data/a=b":{"size":1}}}'
+
+
+def test_an_info_file_vouches_for_itself() -> None:
+    found = _pgbackrest.parse(info(BODY, CANONICAL), "k")
+    assert found["target:file"] == {"pg_data/a=b": {"size": 1}}
+    (file,) = _pgbackrest.files(found, "F")
+    assert (file.name, file.label, file.size) == ("pg_data/a=b", "F", 1)
+
+
+@pytest.mark.parametrize("text", ["", "nonsense", "[a]\nb=c\n", info(BODY, CANONICAL + " ")])
+def test_an_info_file_that_is_damaged_is_refused(text: str) -> None:
+    with pytest.raises(_errors.BackupError, match=r"^k "):
+        _pgbackrest.parse(text, "k")
+
+
+def test_a_file_lies_at_its_label_or_in_a_bundle() -> None:
+    there = {"r/F/pg_data/a.gz", "r/F/bundle/3"}
+    plain = _pgbackrest.File("pg_data/a", "F", 1, None, None, None, None)
+    bundled = _pgbackrest.File("pg_data/b", "F", 1, None, None, None, 3)
+    assert _pgbackrest.place(plain, "r", there) == "r/F/pg_data/a.gz"
+    assert _pgbackrest.place(bundled, "r", there) == "r/F/bundle/3"
+    assert _pgbackrest.place(plain, "r", set()) is None
