@@ -4,7 +4,7 @@ HOSTS ?= 1
 TOOL = .venv/bin/python -m
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-clean test lint unit sanity molecule bench docs
+.PHONY: help setup demo demo-clean test lint unit sanity molecule bench mutants docs
 
 help: ## list what there is
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-12s %s\n", $$1, $$2}'
@@ -29,6 +29,10 @@ molecule: setup ## every scenario on Debian 12 and 13, or one: ROLE=redis
 
 bench: setup ## speed, beside its limit and pyinfra
 	@$(TOOL) benchmarks
+	@$(TOOL) benchmarks.verification
+
+mutants: setup ## whether the tests of the verifier's rules notice a rule turned round
+	@$(TOOL) tests.mutants
 
 docs: setup ## write the tables that follow from the specifications
 	@$(TOOL) docs

@@ -38,6 +38,8 @@ sys.exit(subprocess.call([sys.executable, "-m", "pip", "install", *packages]))
 
 
 def unit(stages: Stages, _names: list[str]) -> None:
+    packages = {"zstd": "zstd", "lz4": "lz4", "gpg": "gnupg", "openssl": "openssl"}
+    shell.require(packages, purpose="backups in the tests are made with it")
     with stages.stage("conventions, unit, templates"):
         shell.stream("pytest", "--quiet")
 
@@ -51,7 +53,10 @@ def lint(stages: Stages, _names: list[str]) -> None:
         (
             "mypy",
             "mypy",
-            *_with_python("demo", "docs", "benchmarks", "molecule", "tests/lab", "tests/run.py"),
+            *_with_python(
+                *("demo", "docs", "benchmarks", "molecule"),
+                *("tests/lab", "tests/mutants.py", "tests/run.py"),
+            ),
         ),
         ("mypy of the collection", *_mypy_of_the_collection()),
         ("yamllint", "yamllint", "--strict", "."),
@@ -70,7 +75,9 @@ def lint(stages: Stages, _names: list[str]) -> None:
 def _mypy_of_the_collection() -> list[str]:
     """Return the command that checks what imports itself as ansible_collections.slipway.stack."""
     here = "ansible_collections/slipway/stack"
-    folders = _with_python("plugins", "tests/unit", "tests/conventions", "tests/templates")
+    folders = _with_python(
+        "plugins", "tests/unit", "tests/conventions", "tests/templates", "tests/verification"
+    )
     return [
         *("env", "--chdir=collections", "mypy", "--config-file=../pyproject.toml"),
         *("--cache-dir=../.mypy_cache", *(f"{here}/{folder}" for folder in folders)),

@@ -100,7 +100,10 @@ def _blocks(s3: _s3.Client, name: str) -> bool:
 
 
 def _open_policy(s3: _s3.Client, name: str) -> list[str]:
-    policy = json.loads(_field(s3.get_bucket_policy(Bucket=name), "Policy"))
+    try:
+        policy = json.loads(_field(s3.get_bucket_policy(Bucket=name), "Policy"))
+    except ValueError as error:
+        raise _Absent("the answer is no policy") from error
     statements = policy.get("Statement", [])
     return [
         f"statement {statement.get('Sid') or number} of the bucket's policy"

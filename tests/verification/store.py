@@ -78,6 +78,7 @@ class Store:
         self.delete(_backups.record_name(key))
 
     def verdicts(self, **options: t.Any) -> dict[str, _verify.Verdict]:
+        client = options.pop("client", self.client)
         tools = _read_dump.Tools(
             decrypt=options.pop("decrypt", ()),
             installed=self.installed,
@@ -86,7 +87,7 @@ class Store:
         # None of a month's backups is there unless a test puts it there.
         options.setdefault("ladder", _retention.Ladder())
         request = _verify.Request(self.target, tools=tools, **options)
-        found = _verify.verify(options.pop("client", self.client), request, self.now)
+        found = _verify.verify(client, request, self.now)
         return {verdict.database: verdict for verdict in found}
 
     def verdict(self, level: str = "readable", **options: t.Any) -> _verify.Verdict:

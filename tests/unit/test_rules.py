@@ -1,0 +1,232 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The rules on dumps, in tables: what is just good enough, and what is just not."""
+
+from __future__ import annotations
+
+import typing as t
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from ansible_collections.slipway.stack.plugins.module_utils import (
+    _backups,
+    _evidence,
+    _verification,
+)
+from ansible_collections.slipway.stack.plugins.module_utils._evidence import Contents, Sums
+from ansible_collections.slipway.stack.plugins.module_utils._verification import Promise, Stored
+
+NOW = datetime(2026, 11, 21, 3, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+MINUTE = timedelta(minutes=1)
+
+
+def stored(age: timedelta, size: int = 1000, late: timedelta = MINUTE) -> Stored:
+    taken = NOW - age
+    return Stored(f"night/shop/{taken:%Y%m%dT%H%M%SZ}-0a.dump", size, taken + late)
+
+
+def candidates(*items: Stored, recorded: bool = True) -> list[_verification.Candidate]:
+    records = [Stored(_backups.record_name(item.key), 1, item.modified) for item in items]
+    found = _verification.group([*items, *(records if recorded else [])], "night")
+    return found.get("shop", [])
+
+
+def present(*items: Stored, recorded: bool = True, **promise: t.Any) -> list[str]:
+    found = _verification.present(
+        "shop", candidates(*items, recorded=recorded), Promise(**promise), NOW
+    )
+    return [f"{one.severity}: {one.expected}" for one in found]
+
+
+@pytest.mark.parametrize(
+    ("file", "taken"),
+    [
+        ("20261120T020000Z-0a.dump", datetime(2026, 11, 20, 2, tzinfo=UTC)),
+        ("shop-2026-11-20_02-00-07.sql.gz", datetime(2026, 11, 20, 2, 0, 7, tzinfo=UTC)),
+        ("shop 2026-11-20 02:30.sql", datetime(2026, 11, 20, 2, 30, tzinfo=UTC)),
+        ("20261120.sql", None),
+        ("20261101.sql", datetime(2026, 11, 1, tzinfo=UTC)),
+        ("20269999T020000Z.dump", None),
+        ("shop.dump", None),
+        ("9820261120T020000Z.dump", None),
+    ],
+)
+def test_when_a_dump_was_taken(file: str, taken: datetime | None) -> None:
+    assert _verification.taken(file, NOW) == (taken or NOW, taken is not None)
+
+
+@pytest.mark.parametrize(
+    ("file", "counts"),
+    [("a.dump", True), ("a.sql.zst.gpg", True), ("a.json", False), ("a.dump.partial", False)],
+)
+def test_what_is_taken_for_a_dump(file: str, counts: bool) -> None:
+    found = _verification.group([Stored(f"shop/{file}", 1, NOW)], "")
+    assert bool(found) is counts
+
+
+def test_only_files_right_below_a_database_are_dumps() -> None:
+    keys = ("night/a.dump", "night/shop/x/a.dump", "day/shop/a.dump", "night//a.dump")
+    assert _verification.group([Stored(key, 1, NOW) for key in keys], "night") == {}
+
+
+@pytest.mark.parametrize(
+    ("items", "found"),
+    [
+        ([stored(25 * HOUR)], []),
+        ([stored(25 * HOUR + timedelta(seconds=1))], ["critical: at most 25.0 h old"]),
+        ([stored(-5 * MINUTE, late=-5 * MINUTE)], []),
+        ([stored(HOUR, late=-6 * MINUTE)], ["critical: begun before it was stored at"]),
+        ([stored(-6 * MINUTE)], ["critical: begun before it was stored at"]),
+        ([stored(HOUR, 200)], []),
+        ([stored(HOUR, 199)], ["critical: at least 200 B"]),
+        ([stored(9 * HOUR), stored(HOUR, 500)], []),
+        ([stored(9 * HOUR), stored(HOUR, 499)], ["critical: at least 50% of the median"]),
+        ([stored(9 * HOUR), stored(HOUR, 4000)], []),
+        ([stored(9 * HOUR), stored(HOUR, 4001)], ["warning: at most 400% of the median"]),
+        ([stored(9 * HOUR, 0), stored(HOUR, 300)], []),
+        ([], ["critical: a backup"]),
+    ],
+)
+def test_presence(items: list[Stored], found: list[str]) -> None:
+    said = present(*items)
+    assert len(said) == len(found)
+    assert all(one.startswith(start) for one, start in zip(said, found, strict=True))
+
+
+def test_the_median_is_that_of_the_seven_before() -> None:
+    old = [stored(n * HOUR, 100_000) for n in range(9, 20)]
+    new = [stored(n * HOUR, 1000) for n in range(2, 9)]
+    assert present(*old, *new, stored(HOUR, 600)) == []
+
+
+@pytest.mark.parametrize(("required", "severity"), [(True, "critical"), (False, "warning")])
+def test_a_dump_without_record(required: bool, severity: str) -> None:
+    said = present(stored(HOUR), recorded=False, require_record=required)
+    assert said == [f"{severity}: a record beside it"]
+
+
+ONE = candidates(stored(HOUR))[0]
+RECORD = _backups.Record(
+    *("shop", ONE.file, 1000, "ab" * 32, "0a", ONE.taken.isoformat(), "", "18", "18", "gzip"),
+    tables={"public.a": 3},
+    verified=True,
+)
+
+
+@pytest.mark.parametrize(
+    ("changes", "count"),
+    [
+        ({}, 0),
+        ({"database": "blog"}, 1),
+        ({"file": "x.dump"}, 1),
+        ({"size": 999}, 1),
+        ({"verified": False}, 1),
+        ({"started": (ONE.taken + 5 * MINUTE).isoformat()}, 0),
+        ({"started": (ONE.taken - 6 * MINUTE).isoformat()}, 1),
+        ({"started": "2026-11-21T02:00:00"}, 0),
+        ({"started": "soon"}, 1),
+    ],
+)
+def test_the_record_is_that_of_the_dump(changes: dict[str, t.Any], count: int) -> None:
+    found = _evidence.record_findings(ONE, replace(RECORD, **changes), None, 5 * MINUTE)
+    assert len(found) == count
+
+
+@pytest.mark.parametrize(
+    ("changes", "count"), [({}, 0), ({"file": "y.dump"}, 1), ({"file": "y", "sha256": "cd"}, 0)]
+)
+def test_the_bytes_are_not_those_of_the_one_before(changes: dict[str, t.Any], count: int) -> None:
+    before = replace(RECORD, **changes)
+    assert len(_evidence.record_findings(ONE, RECORD, before, MINUTE)) == count
+
+
+@pytest.mark.parametrize(
+    ("record", "sums", "read", "size", "severities"),
+    [
+        (RECORD, Sums(), {"sha256": "ab" * 32}, 1000, []),
+        (RECORD, Sums(), {"sha256": "cd" * 32}, 1000, ["critical"]),
+        (RECORD, Sums(), {"sha256": "ab" * 32}, 999, ["critical"]),
+        (RECORD, Sums(metadata_sha256="AB" * 32), {"sha256": "ab" * 32}, 1000, []),
+        (None, Sums(metadata_sha256="cd"), {"sha256": "ab"}, 1000, ["critical"]),
+        (None, Sums(sha256="cd"), {"sha256": "ab"}, 1000, ["critical"]),
+        (None, Sums(crc32="cd"), {"crc32": "ab"}, 1000, ["critical"]),
+        (None, Sums(md5="cd"), {"md5": "ab"}, 1000, ["critical"]),
+        (None, Sums(multipart_md5="cd"), {"multipart_md5": "cd"}, 1000, []),
+        (None, Sums(), {}, 1000, ["unknown"]),
+    ],
+)
+def test_digests(
+    record: _backups.Record | None,
+    sums: Sums,
+    read: dict[str, str],
+    size: int,
+    severities: list[str],
+) -> None:
+    found = _evidence.digest_findings(ONE, record, sums, read, size)
+    assert [one.severity for one in found] == severities
+
+
+GOOD = Contents("custom", {"public.a": 3}, database="shop", created=ONE.taken)
+
+
+@pytest.mark.parametrize(
+    ("changes", "severities"),
+    [
+        ({}, []),
+        ({"database": None, "created": None}, []),
+        ({"database": "blog"}, ["critical"]),
+        ({"created": ONE.taken + timedelta(hours=14)}, []),
+        ({"created": ONE.taken + timedelta(hours=14, seconds=1)}, ["critical"]),
+        ({"created": ONE.taken - timedelta(hours=12)}, []),
+        ({"created": ONE.taken - timedelta(hours=12, seconds=1)}, ["critical"]),
+        ({"complete": False}, ["critical"]),
+        ({"tables": {}}, ["critical"]),
+        ({"tables": {}, "inserts": True}, ["unknown"]),
+        ({"tables": {"public.a": 2}}, ["critical"]),
+        ({"tables": {"public.a": 4}}, ["critical"]),
+        ({"tables": {"public.a": 3, "public.b": 1}}, []),
+    ],
+)
+def test_contents(changes: dict[str, t.Any], severities: list[str]) -> None:
+    found = _evidence.contents_findings(ONE, RECORD, replace(GOOD, **changes), (), None)
+    assert [one.severity for one in found] == severities
+
+
+@pytest.mark.parametrize(
+    ("before", "severity"),
+    [(None, "warning"), (RECORD, "critical"), (replace(RECORD, tables={}), "warning")],
+)
+def test_a_dump_without_a_table(before: _backups.Record | None, severity: str) -> None:
+    empty = replace(GOOD, tables={})
+    (found,) = _evidence.contents_findings(ONE, None, empty, (), before)
+    assert found.severity == severity
+
+
+def test_many_missing_tables_are_counted() -> None:
+    names = [f"public.t{n}" for n in range(7)]
+    (found,) = _evidence.contents_findings(ONE, RECORD, GOOD, names, None)
+    assert found.expected == "table " + ", ".join(names[:5]) + " and 2 more"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "encrypted", "server", "count"),
+    [
+        ("none", False, None, 0),
+        ("client", False, "AES256", 1),
+        ("client", True, None, 0),
+        ("server", True, None, 1),
+        ("server", False, "AES256", 0),
+    ],
+)
+def test_encryption(wanted: str, encrypted: bool, server: str | None, count: int) -> None:
+    contents = replace(GOOD, encrypted=encrypted)
+    found = _evidence.encryption_findings(ONE, wanted, contents, Sums(server_encryption=server))
+    assert len(found) == count
+
+
+@pytest.mark.parametrize(("hours", "count"), [(0, 1), (1, 0), (2, 0)])
+def test_only_what_was_deleted_after_the_newest_hides_it(hours: int, count: int) -> None:
+    markers = {stored(hours * HOUR).key: NOW, "night/shop/notes.txt": NOW}
+    assert len(_verification.hidden("shop", markers, [ONE])) == count
+    assert len(_verification.hidden("shop", markers, [])) == 1
