@@ -1,8 +1,8 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """python3 -m benchmarks.verification: a backup verified beside reading it and hashing it.
 
-The server is moto on this machine; each measurement is a process of its own, so that its memory is
-its own. What counts is the ratio within a round.
+The server is rclone on this machine, which keeps objects as files; each measurement is a process of
+its own, so that its memory is its own. What counts is the ratio within a round.
 """
 
 from __future__ import annotations
@@ -33,10 +33,12 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--megabytes", type=int, default=1024)
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args(arguments)
-    with tempfile.TemporaryDirectory() as folder:
-        server = _server()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / BUCKET / "shop").mkdir(parents=True)
+        server = _server(folder)
         try:
-            _fill(server, Path(folder), options.megabytes * MEGABYTE)
+            _fill(folder / BUCKET / "shop", options.megabytes * MEGABYTE)
             rounds = [
                 {what: _measured(what, server) for what in ("nothing", "sha256", *LEVELS)}
                 for _round in range(options.rounds)
@@ -56,12 +58,13 @@ class _Server:
         self.process, self.url = process, url
 
 
-def _server() -> _Server:
+def _server(folder: Path) -> _Server:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    program = Path(sys.executable).parent / "moto_server"
-    command = [str(program), "--host", "127.0.0.1", "--port", str(port)]
+    program = Path(sys.executable).parent / "rclone"
+    command = [str(program), "serve", "s3", str(folder), "--addr", f"127.0.0.1:{port}"]
+    command += ["--auth-key", "lab,secret", "--config", "/dev/null"]
     quiet = subprocess.DEVNULL
     process = subprocess.Popen(command, stdout=quiet, stderr=quiet)
     for _attempt in range(300):
@@ -85,12 +88,9 @@ def _library() -> Any:
     return _backups, _s3, _verification, _verify
 
 
-def _fill(server: _Server, folder: Path, size: int) -> None:
+def _fill(folder: Path, size: int) -> None:
     """A plain dump: rows of random text, as hard to read as to store."""
-    backups, s3, _verification, _verify = _library()
-    target = _target(s3, server.url)
-    client = s3.client(target)
-    client.create_bucket(Bucket=BUCKET)
+    backups, _s3, _rules, _verify = _library()
     now = datetime.now(UTC).replace(microsecond=0)
     file = f"{now.strftime(backups.STAMP)}-00000000.sql"
     path = folder / file
@@ -114,13 +114,11 @@ def _fill(server: _Server, folder: Path, size: int) -> None:
         tables={"public.rows": rows},
         verified=True,
     )
-    key = target.key("shop", file)
-    client.upload_file(str(path), BUCKET, key)
-    client.put_object(Bucket=BUCKET, Key=backups.record_name(key), Body=record.as_json().encode())
+    (folder / backups.record_name(file)).write_text(record.as_json())
 
 
 def _target(s3: Any, url: str) -> Any:
-    return s3.Target(BUCKET, "", url, None, "a", "b", None, "path")
+    return s3.Target(BUCKET, "", url, None, "lab", "secret", None, "path")
 
 
 def _measured(what: str, server: _Server) -> dict[str, float]:

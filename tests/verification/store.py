@@ -30,6 +30,7 @@ class Store:
     installed: pathlib.Path
     now: datetime = field(default_factory=lambda: datetime.now(UTC))
     number: int = 0
+    extra: dict[str, str] = field(default_factory=dict)
 
     def put(
         self,
@@ -65,7 +66,9 @@ class Store:
         return key
 
     def write(self, key: str, body: bytes, **more: t.Any) -> None:
-        self.client.put_object(Bucket=self.target.bucket, Key=key, Body=body, **more)
+        self.client.put_object(
+            Bucket=self.target.bucket, Key=key, Body=body, **{**self.extra, **more}
+        )
 
     def read(self, key: str) -> bytes:
         body: bytes = self.client.get_object(Bucket=self.target.bucket, Key=key)["Body"].read()
