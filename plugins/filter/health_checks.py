@@ -35,7 +35,7 @@ checks: "{{ stack_resolved | slipway.stack.health_checks(stack_topology, stack_a
 
 RETURN = """
 _value:
-  description: Checks for M(slipway.stack.host_health).
+  description: Checks for M(slipway.stack.stack_health).
   type: list
   elements: dict
 """

@@ -12,7 +12,7 @@ author: The Slipway authors (@slipway)
 description: The worst come first within each machine; the last line counts them.
 options:
   _input:
-    description: Findings of M(slipway.stack.host_health) by machine.
+    description: Findings of M(slipway.stack.stack_health) by machine.
     type: dict
     required: true
 """

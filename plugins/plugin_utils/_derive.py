@@ -250,7 +250,7 @@ def database_url(application: Application, server: str) -> str:
 
 
 def health_checks(resolved: list[Application], topology: Topology) -> list[dict[str, t.Any]]:
-    """What host_health examines on this machine, from what is declared to run on it."""
+    """What stack_health examines on this machine, from what is declared to run on it."""
 
     def here(group: str) -> bool:
         return topology.host in topology.groups.get(group, [])
