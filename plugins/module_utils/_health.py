@@ -163,6 +163,14 @@ def explain(label: str, error: Exception, deadline: Deadline) -> Finding:
     return Finding(label, UNKNOWN, what, "", f"report this bug; it was {deadline.doing}")
 
 
+def attempt(label: str, deadline: Deadline, find: t.Callable[[], Finding]) -> Finding:
+    """One of several findings; what spoils it does not take the others along."""
+    try:
+        return find()
+    except Exception as error:
+        return explain(label, error, deadline)
+
+
 def _reason(error: OSError) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return error.verify_message

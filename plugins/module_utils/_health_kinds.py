@@ -3,6 +3,18 @@
 
 from __future__ import annotations
 
-from ansible_collections.slipway.stack.plugins.module_utils import _health, _health_services
+from ansible_collections.slipway.stack.plugins.module_utils import (
+    _health,
+    _health_http,
+    _health_services,
+    _health_tls,
+    _health_websocket,
+)
 
-KINDS: dict[str, _health.Kind] = {kind.KIND: kind for kind in _health_services.ALL}
+_ALL: tuple[_health.Kind, ...] = (
+    _health_http,
+    _health_tls,
+    _health_websocket,
+    *_health_services.ALL,
+)
+KINDS = {kind.KIND: kind for kind in _ALL}
