@@ -36,3 +36,28 @@ options:
     type: str
     required: true
 """
+
+    REQUEST = r"""
+options:
+  url:
+    description: What to ask, as a visitor writes it.
+    type: str
+    required: true
+  address:
+    description:
+      - Connect here instead of to the address of the URL's host, which certificate and request
+        still name. So a machine examines itself and not whoever the name leads to.
+    type: str
+    default: ''
+  ca_file:
+    description: PEM file with authorities to trust besides the machine's own.
+    type: path
+  headers:
+    description: Request headers. None of them follows a redirect to another host.
+    type: dict
+    default: {}
+  advice:
+    description: What to do, told with a finding that is not V(ok), in place of general advice.
+    type: str
+    default: ''
+"""

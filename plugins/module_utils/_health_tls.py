@@ -73,7 +73,7 @@ def _advice(check: _health.Check) -> str:
 
 
 def _chain(check: _health.Check, deadline: _health.Deadline) -> _health.Finding:
-    label, limit = f"{check['label']} chain", f"trusted, for {check['host']}"
+    label, limit = f"{check['label']} chain", "trusted"
     try:
         with _shake(check, deadline, _health_net.tls_context(check["ca_file"])) as channel:
             said = f"verified, {channel.version()}"
@@ -109,18 +109,19 @@ def _day(moment: float) -> str:
 
 
 def _served(check: _health.Check, der: bytes) -> _health.Finding:
-    label, path = f"{check['label']} served", str(check["certificate_file"])
+    label, limit = f"{check['label']} served", "as on disk"
+    path = str(check["certificate_file"])
     try:
         on_disk = _health_certificate.first(Path(path).read_text(encoding="ascii"))
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "no certificate in it"
         remedy = "run the check as root, or issue the certificate: site.yml"
-        return _health.Finding(label, _health.UNKNOWN, f"{path}: {reason}", path, remedy)
+        return _health.Finding(label, _health.UNKNOWN, f"{path}: {reason}", limit, remedy)
     if on_disk == der:
-        return _health.Finding(label, _health.OK, "the certificate on disk", path)
-    value = f"another certificate than on disk (sha256 {hashlib.sha256(der).hexdigest()[:12]}…)"
+        return _health.Finding(label, _health.OK, path, limit)
+    value = f"another one (sha256 {hashlib.sha256(der).hexdigest()[:12]}…) than {path}"
     remedy = "load it: systemctl reload nginx"
-    return _health.Finding(label, _health.CRITICAL, value, path, check["advice"] or remedy)
+    return _health.Finding(label, _health.CRITICAL, value, limit, check["advice"] or remedy)
 
 
 def _floor(check: _health.Check, deadline: _health.Deadline) -> _health.Finding:

@@ -31,8 +31,9 @@ EXAMPLES = r"""
 - name: Examine the disk and the web server
   slipway.stack.stack_health:
     checks:
-      - {kind: disk, name: root, path: /}
       - {kind: unit, name: nginx, unit: nginx.service}
+      - {kind: http, name: shop, url: https://shop.example.com/health/, address: 127.0.0.1}
+      - {kind: tls, name: shop, host: shop.example.com, address: 127.0.0.1, timeout: 5}
 """
 
 RETURN = r"""
