@@ -175,7 +175,8 @@ def _reason(error: OSError) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return error.verify_message
     if isinstance(error, ssl.SSLError):
-        return (error.reason or str(error)).replace("_", " ").lower()
+        # Not every SSLError has a reason.
+        return (getattr(error, "reason", None) or str(error)).replace("_", " ").lower()
     return error.strerror or str(error) or type(error).__name__
 
 

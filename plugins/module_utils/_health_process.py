@@ -81,5 +81,4 @@ def _end(program: subprocess.Popen[bytes]) -> None:
     with contextlib.suppress(subprocess.TimeoutExpired):
         program.wait(1)
     for stream in (program.stdout, program.stderr):
-        if stream:
-            stream.close()
+        t.cast(t.IO[bytes], stream).close()

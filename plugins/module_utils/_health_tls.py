@@ -143,7 +143,7 @@ def _floor(check: _health.Check, deadline: _health.Deadline) -> _health.Finding:
 
 
 def _refused(label: str, floor: str, error: ssl.SSLError) -> _health.Finding:
-    reason = (error.reason or str(error)).upper()
+    reason = (getattr(error, "reason", None) or str(error)).upper()
     # Only the server's own no counts; this machine's library may have refused by itself.
     if "ALERT" in reason or "EOF" in reason or "UNSUPPORTED_PROTOCOL" in reason:
         return _health.Finding(label, _health.OK, f"nothing below {floor}", floor)

@@ -8,7 +8,6 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.slipway.stack.plugins.filter.health_table import health_table
 from ansible_collections.slipway.stack.plugins.module_utils import (
     _health,
     _health_kinds,
@@ -168,9 +167,10 @@ def checks(host: str, groups: dict[str, list[str]], addresses: dict[str, str]) -
     application = {
         "name": "shop",
         "domain": "shop.example.com",
+        "redirects": [],
         "certificate_source": "acme",
         "acme_directory": _derive.LETS_ENCRYPT,
-        "web": {"wsgi": "x:y", "asgi": "", "health_path": "/health/"},
+        "web": {"wsgi": "x:y", "asgi": "", "health_path": "/health/", "websocket_health_path": ""},
         "pool": {"name": "shop"},
         "celery": {
             "application": "shop",
@@ -194,7 +194,8 @@ def test_a_machine_with_everything_is_examined_for_everything() -> None:
         "unit shop-web.service",
         "celery shop",
         "unit shop-beat.service",
-        "web shop.example.com",
+        "http shop.example.com",
+        "tls shop.example.com",
     }
 
 
@@ -202,15 +203,3 @@ def test_beat_is_expected_on_the_first_worker_machine_only() -> None:
     groups = {**ALL, "worker": ["one", "two"], "application": ["two"]}
     found = checks("two", groups, {"one": "10.0.0.1", "two": "10.0.0.2"})
     assert found == {"disk /", "unit shop-web.service", "celery shop"}
-
-
-def test_the_table_shows_the_worst_first_and_counts() -> None:
-    row = {"limit": "", "advice": "look", "value": "v" * 100}
-    table = health_table(
-        {"one": [{**row, "check": "a", "state": "ok"}, {**row, "check": "b", "state": "critical"}]}
-    ).splitlines()
-    assert table[1].split()[:3] == ["one", "b", "critical"]
-    assert table[1].endswith("look")
-    assert not table[2].endswith("look")
-    assert max(len(line) for line in table) < 130
-    assert table[-1] == "1 critical, 0 unknown, 0 warning, 1 ok"
