@@ -88,7 +88,7 @@ def unpacked(answer: _health_request.Answer, limit: int) -> bytes:
         raise _health.Unhealthy(f"the body is encoded as {_health.brief(encoding, 40)}, unasked")
     unpacker = zlib.decompressobj(zlib.MAX_WBITS | 32)
     try:
-        body = unpacker.decompress(answer.body, limit)
+        body = unpacker.decompress(answer.body, max(1, limit))  # 0 would be no limit
     except zlib.error as error:
         raise _health.Unhealthy(f"the body is not {encoding}: {error}") from error
     if unpacker.unconsumed_tail or (not unpacker.eof and len(body) == limit):

@@ -16,6 +16,7 @@ _TITLES = ("state", "machine", "check", "value", "limit")
 # Together with the gaps they stay below 130 columns, whatever is found.
 _WIDEST = {"machine": 20, "check": 34, "value": 42, "limit": 16}
 _GAP = "  "
+_LONGEST = 1000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,7 +81,7 @@ def _findings(machine: str, result: collections.abc.Mapping[str, t.Any]) -> list
     if "findings" in result:
         names = [field.name for field in dataclasses.fields(_health.Finding)]
         return [
-            _health.Finding(**{name: str(row.get(name, "")) for name in names})
+            _health.Finding(**{name: _health.brief(row.get(name, ""), _LONGEST) for name in names})
             for row in result["findings"]
         ] or [_health.Finding("machine", _health.UNKNOWN, "nothing was examined on it")]
     # A machine that could not be examined must not look healthy by being absent.

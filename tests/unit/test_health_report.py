@@ -166,6 +166,14 @@ def test_foreign_text_stays_text() -> None:
     assert Page(text).text.count(evil) >= 5
 
 
+def test_foreign_text_does_not_reach_the_terminal_as_anything_else() -> None:
+    found = [row("a\x1b[2J", "critical", "b\r\n\x07c\u202e", "d\x9b31m")]
+    text = "".join(
+        line for _state, line in _health_report.table(made({"one": {"findings": found}}))
+    )
+    assert text.isprintable()
+
+
 def test_files_are_whole_or_not_there(tmp_path: Path) -> None:
     path = tmp_path / "report.json"
     action._write(str(path), "text\n")
