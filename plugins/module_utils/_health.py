@@ -185,10 +185,30 @@ def examine(
     timeout: float,
     clock: t.Callable[[], float] = time.monotonic,
 ) -> list[Finding]:
-    """The findings of all checks in their order; all run at once and none is waited for in vain.
+    """The findings of all checks in their order; none is waited for in vain.
 
-    A check that has a `timeout` of its own has that many seconds instead.
+    A check that has a `timeout` of its own has that many seconds instead. Kinds that are TIMED run
+    before all others: what those cost the machine would be told as slowness of the service.
     """
+    found: list[list[Finding]] = [[] for _check in checks]
+    for timed in (True, False):
+        wave = [
+            number
+            for number, (kind, _check) in enumerate(checks)
+            if bool(getattr(kind, "TIMED", False)) is timed
+        ]
+        runs = _together([checks[number] for number in wave], timeout, clock)
+        for number, run in zip(wave, runs, strict=True):
+            found[number] = run.findings()
+    return [row for rows in found for row in rows]
+
+
+def _together(
+    checks: collections.abc.Sequence[tuple[Kind, Check]],
+    timeout: float,
+    clock: t.Callable[[], float],
+) -> list[_Run]:
+    """All of them at once, each until its deadline."""
     runs = [
         _Run(kind, check, Deadline(check.get("timeout") or timeout, clock))
         for kind, check in checks
@@ -198,4 +218,4 @@ def examine(
         run.thread.start()
     for run in runs:
         run.thread.join(max(0.0, end + run.deadline.seconds - clock()))
-    return [row for run in runs for row in run.findings()]
+    return runs

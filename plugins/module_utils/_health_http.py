@@ -14,6 +14,7 @@ from ansible_collections.slipway.stack.plugins.module_utils import (
 )
 
 KIND = "http"
+TIMED = True
 OPTIONS: dict[str, t.Any] = {
     **_health_request.OPTIONS,
     "status": {"type": "list", "elements": "int", "default": [200]},

@@ -18,6 +18,7 @@ from ansible_collections.slipway.stack.plugins.module_utils import (
 )
 
 KIND = "websocket"
+TIMED = True
 OPTIONS: dict[str, t.Any] = {
     **_health_request.OPTIONS,
     "origin": {"type": "str", "default": ""},

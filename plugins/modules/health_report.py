@@ -58,21 +58,10 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-report:
-  description: The same as what is written as JSON.
+state:
+  description: The worst state of all findings.
   returned: always
-  type: dict
-  contains:
-    schema: {description: Changes when a field does., type: int, returned: always}
-    environment: {description: Name of the site., type: str, returned: always}
-    examined: {description: When, in UTC., type: str, returned: always}
-    state: {description: The worst state of all findings., type: str, returned: always}
-    healthy:
-      description: Whether no finding is critical or unknown.
-      type: bool
-      returned: always
-    counts: {description: Findings by state., type: dict, returned: always}
-    machines: {description: State and findings by machine., type: dict, returned: always}
+  type: str
 """
 
 # The action plugin of the same name does all of it.

@@ -28,6 +28,7 @@ class Probe:
 
     def __init__(self, work: t.Callable[[_health.Deadline], list[_health.Finding]]) -> None:
         self._work = work
+        self.TIMED = False
 
     def probe(self, check: _health.Check, deadline: _health.Deadline) -> list[_health.Finding]:
         return self._work(deadline)
@@ -102,6 +103,23 @@ def test_a_probe_that_never_ends_is_left_behind_and_the_others_are_not() -> None
     assert time.monotonic() - started < 10
     hung = ("fake a", "critical", "waiting for Godot: not done within 0.3 s", "0.3 s", "wait on")
     assert found == [_health.Finding(*hung), _health.Finding("good", "ok", "fine")]
+
+
+def test_what_measures_time_runs_before_what_would_spoil_it() -> None:
+    heard: list[str] = []
+
+    def made(name: str, timed: bool) -> tuple[_health.Kind, _health.Check]:
+        def work(_deadline: _health.Deadline) -> list[_health.Finding]:
+            heard.append(name)
+            return [_health.Finding(name, _health.OK, "")]
+
+        kind = Probe(work)
+        kind.TIMED = timed
+        return kind, {"name": name}
+
+    found = _health.examine([made("heavy", False), made("timed", True)], 5)
+    assert heard == ["timed", "heavy"]
+    assert [row.check for row in found] == ["heavy", "timed"]
 
 
 def test_a_deadline_runs_by_its_clock() -> None:
