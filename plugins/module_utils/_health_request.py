@@ -17,6 +17,7 @@ OPTIONS: dict[str, t.Any] = {
     "headers": {"type": "dict", "default": {}},
     "advice": {"type": "str", "default": ""},
 }
+AGENT = "slipway-health"
 HEAD_LIMIT = 131_072
 PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 SECURE = ("https", "wss")
@@ -98,6 +99,7 @@ def send(
     parts: SplitResult,
     headers: dict[str, str],
     deadline: _health.Deadline,
+    advice: str,
 ) -> http.client.HTTPResponse:
     """The answer's head; its body is still to be read."""
     connection = http.client.HTTPConnection(t.cast(str, parts.hostname), parts.port)
@@ -107,13 +109,16 @@ def send(
         target += "?" + quote(parts.query, safe="/?%:@!$&'()*+,;=~-._")
     host = parts.netloc.rpartition("@")[2]
     try:
-        deadline.stage("sending the request", "the server does not read: its journal")
+        deadline.stage("sending the request", advice or "the server does not read: its journal")
         connection.request("GET", target, headers={"Host": host, **headers})
         response = http.client.HTTPResponse(t.cast(t.Any, channel), method="GET")
-        deadline.stage("waiting for the first byte of the answer", "it hangs: its journal, top")
+        deadline.stage(
+            "waiting for the first byte of the answer", advice or "it hangs: its journal"
+        )
         if not t.cast(t.Any, response.fp).peek(1):
             raise _health.Unhealthy("the server hung up without an answer")
-        deadline.stage("reading the headers, too slow or endless", f"curl -v {parts.geturl()}")
+        curl = f"curl -v {parts.geturl()}"
+        deadline.stage("reading the headers, too slow or endless", advice or curl)
         response.begin()
     except (http.client.HTTPException, ValueError) as error:
         raise _health.Unhealthy(f"{deadline.doing}: {error or type(error).__name__}") from error
@@ -123,12 +128,12 @@ def send(
 def _ask(
     parts: SplitResult, check: _health.Check, deadline: _health.Deadline, *, home: bool
 ) -> Answer:
-    own = {"User-Agent": "slipway-health", "Accept-Encoding": "identity", "Connection": "close"}
+    own = {"User-Agent": AGENT, "Accept-Encoding": "identity", "Connection": "close"}
     # What is meant for one host, a cookie or a token, is no other host's business.
     given = {name: str(value) for name, value in check["headers"].items()} if home else {}
     with connect(parts, check, deadline, home=home) as channel:
-        response = send(channel, parts, {**own, **given}, deadline)
-        body = _body(response, channel, check["body_limit_bytes"], deadline)
+        response = send(channel, parts, {**own, **given}, deadline, check["advice"])
+        body = _body(response, channel, check, deadline)
         headers = {name.lower(): value for name, value in response.getheaders()}
         return Answer(response.status, headers, body)
 
@@ -136,14 +141,15 @@ def _ask(
 def _body(
     response: http.client.HTTPResponse,
     channel: _health_net.Channel,
-    limit: int,
+    check: _health.Check,
     deadline: _health.Deadline,
 ) -> bytes:
-    body = bytearray()
+    body, limit = bytearray(), check["body_limit_bytes"]
+    advice = check["advice"] or "its journal"
     # Chunks of one byte each cost five more; so much is let through, but never kept.
     channel.allow(limit * 16 + _health_net.CHUNK)
     while True:
-        deadline.stage(f"reading the body, too slow: {len(body)} bytes so far", "its journal")
+        deadline.stage(f"reading the body, too slow: {len(body)} bytes so far", advice)
         try:
             part = response.read1(_health_net.CHUNK)
         except (http.client.HTTPException, ValueError) as error:

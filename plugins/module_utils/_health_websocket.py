@@ -69,10 +69,11 @@ def _upgrade(
     origin = check["origin"] or f"{_SCHEMES[parts.scheme]}://{parts.netloc.rpartition('@')[2]}"
     headers = {
         **{"Connection": "Upgrade", "Upgrade": "websocket", "Origin": origin},
+        "User-Agent": _health_request.AGENT,
         **{"Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": key.decode()},
         **{name: str(value) for name, value in check["headers"].items()},
     }
-    answer = _health_request.send(channel, parts, headers, deadline)
+    answer = _health_request.send(channel, parts, headers, deadline, check["advice"])
     advice = check["advice"] or f"the ASGI server's journal; curl -v {check['url']}"
     if answer.status != http.client.SWITCHING_PROTOCOLS:
         said = f"{answer.status} {_health.brief(answer.reason, 80)}: not upgraded"

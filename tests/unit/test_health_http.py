@@ -207,6 +207,7 @@ def test_a_bad_server_is_told_by_name_in_time(serve: Serve, handler: Handler, va
     fake = serve(handler)
     finding = only(ask(fake))
     assert finding.value.startswith(value), finding
+    assert finding.advice
     # What a client that stopped reading left in the kernel's buffers is counted as well.
     assert fake.sent < 64 * MEBIBYTE
 

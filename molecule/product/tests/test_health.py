@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 import json
 import os
 import re
@@ -13,6 +14,10 @@ from pathlib import Path
 
 import pytest
 from conftest import DOMAIN, INVENTORIES, ROOT, SCENARIO, eventually, playbook
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 Machines = dict[str, list[t.Any]]
 CERTIFICATE = "/etc/slipway/tls/auction"
@@ -169,37 +174,60 @@ def test_a_stopped_application_is_told(
     eventually(healthy, 60, "the site is healthy again")
 
 
-@pytest.fixture
-def other_certificate(machines: Machines) -> Iterator[Callable[[str], None]]:
-    """nginx serves a certificate made by `openssl req` with these options, until afterwards."""
-    machine = machines["web"][0]
+def pair(name: str, begins: int, ends: int) -> str:
+    """A certificate that signed itself, valid between two days from now, and its key: PEM."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    now = datetime.datetime.now(datetime.UTC)
+    builder = x509.CertificateBuilder(subject, subject, key.public_key())
+    builder = builder.serial_number(x509.random_serial_number())
+    builder = builder.not_valid_before(now + datetime.timedelta(days=begins))
+    builder = builder.not_valid_after(now + datetime.timedelta(days=ends))
+    names = x509.SubjectAlternativeName([x509.DNSName(name)])
+    certificate = builder.add_extension(names, critical=False).sign(key, hashes.SHA256())
+    private = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    return (certificate.public_bytes(serialization.Encoding.PEM) + private).decode()
 
-    def serve(options: str) -> None:
-        machine.check_output(
-            f"cp -a {CERTIFICATE} {CERTIFICATE}.kept && cd {CERTIFICATE} && openssl req -x509"
-            f" -newkey rsa:2048 -nodes -keyout privkey.pem -out fullchain.pem {options}"
-            " && nginx -t && systemctl reload nginx"
-        )
+
+@pytest.fixture
+def other_certificate(machines: Machines) -> Iterator[Callable[[str], Callable[[], None]]]:
+    """Lets nginx serve another pair; returns what puts the right one back on the disk."""
+    machine = machines["web"][0]
+    right = machine.check_output(f"readlink {CERTIFICATE}").strip()
+    other = "/etc/slipway/tls/.pairs/other"
+
+    def put_back() -> None:
+        machine.check_output(f"ln -sfn {right} {CERTIFICATE}")
+
+    def serve(pem: str) -> Callable[[], None]:
+        machine.check_output(f"install -d -m 0750 -g www-data {other}")
+        for name in ("fullchain.pem", "privkey.pem"):
+            machine.check_output(f"printf '%s' '{pem}' > {other}/{name}")
+        machine.check_output(f"ln -sfn .pairs/other {CERTIFICATE} && nginx -t")
+        machine.check_output("systemctl reload nginx")
+        return put_back
 
     yield serve
-    machine.check_output(
-        f"if test -d {CERTIFICATE}.kept; then cp -a {CERTIFICATE}.kept/. {CERTIFICATE}/"
-        f" && rm -r {CERTIFICATE}.kept && systemctl reload nginx; fi"
-    )
+    put_back()
+    machine.check_output(f"rm -r {other} && systemctl reload nginx")
+
+
+Serve = Callable[[str], Callable[[], None]]
 
 
 def test_an_expired_certificate_is_told(
-    health: Callable[..., Health],
-    machines: Machines,
-    other_certificate: Callable[[str], None],
+    health: Callable[..., Health], other_certificate: Serve
 ) -> None:
-    # Neither openssl of the two releases makes one with an end in the past; so this one ends soon.
-    other_certificate(f"-subj /CN={DOMAIN} -addext subjectAltName=DNS:{DOMAIN} -days 0")
+    other_certificate(pair(DOMAIN, -90, -3))
     found = health()
     assert found.code != 0
     lifetime = found.findings[f"tls {DOMAIN} lifetime"]
     assert lifetime["state"] == "critical"
-    assert lifetime["value"].startswith("expired 0 days ago, on ")
+    assert lifetime["value"].startswith("expired 3 days ago, on ")
     chain = found.findings[f"tls {DOMAIN} chain"]
     assert (chain["state"], chain["value"]) == ("critical", "certificate has expired")
     assert "certificate has expired" in found.findings[f"http {DOMAIN}"]["value"]
@@ -207,16 +235,12 @@ def test_an_expired_certificate_is_told(
 
 
 def test_a_wrong_certificate_is_told(
-    health: Callable[..., Health],
-    machines: Machines,
-    other_certificate: Callable[[str], None],
+    health: Callable[..., Health], other_certificate: Serve
 ) -> None:
-    other_certificate("-subj /CN=other.test -addext subjectAltName=DNS:other.test -days 90")
-    machine = machines["web"][0]
-    found = health()
-    chain = found.findings[f"tls {DOMAIN} chain"]
+    put_back = other_certificate(pair("other.test", -1, 90))
+    chain = health().findings[f"tls {DOMAIN} chain"]
     assert (chain["state"], chain["value"][:17]) == ("critical", "Hostname mismatch")
-    # The right one is back on the disk, but nginx was never told.
-    machine.check_output(f"cp -a {CERTIFICATE}.kept/. {CERTIFICATE}/")
+    # The right one is on the disk again, but nginx was never told.
+    put_back()
     served = health().findings[f"tls {DOMAIN} served"]
     assert (served["state"], served["advice"]) == ("critical", "load it: systemctl reload nginx")
