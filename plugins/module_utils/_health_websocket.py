@@ -22,7 +22,7 @@ TIMED = True
 OPTIONS: dict[str, t.Any] = {
     **_health_request.OPTIONS,
     "origin": {"type": "str", "default": ""},
-    "message": {"type": "str", "default": ""},
+    "text": {"type": "str", "default": ""},
     "expect": {
         "type": "str",
         "default": "upgrade",
@@ -93,7 +93,7 @@ def _talk(
 ) -> float:
     """Wait for what is expected; returns since when."""
     echo = check["expect"] == "echo"
-    message = check["message"] or (f"slipway-{os.urandom(8).hex()}" if echo else "")
+    message = check["text"] or (f"slipway-{os.urandom(8).hex()}" if echo else "")
     if message:
         started = deadline.clock()
         conversation.say(message)

@@ -20,14 +20,14 @@ options:
     description: The C(Origin) to send; that of O(url) if empty, as a browser does.
     type: str
     default: ''
-  message:
-    description: Text to send after the upgrade; for an echo, a random one if empty.
+  text:
+    description: Message to send after the upgrade; for an echo, a random one if empty.
     type: str
     default: ''
   expect:
     description:
       - V(upgrade) is content with the upgrade; V(first_message) waits for any message;
-        V(echo) for one that contains O(message).
+        V(echo) for one that contains O(text).
     type: str
     choices: [upgrade, first_message, echo]
     default: upgrade

@@ -76,7 +76,7 @@ def test_a_real_server_echoes(size: int) -> None:
     with real_server(echo, "127.0.0.1", 0) as server:
         port = server.socket.getsockname()[1]
         with Running(server):
-            finding = ask(port, expect="echo", message="x" * size)
+            finding = ask(port, expect="echo", text="x" * size)
     assert finding.state == "ok", finding
     assert finding.value.startswith("echo in ")
     assert origins == [f"http://127.0.0.1:{port}"]
