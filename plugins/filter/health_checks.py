@@ -31,8 +31,8 @@ options:
     required: true
   options:
     description:
-      - Options by kind, C({http: {latency_warning_milliseconds: 300}}), that every check of the
-        kind gets in place of its defaults.
+      - Options by kind, that every check of the kind gets in place of its defaults, say C(samples)
+        below C(http).
     type: dict
     default: {}
 """
