@@ -1,12 +1,14 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """python3 -m docs: write the tables that follow from the argument specifications.
 
-Each role's README ends with its variables; docs/applications.md tells what an inventory may say.
+Each role's README ends with its variables; docs/applications.md tells what an inventory may say;
+docs/health.md ends with the options of the health modules.
 tests/conventions fails when one of them is not what this would write.
 """
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import typing as t
@@ -16,6 +18,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 HEADING = "## Variables\n"
+OPTIONS_HEADING = "## Options\n"
 APPLICATIONS = """# What an inventory may say
 
 Generated from `roles/common/meta/argument_specs.yml` by `make docs`; the resolver runs that file.
@@ -43,7 +46,42 @@ def pages() -> dict[Path, str]:
             found[ROOT / "docs" / "applications.md"] = APPLICATIONS + _table(
                 entries["validate_inventory"]["options"]
             )
+    health = ROOT / "docs" / "health.md"
+    written = health.read_text(encoding="utf-8").split(OPTIONS_HEADING)[0].rstrip()
+    found[health] = f"{written}\n\n{OPTIONS_HEADING}\n{_health_options()}"
     return found
+
+
+def _health_options() -> str:
+    parts = [
+        "Written by `make docs` from the modules; `name`, `timeout` and `fail_when_unhealthy` are"
+        " common to all.\n"
+    ]
+    for module in sorted((ROOT / "plugins/modules").glob("*_health.py")):
+        documented = _text(module, "DOCUMENTATION")
+        if module.stem != "stack_health":
+            options = {**_fragments(documented), **documented["options"]}
+            parts.append(f"### {module.stem}\n\n{_table(options)}")
+    return "\n".join(parts)
+
+
+def _fragments(documented: dict[str, t.Any]) -> Options:
+    """Return the options of the fragment for requests, which not every kind has."""
+    if "slipway.stack._health.request" not in documented["extends_documentation_fragment"]:
+        return {}
+    options: Options = _text(ROOT / "plugins/doc_fragments/_health.py", "REQUEST")["options"]
+    return options
+
+
+def _text(path: Path, name: str) -> dict[str, t.Any]:
+    """Return the YAML that a constant of a Python file holds, without running the file."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if not isinstance(node, ast.Assign) or not isinstance(node.value, ast.Constant):
+            continue
+        if [target.id for target in node.targets if isinstance(target, ast.Name)] == [name]:
+            found: dict[str, t.Any] = yaml.safe_load(str(node.value.value))
+            return found
+    raise ValueError(f"{path} has no {name}")
 
 
 def _table(options: Options) -> str:

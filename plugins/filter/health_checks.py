@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible.errors import AnsibleFilterError
+from ansible_collections.slipway.stack.plugins.module_utils import _health_kinds
 from ansible_collections.slipway.stack.plugins.plugin_utils import _derive
 
 DOCUMENTATION = """
@@ -12,7 +14,7 @@ short_description: What is to be examined on one machine
 version_added: 0.1.0
 author: The Slipway authors (@slipway)
 description: Follows from the applications and the machine's groups; nothing is declared twice.
-positional: topology, acme_directory
+positional: topology, acme_directory, options
 options:
   _input:
     description: The result of P(slipway.stack.resolve_applications#filter).
@@ -27,6 +29,12 @@ options:
     description: Certificates of Let's Encrypt must be trusted publicly, those of others need not.
     type: str
     required: true
+  options:
+    description:
+      - Options by kind, that every check of the kind gets in place of its defaults, say C(samples)
+        below C(http).
+    type: dict
+    default: {}
 """
 
 EXAMPLES = """
@@ -35,21 +43,28 @@ checks: "{{ stack_resolved | slipway.stack.health_checks(stack_topology, stack_a
 
 RETURN = """
 _value:
-  description: Checks for M(slipway.stack.host_health).
+  description: Checks for M(slipway.stack.stack_health).
   type: list
   elements: dict
 """
 
 
 def health_checks(
-    resolved: list[dict[str, t.Any]], topology: dict[str, t.Any], acme_directory: str
+    resolved: list[dict[str, t.Any]],
+    topology: dict[str, t.Any],
+    acme_directory: str,
+    options: dict[str, dict[str, t.Any]] | None = None,
 ) -> list[dict[str, t.Any]]:
-    """See DOCUMENTATION."""
+    """See DOCUMENTATION; raises AnsibleFilterError with one sentence."""
+    given = options or {}
+    for kind in given:
+        if kind not in _health_kinds.KINDS:
+            raise AnsibleFilterError(
+                f"stack_health has the kind {kind!r}; use {', '.join(sorted(_health_kinds.KINDS))}."
+            )
     applications = [{**each, "acme_directory": acme_directory} for each in resolved]
-    checks: list[dict[str, t.Any]] = _derive.health_checks(
-        applications, _derive.Topology(**topology)
-    )
-    return checks
+    checks = _derive.health_checks(applications, _derive.Topology(**topology))
+    return [{**check, **given.get(check["kind"], {})} for check in checks]
 
 
 class FilterModule:

@@ -70,7 +70,7 @@ def judge(status: int, body: bytes, *, strict: bool) -> Answer:
         return Answer(True, f"HTTP {status}")
     parts = report if isinstance(report, dict) else {}
     for part in _PARTS:
-        if part in parts and not _well(parts[part]):
+        if part in parts and not well(parts[part]):
             return Answer(False, f"HTTP {status}, but {part} is {parts[part]!r}")
     return Answer(True, f"HTTP {status}")
 
@@ -92,7 +92,8 @@ def wait(
         sleep(0.2)
 
 
-def _well(value: t.Any) -> bool:
+def well(value: t.Any) -> bool:
+    """Whether a part of a health answer, or its `status`, says that it is well."""
     if isinstance(value, dict):
         value = value.get("status", False)
     return str(value).lower() in _GOOD

@@ -150,6 +150,12 @@ def _check_web(web: dict[str, t.Any], given: t.Mapping[str, t.Any], label: str) 
     wrong = _headers.problem(web["headers"])
     if wrong:
         raise InventoryError(f"{label}.headers: {wrong}.")
+    opened = web["websocket_health_path"]
+    if opened and not opened.startswith(tuple(web["websocket_paths"])):
+        raise InventoryError(
+            f"{label}.websocket_health_path is {opened!r}; write one below one of"
+            f" {label}.websocket_paths ({', '.join(web['websocket_paths'])})."
+        )
 
 
 def _check_paths(web: dict[str, t.Any], label: str) -> None:

@@ -10,6 +10,8 @@ import dataclasses
 import typing as t
 from urllib.parse import quote
 
+from ansible_collections.slipway.stack.plugins.plugin_utils import _site_checks
+
 Application = dict[str, t.Any]
 LOOPBACK = "127.0.0.1"
 POSTGRES_PORT = 5432
@@ -250,7 +252,7 @@ def database_url(application: Application, server: str) -> str:
 
 
 def health_checks(resolved: list[Application], topology: Topology) -> list[dict[str, t.Any]]:
-    """What host_health examines on this machine, from what is declared to run on it."""
+    """What stack_health examines on this machine, from what is declared to run on it."""
 
     def here(group: str) -> bool:
         return topology.host in topology.groups.get(group, [])
@@ -304,17 +306,7 @@ def _application_checks(
         # What Let's Encrypt issues for the public must be trusted by the public.
         acme = application["certificate_source"] == "acme"
         public = acme and application["acme_directory"] == LETS_ENCRYPT
-        checks.append(
-            {
-                "kind": "web",
-                "name": application["domain"],
-                "host": application["domain"],
-                "address": LOOPBACK,
-                "port": 443,
-                "path": application["web"]["health_path"],
-                "chain": "" if public else f"/etc/slipway/tls/{name}/fullchain.pem",
-            }
-        )
+        checks += _site_checks.site_checks(application, LOOPBACK, public=public)
     return checks
 
 

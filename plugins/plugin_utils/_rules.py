@@ -102,6 +102,7 @@ _APPLICATION: dict[str, tuple[Rule, ...]] = {
     "web.websocket_paths[]": (_PATH,),
     "web.api_paths[]": (_PATH,),
     "web.health_path": (_PATH,),
+    "web.websocket_health_path": (_PATH,),
     "web.workers": (between(1, _PROCESSES, ", about two for each processor"),),
     "web.threads": (between(1, _PROCESSES),),
     "web.timeout_seconds": (between(1, _DAY),),

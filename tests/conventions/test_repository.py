@@ -44,6 +44,10 @@ def test_playbooks_lie_flat_so_that_the_wiring_reaches_them() -> None:
 def test_modules_are_thin_doors(module: Path) -> None:
     lines = module.read_text(encoding="utf-8").splitlines()
     assert len(lines) <= 250
+    if not list(functions(module)):
+        # Only the documentation of what runs on the controller.
+        assert (ROOT / "plugins/action" / module.name).is_file()
+        return
     (main,) = [node for node in functions(module) if node.name == "main"]
     assert (main.end_lineno or 0) - main.lineno < 30
 

@@ -182,6 +182,12 @@ WRONG: list[tuple[str, t.Any, str]] = [
     ("app.web.api_paths", ["/ws/"], "websocket_paths is or has '/ws/', which belongs to stack_app"),
     ("app.web.api_paths", ["/static/"], "has '/static/', which belongs to static files"),
     ("app.web.health_path", "/media/", "health_path is or has '/media/', which belongs to upload"),
+    ("app.web.websocket_health_path", "/ws/{x}", "websocket_health_path is '/ws/{x}'; wr"),
+    (
+        "app.web.websocket_health_path",
+        "/live/",
+        "websocket_health_path is '/live/'; write one below one of stack_app",
+    ),
     ("app.web.health_path", "/", "health_path is or has '/', which belongs to the site itself"),
     (
         "app.web.api_paths",

@@ -11,13 +11,18 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "auction.settings")
 
 http = get_asgi_application()  # before any import that needs the models
 
-from auctions.consumers import AuctionConsumer  # noqa: E402
+from auctions.consumers import AuctionConsumer, HealthConsumer  # noqa: E402
 
 application = ProtocolTypeRouter(
     {
         "http": http,
         "websocket": AllowedHostsOriginValidator(
-            URLRouter([path("ws/auctions/<int:auction_id>/", AuctionConsumer.as_asgi())])
+            URLRouter(
+                [
+                    path("ws/auctions/<int:auction_id>/", AuctionConsumer.as_asgi()),
+                    path("ws/health/", HealthConsumer.as_asgi()),
+                ]
+            )
         ),
     }
 )

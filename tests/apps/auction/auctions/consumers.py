@@ -13,6 +13,17 @@ def _standing(auction_id: int) -> dict[str, Any]:
     return standing(Auction.objects.with_standing().get(pk=auction_id))
 
 
+class HealthConsumer(AsyncJsonWebsocketConsumer):
+    """Says at once that this process can talk: `/ws/health/`."""
+
+    async def connect(self) -> None:
+        await self.accept()
+        await self.send_json({"status": "healthy"})
+
+    async def receive(self, *args: Any, **kwargs: Any) -> None:
+        """Nobody is listened to here."""
+
+
 class AuctionConsumer(AsyncJsonWebsocketConsumer):
     """Tells where one auction stands: at once, and whenever that changes."""
 
