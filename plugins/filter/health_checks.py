@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import typing as t
 
 from ansible.errors import AnsibleFilterError
@@ -63,7 +64,9 @@ def health_checks(
                 f"stack_health has the kind {kind!r}; use {', '.join(sorted(_health_kinds.KINDS))}."
             )
     applications = [{**each, "acme_directory": acme_directory} for each in resolved]
-    checks = _derive.health_checks(applications, _derive.Topology(**topology))
+    # The machines' clocks are compared with this one.
+    placed = _derive.Topology(**topology)
+    checks = _derive.health_checks(applications, placed, now=time.time())
     return [{**check, **given.get(check["kind"], {})} for check in checks]
 
 

@@ -85,18 +85,13 @@ def in_release(
 
     The values travel in files that only root can read, never in arguments.
     """
-    values = dict(_read_environment(environment_file), **environment)
+    values = dict(read_environment(environment_file), **environment)
     with tempfile.NamedTemporaryFile("w", dir="/run", prefix="slipway-", suffix=".env") as extra:
         extra.write(_environment.render(environment))
         extra.flush()
-        files = [environment_file, extra.name, f"-{release}/release.env"]
-        settings = [
-            *(f"EnvironmentFile={file}" for file in files),
-            *(f"ReadWritePaths=-{path}" for path in writable),
-            f"RuntimeMaxSec={timeout:.0f}",
-        ]
+        files = [str(environment_file), extra.name]
         done = subprocess.run(
-            _transient(user, shlex.split(command), release, settings),
+            sandboxed(user, shlex.split(command), release, writable, files, timeout),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -107,8 +102,20 @@ def in_release(
     return Outcome(done.returncode, _environment.mask(done.stdout, values))
 
 
-def _transient(user: str, argv: list[str], release: Path, settings: t.Sequence[str]) -> list[str]:
-    """The command as a unit that exists as long as it runs."""
+def sandboxed(
+    user: str,
+    argv: list[str],
+    release: Path,
+    writable: t.Sequence[Path],
+    files: t.Sequence[str],
+    timeout: float,
+) -> list[str]:
+    """The command as a unit that exists as long as it runs, with the values of these files."""
+    settings = [
+        *(f"EnvironmentFile={file}" for file in (*files, f"-{release}/release.env")),
+        *(f"ReadWritePaths=-{path}" for path in writable),
+        f"RuntimeMaxSec={timeout:.0f}",
+    ]
     program = release / "venv" / "bin" / argv[0]
     argv = [str(program) if program.exists() else argv[0], *argv[1:]]
     group = grp.getgrgid(pwd.getpwnam(user).pw_gid).gr_name
@@ -126,7 +133,7 @@ def _transient(user: str, argv: list[str], release: Path, settings: t.Sequence[s
     ]
 
 
-def _read_environment(path: Path) -> dict[str, str]:
+def read_environment(path: Path) -> dict[str, str]:
     return _environment.parse(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 

@@ -1,19 +1,21 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Ask Celery workers over their broker whether they are there."""
+"""Ask an application's Celery, in its own release and environment, and believe nobody else."""
 
 from __future__ import annotations
 
 import dataclasses
+import inspect
+import json
+import pwd
 import re
 import socket
 import time
 import typing as t
 from pathlib import Path
 
-from ansible_collections.slipway.stack.plugins.module_utils import _application_commands
-from ansible_collections.slipway.stack.plugins.module_utils._errors import StackError
+from . import _application_commands, _celery_question, _environment, _health, _health_process
+from ._errors import StackError
 
-_PONG = re.compile(r"^->\s+(\S+):\s+OK", re.MULTILINE)
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -28,30 +30,102 @@ class Worker:
     home: Path
 
 
-def answering(said: str) -> set[str]:
-    """The nodes that answered, from what `celery inspect ping` printed."""
-    return set(_PONG.findall(_COLOUR.sub("", said)))
+@dataclasses.dataclass(frozen=True)
+class Question:
+    """What to find out; `schedule` is where beat's tasks stand: database, settings or nowhere."""
+
+    application: str
+    module: str
+    home: Path
+    nodes: tuple[str, ...] = ()
+    pids: bool = False
+    queues: tuple[str, ...] = ()
+    schedule: str = ""
+    since: float | None = None
+    ping_seconds: float = 3
 
 
-def ask(application: str, workers: t.Sequence[Worker], host: str) -> _application_commands.Outcome:
-    """One question to all workers of an application."""
-    nodes = ",".join(f"{worker.node}@{host}" for worker in workers)
-    home, module = workers[0].home, workers[0].module
-    return _application_commands.in_release(
-        application,
-        f"celery --no-color --app {module} inspect ping --timeout 3 --destination {nodes}",
-        release=(home / "current").resolve(),
-        writable=[home / "media"],
-        environment_file=Path(f"/etc/slipway/{application}/environment"),
-        environment={},
-        timeout=60,
+@dataclasses.dataclass
+class Answers:
+    """What had been answered when it ended; `errors` are by the stage in which they arose."""
+
+    nodes: dict[str, int | None] = dataclasses.field(default_factory=dict)
+    queues: dict[str, dict[str, t.Any]] = dataclasses.field(default_factory=dict)
+    tick: dict[str, t.Any] | None = None
+    stage: str = ""
+    errors: dict[str, str] = dataclasses.field(default_factory=dict)
+    said: str = ""
+
+
+def request(question: Question, seconds: float) -> list[str]:
+    """The application's Python with our question; no dollar, which systemd-run would expand."""
+    said = {
+        **dataclasses.asdict(question),
+        "ping_seconds": min(question.ping_seconds, seconds / 2),
+        "seconds": seconds,
+    }
+    said = {key: said[key] for key in said if key not in ("application", "home")}
+    return ["python", "-c", inspect.getsource(_celery_question), json.dumps(said)]
+
+
+def parse(said: str) -> Answers:
+    """The answers among whatever else the application printed."""
+    answers, other = Answers(), []
+    for line in _COLOUR.sub("", said).splitlines():
+        _before, mark, text = line.partition(_celery_question.MARK)
+        if not mark:
+            other.append(line)
+            continue
+        answer = json.loads(text)
+        if "nodes" in answer:
+            answers.nodes.update(answer["nodes"])
+        elif "queue" in answer:
+            answers.queues[answer.pop("queue")] = answer
+        elif "tick" in answer:
+            answers.tick = answer["tick"]
+        elif "error" in answer:
+            answers.errors[answer["at"]] = answer["error"]
+        else:
+            answers.stage = answer["stage"]
+    answers.said = "\n".join(other[-5:])
+    return answers
+
+
+def ask(
+    question: Question,
+    deadline: _health.Deadline,
+    output: t.Callable[..., str] = _health_process.output,
+) -> Answers:
+    """One start of the application's Python, whatever is asked."""
+    name, home = question.application, question.home
+    file = Path(f"/etc/slipway/{name}/environment")
+    try:
+        pwd.getpwnam(name)
+        values = _application_commands.read_environment(file)
+        release = (home / "current").resolve(strict=True)
+    except (KeyError, OSError) as error:
+        raise _health.CannotCheck(
+            f"{name} is not deployed here, or may not be looked at ({error})",
+            "run it as root (become) on a machine with a release of it",
+        ) from None
+    seconds = deadline.remaining()
+    deadline.stage(f"waiting for the Python of {name}", f"run it by hand in {release}/project")
+    command = _application_commands.sandboxed(
+        name,
+        # What it can still say itself is better than what is said of it when it is ended.
+        request(question, max(0.5, seconds - 1)),
+        release,
+        [home / "media"],
+        [str(file)],
+        seconds + 1,
     )
+    return parse(_environment.mask(output(command, deadline), values))
 
 
 def require_answers(
     workers: t.Sequence[Worker],
     timeout: float,
-    ask: t.Callable[..., _application_commands.Outcome] = ask,
+    ask: t.Callable[[Question, _health.Deadline], Answers] = ask,
     clock: t.Callable[[], float] = time.monotonic,
     sleep: t.Callable[[float], None] = time.sleep,
     host: str = "",
@@ -62,13 +136,19 @@ def require_answers(
     for application in sorted({worker.application for worker in workers}):
         silent = [worker for worker in workers if worker.application == application]
         while silent:
-            outcome = ask(application, silent, host)
-            there = answering(outcome.output)
-            silent = [worker for worker in silent if f"{worker.node}@{host}" not in there]
+            nodes = tuple(f"{worker.node}@{host}" for worker in silent)
+            first = silent[0]
+            question = Question(application, first.module, first.home, nodes)
+            try:
+                answers = ask(question, _health.Deadline(60))
+            except StackError as error:
+                answers = Answers(said=str(error))
+            silent = [worker for worker in silent if f"{worker.node}@{host}" not in answers.nodes]
             if silent and clock() >= end:
+                said = "; ".join([*answers.errors.values(), answers.said]) or "no answer at all"
                 raise StackError(
                     f"{silent[0].unit} does not answer a ping after {timeout:.0f} s; see journalctl"
-                    f" -u {silent[0].unit}. The question ended with: {outcome.tail(5)}"
+                    f" -u {silent[0].unit}. The question ended with: {said}"
                 )
             if silent:
                 sleep(0.5)

@@ -5,16 +5,26 @@ from __future__ import annotations
 
 from ansible_collections.slipway.stack.plugins.module_utils import (
     _health,
+    _health_celery,
+    _health_host,
     _health_http,
-    _health_services,
+    _health_pgbouncer,
+    _health_postgres,
+    _health_redis,
     _health_tls,
+    _health_unit,
     _health_websocket,
 )
 
 _ALL: tuple[_health.Kind, ...] = (
+    _health_celery,
+    _health_host,
     _health_http,
+    _health_pgbouncer,
+    _health_postgres,
+    _health_redis,
     _health_tls,
+    _health_unit,
     _health_websocket,
-    *_health_services.ALL,
 )
 KINDS = {kind.KIND: kind for kind in _ALL}

@@ -49,7 +49,8 @@ def output(
     said, complaint = (told[name].decode(errors="replace") for name in ("stdout", "stderr"))
     if rc != 0:
         lines = (complaint.strip() or said.strip()).splitlines()
-        raise _health.Unhealthy(_health.brief(lines[-1] if lines else f"{command[0]} ended: {rc}"))
+        last = " ".join(lines[-2:])  # psql's second line says what the first could mean
+        raise _health.Unhealthy(_health.brief(last or f"{command[0]} ended: {rc}"))
     return said
 
 

@@ -22,6 +22,7 @@ REDIS_ADMIN = "slipway"
 LETS_ENCRYPT = "https://acme-v02.api.letsencrypt.org/directory"
 # Migrations and a person's psql, which go past the pooler.
 DIRECT_CONNECTIONS = 5
+CELERY_SECONDS = 30
 
 
 @dataclasses.dataclass(frozen=True)
@@ -251,34 +252,63 @@ def database_url(application: Application, server: str) -> str:
     return f"postgresql://{name}:{password}@{server}/{name}?sslmode=require"
 
 
-def health_checks(resolved: list[Application], topology: Topology) -> list[dict[str, t.Any]]:
+def health_checks(
+    resolved: list[Application], topology: Topology, now: float | None = None
+) -> list[dict[str, t.Any]]:
     """What stack_health examines on this machine, from what is declared to run on it."""
 
     def here(group: str) -> bool:
         return topology.host in topology.groups.get(group, [])
 
-    checks: list[dict[str, t.Any]] = [{"kind": "disk", "name": "/", "path": "/"}]
+    checks: list[dict[str, t.Any]] = [
+        {"kind": "host", "name": topology.host, "reference_time": now}
+    ]
     if here("database"):
         checks.append({"kind": "postgres", "name": str(POSTGRES_PORT), "port": POSTGRES_PORT})
         names = [application["pool"]["name"] for application in resolved]
+        name = str(PGBOUNCER_PORT)
         checks.append(
-            {"kind": "pgbouncer", "name": "pools", "port": PGBOUNCER_PORT, "databases": names}
+            {"kind": "pgbouncer", "name": name, "port": PGBOUNCER_PORT, "databases": names}
         )
         checks.append(_unit("slipway-backup.timer"))
     if here("cache"):
-        for name, port in (("broker", BROKER_PORT), ("cache", CACHE_PORT)):
-            checks.append(
-                {
-                    "kind": "redis",
-                    "name": name,
-                    "address": LOOPBACK,
-                    "port": port,
-                    "user": REDIS_ADMIN,
-                }
-            )
+        checks += [_redis("broker", BROKER_PORT, keeps=True)]
+        checks += [_redis("cache", CACHE_PORT, keeps=False)]
     for application in resolved:
         checks += _application_checks(application, topology, here)
     return checks
+
+
+def _redis(name: str, port: int, keeps: bool) -> dict[str, t.Any]:
+    """An instance that keeps what it is given, or one that forgets when it is full."""
+    return {
+        **{"kind": "redis", "name": name, "host": LOOPBACK, "port": port, "user": REDIS_ADMIN},
+        "evictions_allowed": not keeps,
+        "persistent": keeps,
+    }
+
+
+def _celery_check(name: str, celery: dict[str, t.Any], beat_here: bool) -> dict[str, t.Any]:
+    scheduler = celery["beat"]["scheduler"]
+    database = "django_celery_beat" in scheduler
+    return {
+        "kind": "celery",
+        "name": name,
+        "application": name,
+        "module": celery["application"],
+        "workers": [
+            {
+                "unit": f"{name}-worker-{worker['name']}.service",
+                "node": f"{name}-{worker['name']}",
+            }
+            for worker in celery["workers"]
+        ],
+        "queues": sorted({queue for worker in celery["workers"] for queue in worker["queues"]}),
+        "beats": int(celery["beat"]["enabled"] and beat_here),
+        "beat_schedule": "database" if database else "other" if scheduler else "settings",
+        # The application's Python takes seconds to start.
+        "timeout": CELERY_SECONDS,
+    }
 
 
 def _application_checks(
@@ -293,15 +323,8 @@ def _application_checks(
             if application["web"][kind]
         ]
     if celery and here("worker"):
-        nodes = {
-            f"{name}-worker-{worker['name']}.service": f"{name}-{worker['name']}"
-            for worker in celery["workers"]
-        }
-        checks.append(
-            {"kind": "celery", "name": name, "module": celery["application"], "nodes": nodes}
-        )
-        if celery["beat"]["enabled"] and topology.groups["worker"][0] == topology.host:
-            checks.append(_unit(f"{name}-beat.service"))
+        beat_here = topology.groups["worker"][0] == topology.host
+        checks.append(_celery_check(name, celery, beat_here))
     if here("web"):
         # What Let's Encrypt issues for the public must be trusted by the public.
         acme = application["certificate_source"] == "acme"

@@ -1,0 +1,183 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What an application's own Python is asked about its Celery; it changes nothing.
+
+This text runs inside a release, where nothing of the collection is: only the standard library, and
+what the application itself brings. Every answer is a line of JSON, so that a question that hangs
+takes with it only what had not been answered by then.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import json
+import os
+import signal
+import sys
+import time
+import typing as t
+
+MARK = "@slipway-celery "
+# Who puts the time of sending into a message: AMQP, sentry-sdk, or the application itself.
+TIMES = ("timestamp", "sentry-task-enqueued-time", "enqueued_at")
+WATCH_SECONDS = 2.0
+
+
+class Late(BaseException):
+    """Not an Exception, which kombu would take for a lost connection and try again."""
+
+
+def tell(**answer: t.Any) -> None:
+    print(MARK + json.dumps(answer), flush=True)
+
+
+def ping(app: t.Any, request: dict[str, t.Any]) -> None:
+    """Who answers, and the process that does."""
+    nodes, seconds = request["nodes"], request["ping_seconds"]
+    if not nodes:
+        return
+    replies = app.control.broadcast("ping", reply=True, destination=nodes, timeout=seconds) or []
+    there = sorted({node for reply in replies for node in reply})
+    tell(nodes=dict.fromkeys(there))
+    if not there or not request["pids"]:
+        return
+    told = app.control.broadcast("stats", reply=True, destination=there, timeout=seconds) or []
+    tell(nodes={node: one.get("pid") for reply in told for node, one in reply.items()})
+
+
+def queues(app: t.Any, request: dict[str, t.Any]) -> None:
+    """How many messages wait, and since when the oldest does where that can be known."""
+    with app.connection_for_read() as connection:
+        channel = connection.default_channel
+        for name in request["queues"]:
+            tell(queue=name, **queue(channel, name))
+
+
+def queue(
+    channel: t.Any,
+    name: str,
+    clock: t.Callable[[], float] = time.time,
+    sleep: t.Callable[[float], None] = time.sleep,
+) -> dict[str, t.Any]:
+    begun = clock()
+    while True:
+        count, age = depth(channel, name), None
+        if count == 0:
+            # What was sent since is younger than this look.
+            return {"depth": 0, "age": 0.0}
+        age = oldest(channel, name, clock())
+        if age is not None or clock() - begun > WATCH_SECONDS:
+            return {"depth": count, "age": age}
+        # Without a time in it, only a queue that empties while it is watched shows its age.
+        sleep(0.1)
+
+
+def depth(channel: t.Any, name: str) -> int:
+    if hasattr(channel, "_size"):  # kombu's own queues, as in Redis, where an empty one is absent
+        return int(channel._size(name))
+    return int(channel.queue_declare(queue=name, passive=True).message_count)
+
+
+def oldest(channel: t.Any, name: str, now: float) -> float | None:
+    """Seconds since the oldest message was sent, or None: brokers keep no time of their own."""
+    if not hasattr(channel, "_q_for_pri"):
+        return None  # to look into another broker's message is to take it
+    ages = []
+    with channel.conn_or_acquire() as client:
+        for step in channel.priority_steps:
+            # kombu prefixes the commands that it uses itself, and this is none of them.
+            key = f"{channel.global_keyprefix}{channel._q_for_pri(name, step)}"
+            message = client.lindex(key, -1)
+            if message:
+                ages.append(age_of(json.loads(message), now))
+    known = [age for age in ages if age is not None]
+    return max(known) if known and len(known) == len(ages) else None
+
+
+def age_of(message: dict[str, t.Any], now: float) -> float | None:
+    values = {**message.get("headers", {}), **message.get("properties", {})}
+    for key in TIMES:
+        if key in values:
+            with contextlib.suppress(TypeError, ValueError):
+                return max(0.0, now - moment(values[key]))
+    return None
+
+
+def moment(value: t.Any) -> float:
+    """Seconds since 1970 of a number or an ISO time."""
+    try:
+        return float(value)
+    except ValueError:
+        return datetime.datetime.fromisoformat(value).timestamp()
+
+
+def beat(app: t.Any, request: dict[str, t.Any]) -> None:
+    """How many tasks have a schedule, and by how much the most overdue of them is late."""
+    if not request["schedule"]:
+        return
+    known = from_database() if request["schedule"] == "database" else from_settings(app)
+    if request["since"] is not None:
+        # Something was sent then: nobody's last run is later, unless the database says so.
+        since = datetime.datetime.fromtimestamp(request["since"], datetime.UTC)
+        known = [(schedule, run or since) for schedule, run in known]
+    late = [-schedule.remaining_estimate(run).total_seconds() for schedule, run in known if run]
+    tell(tick={"tasks": len(known), "overdue": max(0.0, *late) if late else None})
+
+
+Runs = list[tuple[t.Any, "datetime.datetime | None"]]
+
+
+def from_database() -> Runs:
+    """The DatabaseScheduler writes last_run_at, every three minutes at the latest."""
+    import django
+
+    django.setup()
+    from django_celery_beat.models import PeriodicTask
+
+    tasks = PeriodicTask.objects.filter(enabled=True, one_off=False)
+    return [(task.schedule, task.last_run_at or task.date_changed) for task in tasks]
+
+
+def from_settings(app: t.Any) -> Runs:
+    """Beat's own file is of no use: with Debian's dbm it is written when beat ends."""
+    from celery.schedules import maybe_schedule
+
+    return [
+        (maybe_schedule(entry["schedule"], entry.get("relative", False), app=app), None)
+        for entry in app.conf.beat_schedule.values()
+    ]
+
+
+def main(request: dict[str, t.Any]) -> None:
+    def late(*_: object) -> None:
+        raise Late
+
+    signal.signal(signal.SIGALRM, late)
+    signal.setitimer(signal.ITIMER_REAL, request["seconds"])
+    stage = "loading the application"
+    try:
+        tell(stage=stage)
+        from celery.app.utils import find_app
+
+        app = find_app(request["module"])
+        for stage, question in (
+            ("asking its workers over the broker", ping),
+            ("asking the broker for its queues", queues),
+            ("reading beat's schedule", beat),
+        ):
+            tell(stage=stage)
+            try:
+                question(app, request)
+            except Exception as error:
+                tell(error=f"{type(error).__name__}: {error}"[:300], at=stage)
+    except Late:
+        tell(error=f"cut off after {request['seconds']:.0f} s", at=stage)
+    except Exception as error:
+        tell(error=f"{type(error).__name__}: {error}"[:300], at=stage)
+    # Connections that hang would be waited for.
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, os.getcwd())
+    main(json.loads(sys.argv[1]))

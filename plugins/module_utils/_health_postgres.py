@@ -1,0 +1,247 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Whether a PostgreSQL server is well: one login, its own figures, and nothing written."""
+
+from __future__ import annotations
+
+import json
+import typing as t
+
+from . import _health, _health_psql
+from . import _health_limits as _limits
+from ._health import CRITICAL, OK, UNKNOWN, WARNING, Finding, judge
+
+MEGABYTE = 2**20
+GRANT = "GRANT pg_monitor TO the user that asks"
+
+KIND = "postgres"
+OPTIONS: dict[str, t.Any] = {
+    **_health_psql.login(host="/var/run/postgresql", port=5432, user="postgres"),
+    "database": {"type": "str", "default": "postgres"},
+    **_limits.options(
+        "float",
+        connections_percent=(80, 95),
+        transaction_seconds=(300, 3600),
+        archive_seconds=(150, 300),
+        lag_seconds=(30, 300),
+        lag_megabytes=(64, 1024),
+        slot_megabytes=(1024, 5120),
+    ),
+    **_limits.options("int", wraparound_age=(500_000_000, 1_500_000_000)),
+    "archive_required": {"type": "bool", "default": False},
+    "replicas": {"type": "int", "default": 0},
+}
+
+# The first line proves the login; everybody may see the second; the third is for pg_monitor alone.
+# A server that is asked through the local socket by its superuser still answers when clients get
+# no connection any more, so the share is that of what is left for them.
+QUERY = r"""
+SET statement_timeout = :milliseconds;
+SELECT 1;
+SELECT pg_has_role('pg_monitor', 'USAGE') AS monitor \gset
+SELECT json_build_object(
+  'places', current_setting('max_connections')::int
+    - current_setting('superuser_reserved_connections')::int
+    - coalesce(current_setting('reserved_connections', true), '0')::int,
+  'used', (SELECT count(*) FROM pg_stat_activity
+    WHERE (backend_type = 'client backend'
+      OR backend_type IS NULL AND datid IS NOT NULL) AND pid <> pg_backend_pid()),
+  'transaction_age', (SELECT max(age(datfrozenxid)) FROM pg_database),
+  'multixact_age', (SELECT max(mxid_age(datminmxid)) FROM pg_database),
+  'recovery', pg_is_in_recovery(),
+  'archive_mode', current_setting('archive_mode'),
+  'archiver', (SELECT json_build_object('failed_count', failed_count,
+    'last_failed_wal', last_failed_wal,
+    'failing', coalesce(last_failed_time > coalesce(last_archived_time, '-infinity'), false))
+    FROM pg_stat_archiver),
+  'slots', (SELECT coalesce(json_agg(json_build_object('name', slot_name, 'active', active,
+    'status', wal_status, 'bytes', pg_wal_lsn_diff(
+      CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END,
+      restart_lsn))), '[]') FROM pg_replication_slots));
+\if :monitor
+SELECT json_build_object(
+  'oldest', (SELECT extract(epoch FROM max(age)) FROM (
+    SELECT clock_timestamp() - xact_start AS age FROM pg_stat_activity
+      WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()
+    UNION ALL SELECT clock_timestamp() - prepared FROM pg_prepared_xacts) AS transactions),
+  'waiting', (SELECT CASE WHEN current_setting('archive_mode') = 'off' THEN '{}'::json
+    ELSE (SELECT json_build_object('files', count(*),
+      'seconds', extract(epoch FROM clock_timestamp() - min(modification)))
+      FROM pg_ls_archive_statusdir() WHERE name LIKE '%.ready') END),
+  'replicas', (SELECT coalesce(json_agg(json_build_object(
+    'name', coalesce(nullif(application_name, ''), client_addr::text, pid::text), 'state', state,
+    'seconds', extract(epoch FROM replay_lag), 'bytes', pg_wal_lsn_diff(
+      CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END,
+      replay_lsn))), '[]') FROM pg_stat_replication WHERE state <> 'backup'),
+  'standby', CASE WHEN pg_is_in_recovery() THEN json_build_object(
+    'receiving', EXISTS (SELECT FROM pg_stat_wal_receiver WHERE status = 'streaming'),
+    'seconds', CASE WHEN pg_last_wal_receive_lsn() = pg_last_wal_replay_lsn()
+      AND EXISTS (SELECT FROM pg_stat_wal_receiver WHERE status = 'streaming') THEN 0
+      ELSE extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp()) END) END);
+\endif
+"""
+
+Figures = dict[str, t.Any]
+
+
+def probe(
+    check: dict[str, t.Any],
+    deadline: _health.Deadline,
+    ask: t.Callable[..., list[str]] = _health_psql.ask,
+) -> list[Finding]:
+    """The findings of one server."""
+    name = check["label"]
+    lines = ask(QUERY, check, check["database"], deadline)
+    if lines[:1] != ["1"] or len(lines) < 2:
+        said = " ".join(lines) or "nothing"
+        return [Finding(name, CRITICAL, f"SELECT 1 answered {said[:80]}", "1", "see its journal")]
+    return findings(name, check, json.loads(lines[1]), [json.loads(line) for line in lines[2:3]])
+
+
+def findings(
+    name: str, check: dict[str, t.Any], all_see: Figures, monitor_sees: list[Figures]
+) -> list[Finding]:
+    """What follows from the figures; those for pg_monitor are a list of none or one."""
+    found = [Finding(f"{name} login", OK, "SELECT 1 answered")]
+    found += [connections(name, check, all_see), wraparound(name, check, all_see)]
+    found += slots(name, check, all_see["slots"])
+    if not monitor_sees:
+        parts = ["oldest transaction", "archiver", "replication"]
+        value = f"{check['user']} may not see it"
+        return found + [Finding(f"{name} {part}", UNKNOWN, value, "", GRANT) for part in parts]
+    (more,) = monitor_sees
+    found += [transaction(name, check, more), archiver(name, check, all_see, more["waiting"])]
+    found += replicas(name, check, more["replicas"])
+    return found + ([standby(name, check, more["standby"])] if more["standby"] else [])
+
+
+def connections(name: str, check: dict[str, t.Any], figures: Figures) -> Finding:
+    """The share of the connections that applications may open."""
+    used, places = figures["used"], max(1, figures["places"])
+    warning, critical = _limits.pair(check, "connections", "percent")
+    state = judge(100 * used / places, warning, critical)
+    return Finding(
+        f"{name} connections",
+        state,
+        f"{used} of {places} used",
+        f"at most {warning:g} %",
+        "find who holds them: SELECT usename, state, count(*) FROM pg_stat_activity GROUP BY 1, 2",
+    )
+
+
+def transaction(name: str, check: dict[str, t.Any], figures: Figures) -> Finding:
+    """A transaction that stays open keeps VACUUM from cleaning, and locks from being released."""
+    seconds = float(figures["oldest"] or 0)
+    warning, critical = _limits.pair(check, "transaction", "seconds")
+    return Finding(
+        f"{name} oldest transaction",
+        judge(seconds, warning, critical),
+        f"{seconds:.0f} s",
+        f"at most {warning:g} s",
+        "SELECT pid, usename, state, query FROM pg_stat_activity ORDER BY xact_start, then"
+        " pg_terminate_backend(pid); a prepared one: ROLLBACK PREPARED",
+    )
+
+
+def wraparound(name: str, check: dict[str, t.Any], figures: Figures) -> Finding:
+    """At an age of two thousand million the server refuses to write."""
+    ages = {"transaction": figures["transaction_age"], "multixact": figures["multixact_age"]}
+    kind = max(ages, key=lambda key: int(ages[key] or 0))
+    age = int(ages[kind] or 0)
+    warning, critical = _limits.pair(check, "wraparound", "age")
+    return Finding(
+        f"{name} wraparound",
+        judge(age, warning, critical),
+        f"{kind} age {age}",
+        f"at most {warning}",
+        "find what holds VACUUM back (old transactions, slots), then VACUUM (FREEZE)",
+    )
+
+
+def archiver(name: str, check: dict[str, t.Any], figures: Figures, waiting: Figures) -> Finding:
+    """WAL that is finished and not archived yet is what a lost disk would take."""
+    label, (warning, critical) = (
+        f"{name} archiver",
+        _limits.pair(check, "archive", "seconds"),
+    )
+    if figures["archive_mode"] == "off":
+        if check["archive_required"]:
+            advice = "set archive_mode = on and restart"
+            return Finding(label, CRITICAL, "archive_mode is off", "on", advice)
+        return Finding(label, OK, "archive_mode is off, as declared")
+    said, seconds = figures["archiver"], float(waiting["seconds"] or 0)
+    state = judge(seconds, warning, critical)
+    value = f"{waiting['files']} segments wait, the oldest {seconds:.0f} s"
+    if said["failing"]:
+        # Its first failure is no page yet: the archiver tries again until the lag tells.
+        state = WARNING if state == OK else state
+        value = f"fails at {said['last_failed_wal']} ({said['failed_count']} times); {value}"
+    advice = "see the server's log for the words of archive_command"
+    return Finding(label, state, value, f"at most {warning:g} s", advice)
+
+
+def replicas(name: str, check: dict[str, t.Any], rows: list[Figures]) -> list[Finding]:
+    """Each replica that streams, and whether as many do as were declared."""
+    found = [_replica(name, check, row) for row in rows]
+    streaming = sum(row["state"] == "streaming" for row in rows)
+    state = OK if streaming >= check["replicas"] else CRITICAL
+    if check["replicas"] or rows:
+        advice = "start the missing replica, see its log"
+        limit = f"at least {check['replicas']}"
+        found.append(Finding(f"{name} replicas", state, f"{streaming} stream", limit, advice))
+    return found
+
+
+def _replica(name: str, check: dict[str, t.Any], row: Figures) -> Finding:
+    # A replica that hangs reports no time any more; the bytes grow all the same.
+    seconds, size = float(row["seconds"] or 0), float(row["bytes"] or 0) / MEGABYTE
+    time, space = (
+        _limits.pair(check, "lag", "seconds"),
+        _limits.pair(check, "lag", "megabytes"),
+    )
+    states = [judge(seconds, *time), judge(size, *space)]
+    if row["state"] != "streaming":
+        states.append(WARNING)
+    if row["bytes"] is None:
+        states.append(UNKNOWN)
+    return Finding(
+        f"{name} replica {row['name']}",
+        _limits.worst(states),
+        f"{row['state']}, {seconds:.0f} s and {size:.0f} MB behind",
+        f"at most {time[0]:g} s and {space[0]:g} MB",
+        "see its log, its disk and the network",
+    )
+
+
+def standby(name: str, check: dict[str, t.Any], row: Figures) -> Finding:
+    """This server is itself a replica: how far behind, and whether it receives at all."""
+    warning, critical = _limits.pair(check, "lag", "seconds")
+    label, advice = f"{name} replication", "see primary_conninfo and the primary's log"
+    limit = f"streaming, at most {warning:g} s"
+    if row["seconds"] is None:
+        return Finding(label, UNKNOWN, "nothing replayed yet, so no lag", limit, advice)
+    seconds = float(row["seconds"])
+    states = [judge(seconds, warning, critical), OK if row["receiving"] else WARNING]
+    how = "streaming" if row["receiving"] else "not connected to its primary"
+    value = f"{how}, {seconds:.0f} s behind"
+    return Finding(label, _limits.worst(states), value, limit, advice)
+
+
+def slots(name: str, check: dict[str, t.Any], rows: list[Figures]) -> list[Finding]:
+    """A slot that nobody reads holds WAL until the disk is full."""
+    return [_slot(name, check, row) for row in rows]
+
+
+def _slot(name: str, check: dict[str, t.Any], row: Figures) -> Finding:
+    warning, critical = _limits.pair(check, "slot", "megabytes")
+    size = float(row["bytes"] or 0) / MEGABYTE
+    states = [judge(size, warning, critical), OK if row["active"] else WARNING]
+    if row["status"] in ("unreserved", "lost"):
+        states.append(CRITICAL)
+    use = "active" if row["active"] else "nobody reads it"
+    return Finding(
+        f"{name} slot {row['name']}",
+        _limits.worst(states),
+        f"{use}, holds {size:.0f} MB of WAL ({row['status'] or 'none reserved'})",
+        f"active, at most {warning:g} MB",
+        f"start its reader, or SELECT pg_drop_replication_slot('{row['name']}')",
+    )

@@ -1,0 +1,98 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""psql for the probes of PostgreSQL and PgBouncer: bounded, and with no secret in a command."""
+
+from __future__ import annotations
+
+import os
+import re
+import typing as t
+
+from . import _health, _health_process
+
+Options = dict[str, t.Any]
+# Words of psql that tell of the one who asks, and not of the server.
+OURS = re.compile(
+    r"[Pp]eer authentication failed|Permission denied|no password supplied"
+    r"|unsupported startup parameter"
+)
+_PREFIX = re.compile(r"^psql(:\S+:\d+)?: (error: )?(connection to server .*? failed: )?")
+REMEDY = "run it as root (become), or set host, user and password"
+
+
+def login(host: str, port: int, user: str) -> Options:
+    """The options with which a server is reached."""
+    return {
+        "host": {"type": "str", "default": host},
+        "port": {"type": "int", "default": port},
+        "user": {"type": "str", "default": user},
+        "password": {"type": "str", "default": "", "no_log": True},
+        "sslmode": {
+            "type": "str",
+            "default": "require",
+            "choices": ["disable", "prefer", "require", "verify-ca", "verify-full"],
+        },
+        "system_user": {"type": "str", "default": "postgres"},
+    }
+
+
+def command(check: Options, database: str, root: bool) -> list[str]:
+    """psql over TCP, or by peer over a socket as the system user that the server trusts."""
+    peer = check["host"].startswith("/")
+    become = ["setpriv", f"--reuid={check['system_user']}", f"--regid={check['system_user']}"]
+    return [
+        *([*become, "--init-groups", "--"] if peer and root else []),
+        *("psql", "-XqAtw", "-F", "\t", "-v", "ON_ERROR_STOP=1", "-v", "VERBOSITY=terse"),
+        *("-h", check["host"], "-p", str(check["port"]), "-U", check["user"], "-d", database),
+    ]
+
+
+def environment(check: Options, seconds: float) -> dict[str, str]:
+    """What libpq reads; it takes a time limit under two seconds for two."""
+    return {
+        "PGCONNECT_TIMEOUT": str(max(2, int(seconds))),
+        "PGSSLMODE": check["sslmode"],
+        "PGAPPNAME": "slipway health",
+        # No prompt, which nobody would answer, and nobody's own file of passwords.
+        "PGPASSFILE": "/dev/null",
+        **({"PGPASSWORD": check["password"]} if check["password"] else {}),
+    }
+
+
+def ask(
+    script: str,
+    check: Options,
+    database: str,
+    deadline: _health.Deadline,
+    output: t.Callable[..., str] = _health_process.output,
+    root: bool | None = None,
+) -> list[str]:
+    """The lines that a script answers, or the server's own words as an error."""
+    root = os.geteuid() == 0 if root is None else root
+    seconds = deadline.remaining()
+    where = f"{check['host']}:{check['port']}"
+    deadline.stage(f"asking {where}, database {database}", "it hangs: see its journal")
+    argv = [*command(check, database, root), "-v", f"milliseconds={max(1, int(seconds * 1000))}"]
+    # A file without a name: psql may be another user, and what is asked is in no process list.
+    with os.fdopen(os.memfd_create("script"), "wb", buffering=0) as file:
+        file.write(script.encode())
+        try:
+            said = output(
+                [*argv, "-f", f"/proc/self/fd/{file.fileno()}"],
+                deadline,
+                # A login that hangs is to be told from a query that does.
+                environment=environment(check, seconds * 2 / 3),
+                pass_fds=[file.fileno()],
+            )
+        except _health.Unhealthy as refusal:
+            raise explain(str(refusal), where) from None
+    return said.splitlines()
+
+
+def explain(complaint: str, where: str) -> Exception:
+    """What psql complains of: the server, or the one who asks."""
+    said = _PREFIX.sub("", complaint)
+    if OURS.search(said):
+        return _health.CannotCheck(said, REMEDY)
+    if "timeout expired" in said:
+        return _health.Unhealthy(f"{where} takes the connection, but no login is answered")
+    return _health.Unhealthy(said)
