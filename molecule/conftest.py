@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import typing as t
 from collections.abc import Generator
@@ -42,3 +43,21 @@ def _machines(funcargs: dict[str, t.Any]) -> list[t.Any]:
     groups = funcargs.get("machines", {}).values()
     hosts = [funcargs.get("host"), *(host for group in groups for host in group)]
     return list({host.backend.get_hostname(): host for host in hosts if host}.values())
+
+
+Rows = dict[str, dict[str, str]]
+Examine = t.Callable[..., Rows]
+
+
+@pytest.fixture
+def examine(host: t.Any) -> Examine:
+    """Return what a health module finds on the machine, by what it examined."""
+
+    def examine(kind: str, **options: t.Any) -> Rows:
+        arguments = {"name": "x", "fail_when_unhealthy": False, **options}
+        done = host.ansible(f"slipway.stack.{kind}_health", json.dumps(arguments), check=False)
+        assert "findings" in done, done
+        assert not done["changed"]
+        return {row["check"].removeprefix(f"{kind} x").strip(): row for row in done["findings"]}
+
+    return examine

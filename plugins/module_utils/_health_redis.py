@@ -46,10 +46,11 @@ def probe(
     name = check["label"]
     questions = [["PING"], ["INFO"], ["CONFIG", "GET", "save"]]
     pong, said, saves = ask(check, questions, deadline)
-    if pong != "PONG":
-        return [Finding(f"{name} ping", CRITICAL, pong[:120], "PONG", _advice(pong))]
-    found = [Finding(f"{name} ping", OK, f"PONG for {check['user'] or 'the default user'}")]
+    # A server that cannot save its data answers even PING with an error, but tells its figures.
+    found = [_ping(name, check, pong)]
     if "used_memory:" not in said:
+        if found[0].state != OK:
+            return found
         user = check["user"] or "default"
         advice = f"let the user {user} ask for it: ACL SETUSER {user} +info"
         return [*found, Finding(f"{name} figures", UNKNOWN, said[:120] or "nothing", "", advice)]
@@ -59,17 +60,20 @@ def probe(
     return found + link(name, check, info)
 
 
+def _ping(name: str, check: dict[str, t.Any], pong: str) -> Finding:
+    if pong == "PONG":
+        return Finding(f"{name} ping", OK, f"PONG for {check['user'] or 'the default user'}")
+    advice = "see its journal"
+    if pong.startswith("-LOADING"):
+        advice = "it reads its data from disk: wait, and see why it was restarted"
+    if pong.startswith("-NOPERM"):
+        advice = "ACL SETUSER <user> +ping"
+    return Finding(f"{name} ping", CRITICAL, _health.brief(pong.lstrip("-"), 160), "PONG", advice)
+
+
 def parse(said: str) -> Info:
     """The figures of INFO by name."""
     return dict(line.split(":", 1) for line in said.splitlines() if ":" in line)
-
-
-def _advice(answer: str) -> str:
-    if answer.startswith("-LOADING"):
-        return "it reads its data from disk: wait, and see why it was restarted"
-    if answer.startswith("-NOPERM"):
-        return "ACL SETUSER <user> +ping"
-    return "see its journal"
 
 
 def memory(name: str, check: dict[str, t.Any], info: Info) -> Finding:
