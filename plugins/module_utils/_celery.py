@@ -57,12 +57,13 @@ class Answers:
     said: str = ""
 
 
-def request(question: Question, seconds: float) -> list[str]:
+def request(question: Question, seconds: float, now: float) -> list[str]:
     """The application's Python with our question; no dollar, which systemd-run would expand."""
     said = {
         **dataclasses.asdict(question),
         "ping_seconds": min(question.ping_seconds, seconds / 2),
-        "seconds": seconds,
+        # By the clock, for the application's Python may take long to start.
+        "until": now + seconds,
     }
     said = {key: said[key] for key in said if key not in ("application", "home")}
     return ["python", "-c", inspect.getsource(_celery_question), json.dumps(said)]
@@ -113,7 +114,7 @@ def ask(
     command = _application_commands.sandboxed(
         name,
         # What it can still say itself is better than what is said of it when it is ended.
-        request(question, max(0.5, seconds - 1)),
+        request(question, max(0.5, seconds - 1.5), time.time()),
         release,
         [home / "media"],
         [str(file)],

@@ -75,14 +75,9 @@ class Machine:
         return said.decode(errors="replace").split("\0")
 
     def _at(self, pid: int, home: Path) -> bool:
-        return self.release_of(pid).startswith(f"{os.path.realpath(home)}/")
-
-    def release_of(self, pid: int) -> str:
-        """Where the process was started, all links resolved as they were then."""
-        try:
-            return os.path.realpath(self.proc / str(pid) / "cwd")
-        except OSError:
-            return ""
+        # Where it was started, all links resolved as they were then.
+        started = os.path.realpath(self.proc / str(pid) / "cwd")
+        return started.startswith(f"{os.path.realpath(home)}/")
 
     def revision_of(self, pid: int) -> str:
         """The release that a process runs, in its own words; nothing where it has none."""

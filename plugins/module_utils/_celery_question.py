@@ -153,7 +153,8 @@ def main(request: dict[str, t.Any]) -> None:
         raise Late
 
     signal.signal(signal.SIGALRM, late)
-    signal.setitimer(signal.ITIMER_REAL, request["seconds"])
+    seconds = max(0.1, request["until"] - time.time())
+    signal.setitimer(signal.ITIMER_REAL, seconds)
     stage = "loading the application"
     try:
         tell(stage=stage)
@@ -171,7 +172,7 @@ def main(request: dict[str, t.Any]) -> None:
             except Exception as error:
                 tell(error=f"{type(error).__name__}: {error}"[:300], at=stage)
     except Late:
-        tell(error=f"cut off after {request['seconds']:.0f} s", at=stage)
+        tell(error=f"cut off after {seconds:.0f} s", at=stage)
     except Exception as error:
         tell(error=f"{type(error).__name__}: {error}"[:300], at=stage)
     # Connections that hang would be waited for.

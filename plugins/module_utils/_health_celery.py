@@ -126,10 +126,8 @@ def queue(label: str, check: Check, name: str, answers: _celery.Answers) -> list
     """How many messages wait, and since when the oldest does."""
     label, found = f"{label} queue {name}", answers.queues.get(name)
     if found is None:
-        value, advice = _why(answers, QUEUED), "see the broker's own check"
-        return [
-            Finding(f"{label} {what}", CRITICAL, value, "", advice) for what in ("depth", "age")
-        ]
+        advice = "see the broker's own check"
+        return [Finding(f"{label} depth", CRITICAL, _why(answers, QUEUED), "", advice)]
     (many, most), (old, oldest) = (
         _limits.pair(check, "depth", "messages"),
         _limits.pair(check, "age", "seconds"),

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import re
 import typing as t
 
@@ -35,15 +36,24 @@ def login(host: str, port: int, user: str) -> Options:
     }
 
 
-def command(check: Options, database: str, root: bool) -> list[str]:
+def command(
+    check: Options,
+    database: str,
+    root: bool,
+    look_up: t.Callable[[str], pwd.struct_passwd] = pwd.getpwnam,
+) -> list[str]:
     """psql over TCP, or by peer over a socket as the system user that the server trusts."""
-    peer = check["host"].startswith("/")
-    become = ["setpriv", f"--reuid={check['system_user']}", f"--regid={check['system_user']}"]
-    return [
-        *([*become, "--init-groups", "--"] if peer and root else []),
-        *("psql", "-XqAtw", "-F", "\t", "-v", "ON_ERROR_STOP=1", "-v", "VERBOSITY=terse"),
-        *("-h", check["host"], "-p", str(check["port"]), "-U", check["user"], "-d", database),
-    ]
+    words = ["psql", "-XqAtw", "-F", "\t", "-v", "ON_ERROR_STOP=1", "-v", "VERBOSITY=terse"]
+    words += ["-h", check["host"], "-p", str(check["port"]), "-U", check["user"], "-d", database]
+    if not root or not check["host"].startswith("/"):
+        return words
+    try:
+        user = look_up(check["system_user"])
+    except KeyError:
+        sentence = f"there is no system user {check['system_user']}"
+        raise _health.CannotCheck(sentence, "set system_user, or host and password") from None
+    identity = [f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--init-groups"]
+    return ["setpriv", *identity, "--", *words]
 
 
 def environment(check: Options, seconds: float) -> dict[str, str]:

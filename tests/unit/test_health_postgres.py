@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import typing as t
 from pathlib import Path
 
@@ -166,8 +165,10 @@ def test_another_answer_than_one_is_critical(lines: list[str]) -> None:
 
 def test_psql_gets_no_secret_in_its_arguments_and_peers_only_over_a_socket() -> None:
     check = defaults(_health_postgres, password="hush")
-    peer = _health_psql.command(check, "shop", root=True)
-    assert peer[:4] == ["setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups"]
+    peer = _health_psql.command({**check, "system_user": "root"}, "shop", root=True)
+    assert peer[:5] == ["setpriv", "--reuid=0", "--regid=0", "--init-groups", "--"]
+    with pytest.raises(_health.CannotCheck, match="no system user nobody-at-all"):
+        _health_psql.command({**check, "system_user": "nobody-at-all"}, "shop", root=True)
     assert _health_psql.command(check, "shop", root=False)[0] == "psql"
     remote = _health_psql.command({**check, "host": "db"}, "shop", root=True)
     assert remote[0] == "psql"
@@ -182,11 +183,12 @@ def test_a_script_reaches_psql_in_a_file_without_a_name() -> None:
 
     def output(argv: list[str], _deadline: t.Any, **options: t.Any) -> str:
         seen.append(Path(argv[-1]).read_text())
-        assert options["pass_fds"] == [int(os.path.basename(argv[-1]))]
+        assert argv[0] == "psql"
+        assert options["pass_fds"] == [int(Path(argv[-1]).name)]
         return "1\n2\n"
 
     check, deadline = defaults(_health_postgres), _health.Deadline(5)
-    assert _health_psql.ask("SELECT 1;", check, "shop", deadline, output) == ["1", "2"]
+    assert _health_psql.ask("SELECT 1;", check, "shop", deadline, output, root=False) == ["1", "2"]
     assert seen == ["SELECT 1;"]
 
 

@@ -175,7 +175,7 @@ def test_slots_that_nobody_reads_hold_wal(host: Host, primary: t.Callable[..., R
 def test_a_replica_that_hangs_falls_behind_in_bytes(
     host: Host, examine: Examine, primary: t.Callable[..., Rows]
 ) -> None:
-    receiver = host.check_output("pgrep -f 'walreceiver'")
+    receiver = host.check_output("pgrep -f '[w]alreceiver'")
     host.check_output(f"kill -STOP {receiver}")
     try:
         sql(host, "CREATE TABLE big AS SELECT repeat('x', 1000) FROM generate_series(1, 5000)")
