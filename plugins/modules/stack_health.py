@@ -28,7 +28,7 @@ options:
 """
 
 EXAMPLES = r"""
-- name: Examine the disk and the web server
+- name: Examine the machine and the web server
   slipway.stack.stack_health:
     checks:
       - {kind: unit, name: nginx, unit: nginx.service}

@@ -1,0 +1,82 @@
+"""What is examined follows from what is declared; each check is accepted by its kind."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.slipway.stack.plugins.module_utils import _health_kinds, _health_module
+from ansible_collections.slipway.stack.plugins.plugin_utils import _derive
+
+ALL = {group: ["one"] for group in ("database", "cache", "application", "worker", "web")}
+Checks = dict[str, dict[str, t.Any]]
+
+
+def checks(
+    host: str, groups: dict[str, list[str]], addresses: dict[str, str], scheduler: str = ""
+) -> Checks:
+    application = {
+        "name": "shop",
+        "domain": "shop.example.com",
+        "redirects": [],
+        "certificate_source": "acme",
+        "acme_directory": _derive.LETS_ENCRYPT,
+        "web": {"wsgi": "x:y", "asgi": "", "health_path": "/health/", "websocket_health_path": ""},
+        "pool": {"name": "shop"},
+        "celery": {
+            "application": "shop",
+            "workers": [
+                {"name": "default", "queues": ["celery", "mail"]},
+                {"name": "slow", "queues": ["mail"]},
+            ],
+            "beat": {"enabled": True, "scheduler": scheduler},
+        },
+    }
+    topology = _derive.Topology(groups=groups, addresses=addresses, host=host)
+    found = _derive.health_checks([application], topology, now=5.0)
+    assert len(_health_module.accept(found, {}, _health_kinds.KINDS)) == len(found)
+    return {f"{check['kind']} {check['name']}": check for check in found}
+
+
+def test_a_machine_with_everything_is_examined_for_everything() -> None:
+    found = checks("one", ALL, {"one": "one"})
+    assert set(found) == {
+        "host one",
+        "postgres 5432",
+        "pgbouncer 6432",
+        "unit slipway-backup.timer",
+        "redis broker",
+        "redis cache",
+        "unit shop-web.service",
+        "celery shop",
+        "http shop.example.com",
+        "tls shop.example.com",
+    }
+    assert found["host one"]["reference_time"] == 5.0
+    assert found["celery shop"]["queues"] == ["celery", "mail"]
+
+
+def test_the_broker_keeps_what_it_is_given_and_the_cache_need_not() -> None:
+    found = checks("one", ALL, {"one": "one"})
+    kept = {
+        name: (check["evictions_allowed"], check["persistent"])
+        for name, check in found.items()
+        if check["kind"] == "redis"
+    }
+    assert kept == {"redis broker": (False, True), "redis cache": (True, False)}
+
+
+def test_beat_is_expected_on_the_first_worker_machine_only() -> None:
+    groups = {**ALL, "worker": ["one", "two"], "application": ["two"]}
+    addresses = {"one": "10.0.0.1", "two": "10.0.0.2"}
+    found = checks("two", groups, addresses)
+    assert set(found) == {"host two", "unit shop-web.service", "celery shop"}
+    assert found["celery shop"]["beats"] == 0
+    assert checks("one", groups, addresses)["celery shop"]["beats"] == 1
+
+
+def test_where_beat_keeps_its_schedule_follows_from_its_scheduler() -> None:
+    kept = {
+        scheduler: checks("one", ALL, {"one": "one"}, scheduler)["celery shop"]["beat_schedule"]
+        for scheduler in ("", "django_celery_beat.schedulers:DatabaseScheduler", "my:Scheduler")
+    }
+    assert list(kept.values()) == ["settings", "database", "other"]
