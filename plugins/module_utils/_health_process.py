@@ -23,8 +23,12 @@ def output(
     environment: collections.abc.Mapping[str, str] | None = None,
     limit: int = LIMIT,
     pass_fds: collections.abc.Sequence[int] = (),
+    quoted: int = 1,
 ) -> str:
-    """What the program printed; one that fails is quoted, one that is missing cannot be asked."""
+    """What the program printed; one that is missing cannot be asked.
+
+    Of one that fails the last lines are quoted, so many as its complaints have.
+    """
     try:
         program = subprocess.Popen(
             list(command),
@@ -49,7 +53,7 @@ def output(
     said, complaint = (told[name].decode(errors="replace") for name in ("stdout", "stderr"))
     if rc != 0:
         lines = (complaint.strip() or said.strip()).splitlines()
-        last = " ".join(lines[-2:])  # psql's second line says what the first could mean
+        last = " ".join(lines[-quoted:])
         raise _health.Unhealthy(_health.brief(last or f"{command[0]} ended: {rc}"))
     return said
 

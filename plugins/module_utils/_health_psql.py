@@ -63,7 +63,7 @@ def environment(check: Options, seconds: float) -> dict[str, str]:
         "PGSSLMODE": check["sslmode"],
         "PGAPPNAME": "slipway health",
         # No prompt, which nobody would answer, and nobody's own file of passwords.
-        "PGPASSFILE": "/dev/null",
+        "PGPASSFILE": "/nonexistent",
         **({"PGPASSWORD": check["password"]} if check["password"] else {}),
     }
 
@@ -92,6 +92,7 @@ def ask(
                 # A login that hangs is to be told from a query that does.
                 environment=environment(check, seconds * 2 / 3),
                 pass_fds=[file.fileno()],
+                quoted=2,
             )
         except _health.Unhealthy as refusal:
             raise explain(str(refusal), where) from None

@@ -7,6 +7,7 @@ amount, and a controller's time that is, stand in for a clock that was moved.
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import time
 import typing as t
@@ -17,13 +18,15 @@ from testinfra.host import Host
 Rows = dict[str, dict[str, str]]
 Examine = t.Callable[..., Rows]
 SMALL = "/mnt/small"
-SERVER = (
-    "import socket, struct, time\\n"
-    "s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(('127.0.0.1', 1123))\\n"
-    "while True:\\n"
-    "    data, who = s.recvfrom(99); now = int((time.time() + AHEAD + 2208988800) * 2**32)\\n"
-    "    s.sendto(b'\\\\x24\\\\x01' + 30 * b'\\\\0' + struct.pack('!2Q', now, now), who)\\n"
-)
+SERVER = r"""
+import socket, struct, time
+server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+server.bind(("127.0.0.1", 1123))
+while True:
+    data, who = server.recvfrom(99)
+    now = int((time.time() + AHEAD + 2208988800) * 2**32)
+    server.sendto(b"\x24\x01" + 30 * b"\0" + struct.pack("!2Q", now, now), who)
+"""
 
 
 @contextlib.contextmanager
@@ -108,7 +111,8 @@ def test_a_pending_reboot_is_told_and_then_critical(host: Host, examine: Examine
 def test_a_clock_that_is_off_is_told_and_then_critical(host: Host, examine: Examine) -> None:
     for ahead, state in ((0, "ok"), (5, "warning"), (-90, "critical")):
         program = SERVER.replace("AHEAD", str(ahead))
-        host.check_output(f"printf '{program}' >/run/clock.py")
+        encoded = base64.b64encode(program.encode()).decode()
+        host.check_output(f"echo {encoded} | base64 -d >/run/clock.py")
         begin = "systemd-run --collect --quiet --unit=clock python3 /run/clock.py; sleep 1"
         with broken(host, begin, "systemctl stop clock; rm /run/clock.py"):
             row = examine("host", clock_server="127.0.0.1:1123")["clock"]
