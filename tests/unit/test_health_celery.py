@@ -6,6 +6,7 @@ import datetime
 import json
 import os
 import runpy
+import signal
 import subprocess
 import sys
 import time
@@ -22,6 +23,7 @@ from ansible_collections.slipway.stack.plugins.module_utils import (
     _health,
     _health_celery,
 )
+from ansible_collections.slipway.stack.plugins.module_utils._errors import StackError
 
 NODE = "shop-default@one"
 REVISION = "0123456789abcdef"
@@ -89,7 +91,10 @@ def test_an_application_is_asked_in_its_release_and_its_secrets_are_masked(
 
 
 def test_workers_are_asked_until_each_has_answered() -> None:
-    told = [_health.Unhealthy("no python"), _celery.Answers(), _celery.Answers(nodes={NODE: None})]
+    told: list[_celery.Answers | _health.Unhealthy] = [
+        *(_health.Unhealthy("no python"), _celery.Answers()),
+        _celery.Answers(nodes={NODE: None}),
+    ]
     slept: list[float] = []
 
     def ask(*_: t.Any) -> _celery.Answers:
@@ -105,7 +110,7 @@ def test_workers_are_asked_until_each_has_answered() -> None:
 def test_a_silent_worker_is_named_with_what_was_heard() -> None:
     clock = iter([0.0, 1.0, 10.0])
     answers = _celery.Answers(errors={"x": "broker away"})
-    with pytest.raises(_celery.StackError, match=r"shop-worker\.service.* 5 s.*broker away"):
+    with pytest.raises(StackError, match=r"shop-worker\.service.* 5 s.*broker away"):
         _celery.require_answers(
             [WORKER], 5, lambda *_: answers, lambda: next(clock), lambda _: None
         )
@@ -268,7 +273,7 @@ def test_a_schedule_in_the_database_knows_each_last_run(
         types.SimpleNamespace(schedule=Every(10), last_run_at=None, date_changed=moment(980)),
     ]
     objects = types.SimpleNamespace(filter=lambda **_: tasks)
-    modules = {
+    modules: dict[str, dict[str, t.Any]] = {
         "django": {"setup": lambda: None},
         "django_celery_beat": {},
         "django_celery_beat.models": {"PeriodicTask": types.SimpleNamespace(objects=objects)},
@@ -329,9 +334,9 @@ def in_process(monkeypatch: pytest.MonkeyPatch) -> t.Callable[..., None]:
             monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
         monkeypatch.setitem(sys.modules, "celery.app.utils", utils)
         monkeypatch.setattr(os, "_exit", lambda code: None)
-        monkeypatch.setattr(_celery_question.signal, "setitimer", lambda *_: None)
+        monkeypatch.setattr(signal, "setitimer", lambda *_: None)
         handlers: list[t.Any] = []
-        monkeypatch.setattr(_celery_question.signal, "signal", lambda _n, h: handlers.append(h))
+        monkeypatch.setattr(signal, "signal", lambda _n, h: handlers.append(h))
         base = {"module": "tasks", "nodes": [], "queues": [], "schedule": "", "until": 0}
         _celery_question.main({**base, **request})
         with pytest.raises(_celery_question.Late):
@@ -365,8 +370,8 @@ def test_the_program_begins_with_what_it_was_given(
 ) -> None:
     ended: list[int] = []
     monkeypatch.setattr(os, "_exit", ended.append)
-    monkeypatch.setattr(_celery_question.signal, "setitimer", lambda *_: None)
-    monkeypatch.setattr(_celery_question.signal, "signal", lambda *_: None)
+    monkeypatch.setattr(signal, "setitimer", lambda *_: None)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setattr(sys, "argv", ["-c", json.dumps({"module": "tasks", "until": 0})])
     runpy.run_path(str(_celery_question.__file__), run_name="__main__")

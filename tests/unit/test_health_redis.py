@@ -177,7 +177,7 @@ def test_what_is_no_answer_is_refused(said: bytes, words: str) -> None:
 
 
 def test_lists_in_lists_in_lists_are_not_followed() -> None:
-    stream = io.BufferedReader(io.BytesIO(b"*1\r\n" * 9))  # type: ignore[type-var]
+    stream = t.cast(io.BufferedReader, io.BytesIO(b"*1\r\n" * 9))
     with pytest.raises(_health.Unhealthy, match="does not speak"):
         _health_resp.answer(stream)
 
