@@ -32,8 +32,8 @@ options:
     required: true
   options:
     description:
-      - Options by kind, that every check of the kind gets in place of its defaults, say C(samples)
-        below C(http).
+      - Options by kind, such as C(http) or C(redis), that every check of the kind gets in place of
+        its defaults.
     type: dict
     default: {}
 """

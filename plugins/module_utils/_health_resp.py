@@ -35,7 +35,7 @@ def answer(stream: io.BufferedReader, depth: int = 0) -> str:
         size = int(rest)
         return "" if size < 0 else stream.read(size + 2)[:-2].decode(errors="replace")
     if kind == "*" and rest.isdigit() and int(rest) <= LIST_LIMIT and depth < 2:
-        return " ".join(answer(stream, depth + 1) for _ in range(int(rest)))
+        return " ".join(answer(stream, depth + 1) for _item in range(int(rest)))
     raise _health.Unhealthy(f"it does not speak the Redis protocol but says {line[:60]!r}")
 
 

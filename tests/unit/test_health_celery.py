@@ -349,13 +349,13 @@ def test_main_tells_each_stage(in_process: t.Callable[..., None], capsys: t.Any)
     in_process(lambda _: App({}))
     assert _celery.parse(capsys.readouterr().out).stage == _health_celery.TICKED
 
-    def late(_: str) -> t.Any:
+    def late(_module: str) -> t.Any:
         raise _celery_question.Late
 
     in_process(late)
     assert "cut off" in _celery.parse(capsys.readouterr().out).errors["loading the application"]
 
-    def wrong(_: str) -> t.Any:
+    def wrong(_module: str) -> t.Any:
         raise ValueError("x")
 
     in_process(wrong)
