@@ -30,7 +30,7 @@ OPTIONS: dict[str, t.Any] = {
         save_seconds=(1800, 7200),
         link_seconds=(15, 60),
     ),
-    **_limits.options("int", evictions_keys=(0, 100), rejected_connections=(0, 100)),
+    **_limits.options("int", evictions_count=(0, 100), rejected_connections=(0, 100)),
 }
 
 Info = dict[str, str]
@@ -102,7 +102,7 @@ def evictions(name: str, check: dict[str, t.Any], info: Info) -> Finding:
     label, value = f"{name} evictions", f"{count} keys since its start, {policy}"
     if check["evictions_allowed"]:
         return Finding(label, OK, value, "allowed")
-    states = [judge(count, *_limits.pair(check, "evictions", "keys"))]
+    states = [judge(count, *_limits.pair(check, "evictions", "count"))]
     if policy != "noeviction":
         states.append(CRITICAL)
     advice = "set maxmemory-policy noeviction and raise maxmemory; then CONFIG RESETSTAT"

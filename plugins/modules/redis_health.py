@@ -99,13 +99,13 @@ options:
         server's own C(repl-timeout).
     type: float
     default: 60
-  evictions_warning_keys:
+  evictions_warning_count:
     description:
       - Keys evicted where O(evictions_allowed=false); more is V(warning). Ours; no guide has a
         figure.
     type: int
     default: 0
-  evictions_critical_keys:
+  evictions_critical_count:
     description:
       - Keys evicted where O(evictions_allowed=false); more is V(critical). Ours; the guides name
         one level.
