@@ -1,0 +1,68 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What to go back to, and what is left alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from ansible_collections.slipway.stack.plugins.module_utils import _releases
+from ansible_collections.slipway.stack.plugins.module_utils._errors import StackError
+from ansible_collections.slipway.stack.plugins.modules import app_revert
+
+GOOD, FAILED, WITHDRAWN = _releases.GOOD, _releases.FAILED, _releases.WITHDRAWN
+
+
+@pytest.fixture
+def releases(tmp_path: Path) -> _releases.Releases:
+    (tmp_path / "releases").mkdir()
+    return _releases.Releases(tmp_path)
+
+
+def add(releases: _releases.Releases, name: str, result: str, proved: str = "") -> None:
+    releases.path(name).mkdir()
+    releases.finish(name, f"revision-{name}", "/usr/bin/python3", f"v{name}")
+    releases.judge(name, result, now=proved)
+
+
+@pytest.mark.parametrize(
+    ("results", "current", "chosen"),
+    [
+        ([GOOD, GOOD], "2", "1"),
+        ([GOOD, FAILED, FAILED, GOOD], "4", "1"),
+        ([GOOD, GOOD, WITHDRAWN], "2", "1"),
+        ([GOOD, WITHDRAWN, GOOD], "3", "1"),
+    ],
+)
+def test_a_rollback_goes_to_the_last_good_release(
+    releases: _releases.Releases, results: list[str], current: str, chosen: str
+) -> None:
+    for number, result in enumerate(results, 1):
+        add(releases, str(number), result, proved=str(number))
+    releases.point("current", current)
+    assert app_revert.choose("shop", releases, "") == chosen
+
+
+def test_what_was_proved_last_counts_and_not_what_was_built_last(
+    releases: _releases.Releases,
+) -> None:
+    for name, proved in (("1", "9"), ("2", "3"), ("3", "10")):
+        add(releases, name, GOOD, proved=proved.zfill(2))
+    releases.point("current", "3")
+    assert app_revert.choose("shop", releases, "") == "1"
+
+
+def test_without_a_good_release_there_is_no_rollback(releases: _releases.Releases) -> None:
+    add(releases, "1", GOOD)
+    add(releases, "2", FAILED)
+    releases.point("current", "1")
+    with pytest.raises(StackError, match="no good release besides"):
+        app_revert.choose("shop", releases, "")
+    with pytest.raises(StackError, match=r"no good release 'v2'.*1 \(v1\)"):
+        app_revert.choose("shop", releases, "v2")
+
+
+@pytest.mark.parametrize("wanted", ["1", "v1", "revision-1"])
+def test_a_good_release_can_be_named(releases: _releases.Releases, wanted: str) -> None:
+    add(releases, "1", GOOD)
+    assert app_revert.choose("shop", releases, wanted) == "1"
