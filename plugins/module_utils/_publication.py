@@ -11,6 +11,7 @@ import typing as t
 from ansible_collections.slipway.stack.plugins.module_utils import (
     _commands,
     _deployments,
+    _following,
     _releases,
     _serving,
     _trial,
@@ -39,7 +40,10 @@ def publish(application: Application, switch: Switch, run: _commands.Run = _comm
     if trouble:
         _refuse(application, name, again, trouble)
     releases.point("current", name)
-    trouble = _serving.replace(application, name, run, boot_seconds)
+    if switch.withdraw:
+        trouble = _backward(application, name, run, boot_seconds)
+    else:
+        trouble = _forward(application, name, run, boot_seconds)
     if trouble and again and current and current.result == _releases.GOOD:
         _serving.dismiss(application, application.servers, run)
         raise StackError(f"{application.name} is not well after a restart: {trouble}.")
@@ -50,6 +54,30 @@ def publish(application: Application, switch: Switch, run: _commands.Run = _comm
     if before and not again and switch.withdraw:
         releases.judge(before.name, _releases.WITHDRAWN, switch.reason)
     releases.judge(name, _releases.GOOD, now=_now())
+
+
+def _forward(application: Application, name: str, run: _commands.Run, boot_seconds: float) -> str:
+    """Who does tasks is never older than who creates them."""
+    return (
+        _following.workers(application.workers, application.health_timeout, run, going_back=False)
+        or _serving.replace(application, name, run, boot_seconds)
+        or _following.beat(application.beat, _current(application), run)
+    )
+
+
+def _backward(
+    application: Application, name: str, run: _commands.Run, boot_seconds: float = 0
+) -> str:
+    """The same the other way round: those who create tasks go first."""
+    return (
+        _serving.replace(application, name, run, boot_seconds)
+        or _following.beat(application.beat, _current(application), run)
+        or _following.workers(application.workers, application.health_timeout, run, going_back=True)
+    )
+
+
+def _current(application: Application) -> str:
+    return str(application.releases.home / "current")
 
 
 def recover(application: Application, run: _commands.Run = _commands.run) -> str:
@@ -63,7 +91,7 @@ def recover(application: Application, run: _commands.Run = _commands.run) -> str
         return ""
     # Nobody knows which unit runs what: the release that was good gets all of them.
     releases.point("current", previous.name)
-    trouble = _serving.replace(application, previous.name, run)
+    trouble = _backward(application, previous.name, run)
     _serving.dismiss(application, application.servers, run)
     if trouble:
         raise StackError(
@@ -98,7 +126,7 @@ def _go_back(
     releases.point("current", before.name if before else None)
     again = ""
     if before:
-        again = _serving.replace(application, before.name, run)
+        again = _backward(application, before.name, run)
     else:
         run(["systemctl", "stop", *(unit.name for unit in application.units)])
     _serving.dismiss(application, application.servers, run)

@@ -9,6 +9,7 @@ import typing as t
 from pathlib import Path
 
 from ansible_collections.slipway.stack.plugins.module_utils import (
+    _celery,
     _commands,
     _environment,
     _probe,
@@ -43,6 +44,8 @@ class Application:
     servers: tuple[Server, ...]
     units: tuple[_units.Unit, ...]
     health_timeout: float
+    workers: tuple[_celery.Worker, ...] = ()
+    beat: str = ""
 
     def unit(self, name: str) -> _units.Unit:
         return next(unit for unit in self.units if unit.name == name)
@@ -54,6 +57,8 @@ def argument_spec() -> dict[str, t.Any]:
         "home": {"type": "path", "required": True},
         "units": {"type": "list", "elements": "dict", "default": []},
         "endpoints": {"type": "list", "elements": "dict", "default": []},
+        "workers": {"type": "list", "elements": "dict", "default": []},
+        "beat": {"type": "str", "default": ""},
         "health_timeout": {"type": "int", "default": 60},
     }
 
@@ -66,6 +71,14 @@ def from_params(params: t.Mapping[str, t.Any]) -> Application:
         servers=tuple(_server(endpoint) for endpoint in params["endpoints"]),
         units=tuple(_unit(unit) for unit in params["units"]),
         health_timeout=params["health_timeout"],
+        workers=tuple(_worker(worker, params) for worker in params["workers"]),
+        beat=params["beat"],
+    )
+
+
+def _worker(given: t.Mapping[str, t.Any], params: t.Mapping[str, t.Any]) -> _celery.Worker:
+    return _celery.Worker(
+        given["unit"], given["node"], params["name"], given["module"], Path(params["home"])
     )
 
 

@@ -74,6 +74,15 @@ options:
     type: list
     elements: dict
     default: []
+  workers:
+    description: As for M(slipway.stack.app_publish).
+    type: list
+    elements: dict
+    default: []
+  beat:
+    description: As for M(slipway.stack.app_publish).
+    type: str
+    default: ""
   health_timeout:
     description: As for M(slipway.stack.app_publish).
     type: int

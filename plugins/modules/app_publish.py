@@ -62,6 +62,17 @@ options:
     description: Number of the deployment under whose lock this happens.
     type: str
     default: ""
+  workers:
+    description:
+      - Workers that run the release too, with the keys C(unit), C(node) and C(module). Going
+        forward they restart before the servers, going back after them.
+    type: list
+    elements: dict
+    default: []
+  beat:
+    description: Unit of the scheduler on this machine, which restarts once the servers have.
+    type: str
+    default: ""
   health_timeout:
     description: Seconds within which the health endpoint must say that all is well.
     type: int

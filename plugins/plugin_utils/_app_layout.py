@@ -217,6 +217,8 @@ def _release(application: Item, services: list[Item]) -> Item:
         "migrations": _migrations(application),
         "commands": _commands(application),
         "units": [unit for service in services for unit in _units(application, service)],
+        "workers": application["workers"],
+        "beat": application["beat"],
         "endpoints": [_endpoint(application, service, services) for service in services],
     }
 

@@ -3,10 +3,21 @@
 
 from __future__ import annotations
 
+import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.slipway.stack.plugins.module_utils import _releases
+from ansible_collections.slipway.stack.plugins.module_utils import (
+    _celery,
+    _commands,
+    _following,
+    _probe,
+    _publication,
+    _releases,
+    _serving,
+    _trial,
+    _units,
+)
 from ansible_collections.slipway.stack.plugins.module_utils._errors import StackError
 from ansible_collections.slipway.stack.plugins.modules import app_revert
 
@@ -66,3 +77,58 @@ def test_without_a_good_release_there_is_no_rollback(releases: _releases.Release
 def test_a_good_release_can_be_named(releases: _releases.Releases, wanted: str) -> None:
     add(releases, "1", GOOD)
     assert app_revert.choose("shop", releases, wanted) == "1"
+
+
+class Machine:
+    """systemd of a sort that notes what it is told; no unit fails."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def __call__(self, argv: t.Sequence[str], timeout: float = 0) -> _commands.Completed:
+        if argv[1] == "show":
+            names = argv[argv.index("--") + 1 :]
+            known = "LoadState=loaded\nActiveState=active\nSubState=running\nType=notify"
+            return _commands.Completed(0, "\n\n".join(known for _name in names))
+        self.told.append(" ".join(argv[1:]))
+        return _commands.Completed(0, "")
+
+
+@pytest.mark.parametrize(
+    ("withdraw", "order"),
+    [(False, ["worker", "web", "beat"]), (True, ["web", "beat", "worker"])],
+    ids=["forward", "back"],
+)
+def test_who_does_tasks_is_never_older_than_who_creates_them(
+    releases: _releases.Releases,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    withdraw: bool,
+    order: list[str],
+) -> None:
+    monkeypatch.setattr(_units, "RECORDS", str(tmp_path / "records"))
+    monkeypatch.setattr(_trial, "run_all", lambda *_: ("", 0.0))
+    monkeypatch.setattr(_serving, "prove", lambda *_: "")
+    monkeypatch.setattr(_celery, "require_answers", lambda *_: None)
+    monkeypatch.setattr(_following, "wait_until_idle", lambda *_: None)
+    for name in "12":
+        add(releases, name, GOOD)
+    releases.point("current", "1")
+    endpoint = _probe.Endpoint("/nowhere", "/", "shop")
+    application = _serving.Application(
+        name="shop",
+        releases=releases,
+        environment_file=tmp_path / "environment",
+        servers=(_serving.Server("web.service", "web", "m", "c", endpoint),),
+        units=(_units.Unit("web.service", True, "started", (), ()),),
+        health_timeout=1,
+        workers=(_celery.Worker("worker.service", "n", "shop", "m", releases.home),),
+        beat="beat.service",
+    )
+    machine = Machine()
+    _publication.publish(application, _publication.Switch("2", withdraw), machine)
+    restarted = [told.split()[-1] for told in machine.told if told.startswith("restart")]
+    assert restarted == [f"{name}.service" for name in order]
+    before = releases.read("1")
+    assert before
+    assert before.result == (WITHDRAWN if withdraw else GOOD)
