@@ -19,84 +19,139 @@ from ansible_collections.slipway.stack.plugins.module_utils import (
 from ansible_collections.slipway.stack.plugins.module_utils._errors import StackError
 from ansible_collections.slipway.stack.plugins.module_utils._serving import Application
 
+FIRST = "first"
+SECOND = "second"
+ALL = "all"
+PARTS = (ALL, FIRST, SECOND)
+
 
 @dataclasses.dataclass(frozen=True)
 class Switch:
-    """A release that is to serve, and what becomes of the one that does."""
+    """A release that is to serve, and what becomes of the one that does.
+
+    Several machines do the first part one after the other, and then the second; the last three
+    are then what the first part has found.
+    """
 
     release: str
     withdraw: bool = False
     reason: str = ""
+    part: str = ALL
+    before: str = ""
+    previous: str = ""
+    boot_seconds: float = 0
 
 
-def publish(application: Application, switch: Switch, run: _commands.Run = _commands.run) -> None:
+def publish(application: Application, switch: Switch, run: _commands.Run = _commands.run) -> Switch:
     """Let a release serve that proves itself; otherwise everything is as before, and an error."""
     releases, name = application.releases, switch.release
     current, previous = releases.linked("current"), releases.linked("previous")
     again = current is not None and current.name == name
-    # A switch that nobody proved, because the run was killed, is not what to go back to.
-    before = previous if again else current
-    trouble, boot_seconds = _trial.run_all(application, name, run)
-    if trouble:
-        _refuse(application, name, again, trouble)
-    releases.point("current", name)
-    if switch.withdraw:
-        trouble = _backward(application, name, run, boot_seconds)
-    else:
-        trouble = _forward(application, name, run, boot_seconds)
+    if switch.part != SECOND:
+        # A switch that nobody proved, because the run was killed, is not what to go back to.
+        before = previous if again else current
+        boot_seconds = _try(application, name, again, run)
+        found = before.name if before else ""
+        switch = dataclasses.replace(
+            switch,
+            before=found,
+            previous=previous.name if previous else "",
+            boot_seconds=boot_seconds,
+        )
+        if not again:
+            releases.judge(name, _releases.BUILT)
+        releases.point("current", name)
+    trouble = _steps(application, switch, run)
     if trouble and again and current and current.result == _releases.GOOD:
         _serving.dismiss(application, application.servers, run)
         raise StackError(f"{application.name} is not well after a restart: {trouble}.")
     if trouble:
-        _go_back(application, name, before, trouble, run)
-    if before and not again:
-        releases.point("previous", before.name)
-    if before and not again and switch.withdraw:
-        releases.judge(before.name, _releases.WITHDRAWN, switch.reason)
-    releases.judge(name, _releases.GOOD, now=_now())
+        _go_back(application, switch, trouble, run)
+    if switch.part != FIRST:
+        _settle(releases, switch)
+    return switch
 
 
-def _forward(application: Application, name: str, run: _commands.Run, boot_seconds: float) -> str:
-    """Who does tasks is never older than who creates them."""
-    return (
-        _following.workers(application.workers, application.health_timeout, run, going_back=False)
-        or _serving.replace(application, name, run, boot_seconds)
-        or _following.beat(application.beat, _current(application), run)
-    )
+def undo(application: Application, switch: Switch, run: _commands.Run = _commands.run) -> None:
+    """Go back because another machine had to, although all is well on this one."""
+    releases = application.releases
+    before = releases.read(switch.before) if switch.before else None
+    releases.judge(switch.release, _releases.FAILED, switch.reason)
+    trouble = _return(application, before, run)
+    releases.point("previous", switch.previous or None)
+    if trouble:
+        raise StackError(f"{application.name} cannot go back to {switch.before}: {trouble}.")
 
 
-def _backward(
-    application: Application, name: str, run: _commands.Run, boot_seconds: float = 0
-) -> str:
-    """The same the other way round: those who create tasks go first."""
-    return (
-        _serving.replace(application, name, run, boot_seconds)
-        or _following.beat(application.beat, _current(application), run)
-        or _following.workers(application.workers, application.health_timeout, run, going_back=True)
-    )
+def _settle(releases: _releases.Releases, switch: Switch) -> None:
+    """What served before is what to go back to, unless it goes for good."""
+    if switch.before and switch.before != switch.release:
+        releases.point("previous", switch.before)
+        if switch.withdraw:
+            releases.judge(switch.before, _releases.WITHDRAWN, switch.reason)
+    releases.judge(switch.release, _releases.GOOD, now=_now())
+
+
+def _try(application: Application, name: str, again: bool, run: _commands.Run) -> float:
+    trouble, boot_seconds = _trial.run_all(application, name, run)
+    if trouble:
+        _refuse(application, name, again, trouble)
+    return boot_seconds
+
+
+def _steps(application: Application, switch: Switch, run: _commands.Run) -> str:
+    """Who does tasks is never older than who creates them; going back, it is the other way."""
+
+    def servers() -> str:
+        return _serving.replace(
+            application, switch.release, run, switch.boot_seconds
+        ) or _following.beat(application.beat, _current(application), run)
+
+    def workers() -> str:
+        return _following.workers(
+            application.workers, application.health_timeout, run, going_back=switch.withdraw
+        )
+
+    both = [servers, workers] if switch.withdraw else [workers, servers]
+    chosen = {ALL: both, FIRST: both[:1], SECOND: both[1:]}[switch.part]
+    return next((trouble for step in chosen if (trouble := step())), "")
+
+
+def _return(application: Application, before: _releases.Release | None, run: _commands.Run) -> str:
+    """Let the release before serve again, or nothing where there was none."""
+    application.releases.point("current", before.name if before else None)
+    trouble = ""
+    if before:
+        trouble = _steps(application, Switch(before.name, withdraw=True), run)
+    else:
+        run(["systemctl", "stop", *(unit.name for unit in application.units)])
+    _serving.dismiss(application, application.servers, run)
+    return trouble
 
 
 def _current(application: Application) -> str:
     return str(application.releases.home / "current")
 
 
-def recover(application: Application, run: _commands.Run = _commands.run) -> str:
-    """Put right what a killed publication left; returns the release that was left, if any."""
+def recover(application: Application, before: str = "", run: _commands.Run = _commands.run) -> str:
+    """Put right what a killed publication left; returns the release that was left, if any.
+
+    `before` is what served when the killed one began, as far as it is known.
+    """
     releases = application.releases
-    current, previous = releases.linked("current"), releases.linked("previous")
-    if current is None or current.result != _releases.BUILT or previous is None:
+    current = releases.linked("current")
+    good = releases.read(before) if before else releases.linked("previous")
+    _trial.stop(application, run)
+    if current is None or current.result != _releases.BUILT or good is None:
         _serving.dismiss(application, application.servers, run)
         return ""
-    if previous.result != _releases.GOOD:
+    if good.result != _releases.GOOD or good.name == current.name:
         return ""
     # Nobody knows which unit runs what: the release that was good gets all of them.
-    releases.point("current", previous.name)
-    trouble = _backward(application, previous.name, run)
-    _serving.dismiss(application, application.servers, run)
-    if trouble:
+    if trouble := _return(application, good, run):
         raise StackError(
-            f"{application.name} was left half-way between {previous.name} and {current.name}, and"
-            f" {previous.name} does not serve either: {trouble}."
+            f"{application.name} was left half-way between {good.name} and {current.name}, and"
+            f" {good.name} does not serve either: {trouble}."
         )
     return current.name
 
@@ -111,25 +166,16 @@ def _refuse(application: Application, name: str, again: bool, trouble: str) -> t
 
 
 def _go_back(
-    application: Application,
-    name: str,
-    before: _releases.Release | None,
-    trouble: str,
-    run: _commands.Run,
+    application: Application, switch: Switch, trouble: str, run: _commands.Run
 ) -> t.NoReturn:
-    releases = application.releases
+    releases, name = application.releases, switch.release
+    before = releases.read(switch.before) if switch.before else None
     started = time.time() - application.health_timeout - 30
     said = "\n".join(
         _serving.words(application, server.service, started, run) for server in application.servers
     )
     releases.judge(name, _releases.FAILED, trouble)
-    releases.point("current", before.name if before else None)
-    again = ""
-    if before:
-        again = _backward(application, before.name, run)
-    else:
-        run(["systemctl", "stop", *(unit.name for unit in application.units)])
-    _serving.dismiss(application, application.servers, run)
+    again = _return(application, before, run)
     more = f" Nor does the old one serve: {again}." if again else ""
     raise StackError(
         f"Release {name} of {application.name} was taken back, {_shown(before)}:"

@@ -29,6 +29,13 @@ def run_all(application: Application, name: str, run: _commands.Run) -> tuple[st
     return "", min(longest, _LONGEST_BOOT)
 
 
+def stop(application: Application, run: _commands.Run) -> None:
+    """End trials that nobody watches any more."""
+    names = [unit_of(application, server) for server in application.servers]
+    if names:
+        run(["systemctl", "stop", "--", *names])
+
+
 def unit_of(application: Application, server: Server) -> str:
     return f"{application.name}-{server.kind}-trial.service"
 

@@ -163,7 +163,8 @@ def begin(params: dict[str, t.Any]) -> dict[str, t.Any]:
     number, interrupted = _deployments.start(application.name, order, before, _now())
     try:
         with _deployments.phase(application.name, number):
-            recovered = _publication.recover(application)
+            left = interrupted[-1].before if interrupted else ""
+            recovered = _publication.recover(application, left)
     except StackError:
         _deployments.finish(application.name, number, _now())
         raise

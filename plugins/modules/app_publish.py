@@ -58,6 +58,27 @@ options:
     description: Why it is withdrawn.
     type: str
     default: ""
+  part:
+    description:
+      - Where several machines share an application, each does the first part and then, when all
+        have, the second. Going forward workers are first, going back servers are.
+    type: str
+    choices: [all, first, second, undo]
+    default: all
+  found:
+    description: What the first part has returned.
+    type: dict
+    default: {}
+  peers:
+    description: Machines that serve the application too; when one failed, this one does not go on.
+    type: list
+    elements: str
+    default: []
+  steps:
+    description: Names of registered results that tell whether a peer failed.
+    type: list
+    elements: str
+    default: []
   deployment:
     description: Number of the deployment under whose lock this happens.
     type: str
@@ -106,6 +127,11 @@ release:
   returned: success
   type: str
   sample: 20261121T080000Z-3f2c5d0e8a1b
+found:
+  description: What the second part needs to know of the first.
+  returned: success
+  type: dict
+  sample: {before: 20261120T080000Z-9d3b1a7c5e2f, previous: "", boot_seconds: 1.2}
 """
 
 import typing as t
@@ -128,13 +154,21 @@ def publish(application: _serving.Application, params: dict[str, t.Any]) -> dict
         if trouble := _serving.prove(application):
             raise StackError(f"{trouble}. See journalctl -u '{application.name}-*'.")
         return {"changed": False, "release": name}
-    switch = _publication.Switch(name, params["withdraw"], params["reason"])
+    switch = _publication.Switch(
+        name, params["withdraw"], params["reason"], params["part"], **params["found"]
+    )
     with _deployments.phase(application.name, params["deployment"]):
-        _publication.publish(application, switch)
-    _note(application.name, params["deployment"], name)
+        if params["part"] == "undo":
+            _publication.undo(application, switch)
+            raise StackError(params["reason"])
+        switch = _publication.publish(application, switch)
+    if params["part"] != _publication.FIRST:
+        _note(application.name, params["deployment"], name)
     before = f"{serving.name}\n" if serving else ""
     diff = {"before": before, "after": f"{name}\n", "before_header": "current"}
-    return {"changed": True, "release": name, "diff": diff}
+    names = ("before", "previous", "boot_seconds")
+    found = {key: getattr(switch, key) for key in names}
+    return {"changed": True, "release": name, "diff": diff, "found": found}
 
 
 def _note(application: str, number: str, name: str) -> None:
@@ -143,18 +177,25 @@ def _note(application: str, number: str, name: str) -> None:
         history.note(number, release=name, result=_deployments.PUBLISHED, reason="")
 
 
+def argument_spec() -> dict[str, t.Any]:
+    names = {"type": "list", "elements": "str", "default": []}
+    parts = [*_publication.PARTS, "undo"]
+    return {
+        **_serving.argument_spec(),
+        "release": {"type": "str", "default": ""},
+        "prove_only": {"type": "bool", "default": False},
+        "withdraw": {"type": "bool", "default": False},
+        "reason": {"type": "str", "default": ""},
+        "part": {"type": "str", "choices": parts, "default": _publication.ALL},
+        "found": {"type": "dict", "default": {}},
+        "peers": names,
+        "steps": names,
+        "deployment": {"type": "str", "default": ""},
+    }
+
+
 def main() -> None:
-    module = AnsibleModule(
-        argument_spec={
-            **_serving.argument_spec(),
-            "release": {"type": "str", "default": ""},
-            "prove_only": {"type": "bool", "default": False},
-            "withdraw": {"type": "bool", "default": False},
-            "reason": {"type": "str", "default": ""},
-            "deployment": {"type": "str", "default": ""},
-        },
-        supports_check_mode=True,
-    )
+    module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
     if module.check_mode:
         changed = not module.params["prove_only"]
         module.exit_json(changed=changed, release=module.params["release"])

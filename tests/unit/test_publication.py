@@ -7,6 +7,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
+from ansible_collections.slipway.stack.plugins.action import app_publish
 from ansible_collections.slipway.stack.plugins.module_utils import (
     _celery,
     _commands,
@@ -132,3 +133,37 @@ def test_who_does_tasks_is_never_older_than_who_creates_them(
     before = releases.read("1")
     assert before
     assert before.result == (WITHDRAWN if withdraw else GOOD)
+
+
+def test_a_machine_that_goes_back_with_the_others_has_its_links_again(
+    releases: _releases.Releases, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(_serving, "prove", lambda *_: "")
+    for name in "123":
+        add(releases, name, GOOD)
+    releases.point("current", "3")
+    releases.point("previous", "2")
+    application = _serving.Application("shop", releases, tmp_path / "environment", (), (), 1)
+    switch = _publication.Switch("3", before="2", previous="1", reason="another one failed")
+    _publication.undo(application, switch, Machine())
+    failed = releases.read("3")
+    links = [releases.linked(link) for link in ("current", "previous")]
+    assert [link.name for link in links if link] == ["2", "1"]
+    assert failed
+    assert (failed.result, failed.reason) == (FAILED, "another one failed")
+
+
+@pytest.mark.parametrize(
+    ("told", "wrong"),
+    [
+        ({"a": {}, "b": {}}, ""),
+        ({"a": {}, "b": {"built": {"failed": True}}}, "b"),
+        ({"a": {}, "b": {"built": {"unreachable": True}}}, "b"),
+        ({"a": {"built": {"failed": True}}, "b": {}}, ""),
+        ({"a": {}, "b": {"other": {"failed": True}}}, ""),
+    ],
+)
+def test_a_peer_s_failure_is_seen(told: dict[str, t.Any], wrong: str) -> None:
+    arguments = {"peers": ["a", "b", "c"], "steps": ["built", "switched"]}
+    variables = {"inventory_hostname": "a", "hostvars": told}
+    assert app_publish.failed_peer(arguments, variables) == wrong

@@ -204,7 +204,9 @@ def test_no_task_reaches_a_worker_that_does_not_know_it(host: Host, tmp_path: Pa
     said = host.run("journalctl --no-pager -u 'shop-worker-*' | grep -ci unregistered")
     assert said.stdout.strip() == "0"
     if runs_beat(host):
-        beats = host.run("journalctl --no-pager -u shop-beat --output=cat | grep -c 'beat: Starting'")
+        beats = host.run(
+            "journalctl --no-pager -u shop-beat --output=cat | grep -c 'beat: Starting'"
+        )
         assert int(beats.stdout) >= 3  # it followed both ways
 
 
