@@ -40,7 +40,8 @@ def pytest_runtest_makereport(
 
 def _machines(funcargs: dict[str, t.Any]) -> list[t.Any]:
     """Return the testinfra hosts that a test has used, whichever way its scenario names them."""
-    groups = funcargs.get("machines", {}).values()
+    machines = funcargs.get("machines", [])
+    groups = machines.values() if isinstance(machines, dict) else [machines]
     hosts = [funcargs.get("host"), *(host for group in groups for host in group)]
     return list({host.backend.get_hostname(): host for host in hosts if host}.values())
 

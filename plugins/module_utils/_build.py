@@ -20,6 +20,9 @@ from ansible_collections.slipway.stack.plugins.module_utils._commands import run
 from ansible_collections.slipway.stack.plugins.module_utils._errors import StackError
 
 UV_HOME = Path("/opt/slipway/uv")
+# Logs, uploads and the database may share the disk.
+_RESERVE_BYTES = 200 << 20
+_RESERVE_FILES = 20_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +60,7 @@ def build(order: Order, now: datetime.datetime) -> str:
     for leftover in releases.leftovers():
         releases.remove(leftover)
     _require_interpreter(order)
+    _require_room(order, releases)
     ensure_uv(order)
     try:
         # What a build runs may write into its own two folders, and root never writes there.
@@ -65,7 +69,7 @@ def build(order: Order, now: datetime.datetime) -> str:
             _application_commands.own(path / folder, order.name, order.name)
         _fetch(order, path / "source")
         _make(order, path)
-        releases.finish(name, order.revision, order.python)
+        releases.finish(name, order.revision, order.python, order.version)
     except BaseException:
         releases.remove(name)
         raise
@@ -78,6 +82,28 @@ def _require_interpreter(order: Order) -> None:
             f"{order.name} wants {order.python}, which this machine does not have: install it, or"
             " leave python at /usr/bin/python3."
         )
+
+
+def _require_room(order: Order, releases: _releases.Releases) -> None:
+    """Refuse before the first byte what could fill the disk that the live release writes to."""
+    largest = max((_size(releases.path(one.name)) for one in releases.all()[:2]), default=0)
+    needed = _RESERVE_BYTES + 2 * largest
+    disk = os.statvfs(releases.directory)
+    free = disk.f_bavail * disk.f_frsize
+    if free < needed or (disk.f_files and disk.f_favail < _RESERVE_FILES):
+        raise StackError(
+            f"{releases.directory} has {free >> 20} MB and {disk.f_favail} files free, but a"
+            f" release of {order.name} may take {needed >> 20} MB: free space, or keep fewer"
+            " releases (app_releases_kept)."
+        )
+
+
+def _size(path: Path) -> int:
+    return sum(
+        os.lstat(os.path.join(folder, name)).st_blocks * 512
+        for folder, _folders, names in os.walk(path)
+        for name in names
+    )
 
 
 def _fetch(order: Order, source: Path) -> None:

@@ -4,191 +4,182 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import time
 import typing as t
-from pathlib import Path
 
 from ansible_collections.slipway.stack.plugins.module_utils import (
     _commands,
-    _environment,
-    _probe,
+    _deployments,
+    _following,
     _releases,
-    _units,
+    _serving,
+    _trial,
 )
 from ansible_collections.slipway.stack.plugins.module_utils._errors import StackError
+from ansible_collections.slipway.stack.plugins.module_utils._serving import Application
 
-_TRIAL_SANDBOX = ("NoNewPrivileges=yes", "PrivateTmp=yes", "ProtectHome=yes", "UMask=0027")
-
-
-@dataclasses.dataclass(frozen=True)
-class Server:
-    """One gunicorn of an application, as its unit runs it and as it can be tried."""
-
-    service: str
-    kind: str
-    module: str
-    configuration: str
-    endpoint: _probe.Endpoint
+FIRST = "first"
+SECOND = "second"
+ALL = "all"
+PARTS = (ALL, FIRST, SECOND)
 
 
 @dataclasses.dataclass(frozen=True)
-class Application:
-    """What publication needs to know about an application."""
+class Switch:
+    """A release that is to serve, and what becomes of the one that does.
 
-    name: str
-    releases: _releases.Releases
-    environment_file: Path
-    servers: tuple[Server, ...]
-    units: tuple[_units.Unit, ...]
-    health_timeout: float
+    Several machines do the first part one after the other, and then the second; the last three
+    are then what the first part has found.
+    """
+
+    release: str
+    withdraw: bool = False
+    reason: str = ""
+    part: str = ALL
+    before: str = ""
+    previous: str = ""
+    boot_seconds: float = 0
 
 
-def publish(
-    application: Application, name: str, keep: int, run: _commands.Run = _commands.run
-) -> list[str]:
-    """Publish a release and return the names of those that were pruned."""
-    releases = application.releases
+def publish(application: Application, switch: Switch, run: _commands.Run = _commands.run) -> Switch:
+    """Let a release serve that proves itself; otherwise everything is as before, and an error."""
+    releases, name = application.releases, switch.release
     current, previous = releases.linked("current"), releases.linked("previous")
     again = current is not None and current.name == name
-    # A switch that nobody proved, because the run was killed, is not what to go back to.
-    before = previous if again else current
-    if not again:
-        _try_beside(application, name, run)
-    releases.point("current", name)
-    trouble = _restart_and_prove(application, run)
+    if switch.part != SECOND:
+        # A switch that nobody proved, because the run was killed, is not what to go back to.
+        before = previous if again else current
+        boot_seconds = _try(application, name, again, run)
+        found = before.name if before else ""
+        switch = dataclasses.replace(
+            switch,
+            before=found,
+            previous=previous.name if previous else "",
+            boot_seconds=boot_seconds,
+        )
+        if not again:
+            releases.judge(name, _releases.BUILT)
+        releases.point("current", name)
+    trouble = _steps(application, switch, run)
     if trouble and again and current and current.result == _releases.GOOD:
+        _serving.dismiss(application, application.servers, run)
         raise StackError(f"{application.name} is not well after a restart: {trouble}.")
     if trouble:
-        _go_back(application, name, before, trouble, run)
-    if before and not again:
-        releases.point("previous", before.name)
-    releases.judge(name, _releases.GOOD)
-    return releases.prune(keep)
+        _go_back(application, switch, trouble, run)
+    if switch.part != FIRST:
+        _settle(releases, switch)
+    return switch
 
 
-def _try_beside(application: Application, name: str, run: _commands.Run) -> None:
-    """Start the release on a socket of its own; the live one does not notice."""
-    for server in application.servers:
-        trouble = _trial(application, name, server, run)
-        if trouble:
-            serving = application.releases.linked("current")
-            application.releases.discard(name)
-            raise StackError(
-                f"Release {name} of {application.name} was refused, {_shown(serving)}: {trouble}"
-            )
+def undo(application: Application, switch: Switch, run: _commands.Run = _commands.run) -> None:
+    """Go back because another machine had to, although all is well on this one."""
+    releases = application.releases
+    before = releases.read(switch.before) if switch.before else None
+    releases.judge(switch.release, _releases.FAILED, switch.reason)
+    trouble = _return(application, before, run)
+    releases.point("previous", switch.previous or None)
+    if trouble:
+        raise StackError(f"{application.name} cannot go back to {switch.before}: {trouble}.")
 
 
-def _trial(application: Application, name: str, server: Server, run: _commands.Run) -> str:
-    unit = f"{application.name}-{server.kind}-trial.service"
-    socket = f"/run/slipway-trial-{application.name}-{server.kind}/http.sock"
-    started = time.time()
-    run(["systemctl", "stop", unit])
-    done = run(_trial_command(application, name, server, unit, socket))
-    try:
-        if not done.ok:
-            return f"it does not start.\n{_words(application, unit, started, run)}"
-        endpoint = dataclasses.replace(server.endpoint, address=socket)
-        answer = _probe.wait(
-            endpoint, application.health_timeout, alive=lambda: _is_alive(unit, run)
+def _settle(releases: _releases.Releases, switch: Switch) -> None:
+    """What served before is what to go back to, unless it goes for good."""
+    if switch.before and switch.before != switch.release:
+        releases.point("previous", switch.before)
+        if switch.withdraw:
+            releases.judge(switch.before, _releases.WITHDRAWN, switch.reason)
+    releases.judge(switch.release, _releases.GOOD, now=_now())
+
+
+def _try(application: Application, name: str, again: bool, run: _commands.Run) -> float:
+    trouble, boot_seconds = _trial.run_all(application, name, run)
+    if trouble:
+        _refuse(application, name, again, trouble)
+    return boot_seconds
+
+
+def _steps(application: Application, switch: Switch, run: _commands.Run) -> str:
+    """Who does tasks is never older than who creates them; going back, it is the other way."""
+
+    def servers() -> str:
+        return _serving.replace(
+            application, switch.release, run, switch.boot_seconds
+        ) or _following.beat(application.beat, _current(application), run)
+
+    def workers() -> str:
+        return _following.workers(
+            application.workers, application.health_timeout, run, going_back=switch.withdraw
         )
-        if answer.healthy:
-            return ""
-        words = _words(application, unit, started, run)
-        return f"{endpoint.path} said {_masked(application, answer.detail)}.\n{words}"
-    finally:
-        run(["systemctl", "stop", unit])
+
+    both = [servers, workers] if switch.withdraw else [workers, servers]
+    chosen = {ALL: both, FIRST: both[:1], SECOND: both[1:]}[switch.part]
+    return next((trouble for step in chosen if (trouble := step())), "")
 
 
-def _trial_command(
-    application: Application, name: str, server: Server, unit: str, socket: str
-) -> list[str]:
-    home, path = application.releases.home, application.releases.path(name)
-    properties = [
-        f"User={application.name}",
-        f"Group={application.name}",
-        f"WorkingDirectory={path}/project",
-        f"EnvironmentFile={application.environment_file}",
-        f"EnvironmentFile=-{path}/release.env",
-        f"RuntimeDirectory=slipway-trial-{application.name}-{server.kind}",
-        "RuntimeDirectoryMode=0750",
-        "ProtectSystem=strict",
-        f"ReadWritePaths=-{home}/static -{home}/media",
-        "KillMode=mixed",
-        "TimeoutStopSec=15",
-        *_TRIAL_SANDBOX,
-    ]
-    return [
-        *["systemd-run", "--quiet", "--collect", "--service-type=notify", f"--unit={unit}"],
-        *[word for setting in properties for word in ("-p", setting)],
-        *["-E", "PYTHONDONTWRITEBYTECODE=1", "-E", f"PATH={path}/venv/bin:/usr/bin:/bin"],
-        *[f"{path}/venv/bin/gunicorn", "--config", server.configuration],
-        *["--workers", "1", "--bind", f"unix:{socket}", server.module],
-    ]
-
-
-def _is_alive(unit: str, run: _commands.Run) -> bool:
-    return _units.show([unit], run)[unit].is_running
-
-
-def _restart_and_prove(application: Application, run: _commands.Run) -> str:
-    """An empty answer is success, otherwise what went wrong with which service."""
-    for unit in application.units:
-        trouble = _restart(unit, run)
-        if trouble:
-            return f"{unit.name} does not start: {trouble}"
-    return prove(application)
-
-
-def _restart(unit: _units.Unit, run: _commands.Run) -> str:
-    """Restart through the socket, which keeps listening, and note what the unit now runs on."""
-    shown = _units.show([unit.name], run)[unit.name]
-    digests = _units.digests_of(unit, {})
-    is_socket = unit.name.endswith(".socket")
-    if is_socket and shown.is_running:
-        return ""
-    trouble = _units.act(unit, "start" if is_socket else "restart", shown, run)
-    if not trouble:
-        _units.remember(unit.name, digests)
+def _return(application: Application, before: _releases.Release | None, run: _commands.Run) -> str:
+    """Let the release before serve again, or nothing where there was none."""
+    application.releases.point("current", before.name if before else None)
+    trouble = ""
+    if before:
+        trouble = _steps(application, Switch(before.name, withdraw=True), run)
+    else:
+        run(["systemctl", "stop", *(unit.name for unit in application.units)])
+    _serving.dismiss(application, application.servers, run)
     return trouble
 
 
-def prove(application: Application) -> str:
-    """Ask every server until it is healthy; an empty answer is success."""
-    end = time.monotonic() + application.health_timeout
-    for server in application.servers:
-        answer = _probe.wait(server.endpoint, max(1.0, end - time.monotonic()))
-        if not answer.healthy:
-            detail = _masked(application, answer.detail)
-            return (
-                f"{server.service} is not healthy after {application.health_timeout:.0f} s:"
-                f" {server.endpoint.path} said {detail}"
-            )
-    return ""
+def _current(application: Application) -> str:
+    return str(application.releases.home / "current")
+
+
+def recover(application: Application, before: str = "", run: _commands.Run = _commands.run) -> str:
+    """Put right what a killed publication left; returns the release that was left, if any.
+
+    `before` is what served when the killed one began, as far as it is known.
+    """
+    releases = application.releases
+    current = releases.linked("current")
+    good = releases.read(before) if before else releases.linked("previous")
+    _trial.stop(application, run)
+    if current is None or current.result != _releases.BUILT or good is None:
+        _serving.dismiss(application, application.servers, run)
+        return ""
+    if good.result != _releases.GOOD or good.name == current.name:
+        return ""
+    # Nobody knows which unit runs what: the release that was good gets all of them.
+    if trouble := _return(application, good, run):
+        raise StackError(
+            f"{application.name} was left half-way between {good.name} and {current.name}, and"
+            f" {good.name} does not serve either: {trouble}."
+        )
+    return current.name
+
+
+def _refuse(application: Application, name: str, again: bool, trouble: str) -> t.NoReturn:
+    serving = application.releases.linked("current")
+    if not again:
+        application.releases.discard(name)
+    raise StackError(
+        f"Release {name} of {application.name} was refused, {_shown(serving)}: {trouble}"
+    )
 
 
 def _go_back(
-    application: Application,
-    name: str,
-    before: _releases.Release | None,
-    trouble: str,
-    run: _commands.Run,
+    application: Application, switch: Switch, trouble: str, run: _commands.Run
 ) -> t.NoReturn:
-    releases = application.releases
+    releases, name = application.releases, switch.release
+    before = releases.read(switch.before) if switch.before else None
     started = time.time() - application.health_timeout - 30
-    words = "\n".join(
-        _words(application, server.service, started, run) for server in application.servers
+    said = "\n".join(
+        _serving.words(application, server.service, started, run) for server in application.servers
     )
-    releases.judge(name, _releases.FAILED)
-    releases.point("current", before.name if before else None)
-    again = ""
-    if before:
-        again = _restart_and_prove(application, run)
-    else:
-        run(["systemctl", "stop", *(unit.name for unit in application.units)])
+    releases.judge(name, _releases.FAILED, trouble)
+    again = _return(application, before, run)
     more = f" Nor does the old one serve: {again}." if again else ""
     raise StackError(
         f"Release {name} of {application.name} was taken back, {_shown(before)}:"
-        f" {trouble}.{more}\n{words}"
+        f" {trouble}.{more}\n{said}"
     )
 
 
@@ -196,11 +187,5 @@ def _shown(serving: _releases.Release | None) -> str:
     return f"{serving.name} goes on serving" if serving else "there is none to go on with"
 
 
-def _words(application: Application, unit: str, since: float, run: _commands.Run) -> str:
-    return _masked(application, _units.journal(unit, since, run))
-
-
-def _masked(application: Application, text: str) -> str:
-    path = application.environment_file
-    values = _environment.parse(path.read_text(encoding="utf-8")) if path.exists() else {}
-    return _environment.mask(text, values)
+def _now() -> str:
+    return _deployments.shown(datetime.datetime.now(datetime.UTC))

@@ -18,6 +18,7 @@ RECORD = "release.json"
 BUILT = "built"
 GOOD = "good"
 FAILED = "failed"
+WITHDRAWN = "withdrawn"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,6 +29,9 @@ class Release:
     revision: str
     python: str
     result: str
+    version: str = ""
+    proved: str = ""
+    reason: str = ""
 
 
 class Releases:
@@ -45,7 +49,8 @@ class Releases:
             record = json.loads((self.path(name) / RECORD).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return None
-        return Release(name, record["revision"], record.get("python", ""), record["result"])
+        optional = {key: record.get(key, "") for key in ("python", "version", "proved", "reason")}
+        return Release(name=name, revision=record["revision"], result=record["result"], **optional)
 
     def all(self) -> list[Release]:
         """Complete releases, newest first."""
@@ -60,16 +65,29 @@ class Releases:
             return None
         return self.read(target.name)
 
-    def finish(self, name: str, revision: str, python: str) -> None:
+    def finish(self, name: str, revision: str, python: str, version: str = "") -> None:
         """Declare a release complete: from now on it can be published."""
-        self._write(name, {"revision": revision, "python": python, "result": BUILT})
+        record = {"revision": revision, "python": python, "version": version, "result": BUILT}
+        self._write(name, record)
 
-    def judge(self, name: str, result: str) -> None:
-        """Remember whether a release proved good or failed."""
+    def judge(self, name: str, result: str, reason: str = "", now: str = "") -> None:
+        """Remember whether a release proved good, failed or was withdrawn, and when or why."""
         path = self.path(name) / RECORD
         record = json.loads(path.read_text(encoding="utf-8"))
-        if record["result"] != result:
-            self._write(name, dict(record, result=result))
+        proved = now or record.get("proved", "")
+        wanted = dict(record, result=result, reason=reason, proved=proved)
+        if record != wanted:
+            self._write(name, wanted)
+
+    def last_good(self) -> Release | None:
+        """What to go back to: of the good releases that do not serve, the one proved last."""
+        current = self.linked("current")
+        good = [
+            release
+            for release in self.all()
+            if release.result == GOOD and (current is None or release.name != current.name)
+        ]
+        return max(good, key=lambda release: (release.proved, release.name), default=None)
 
     def point(self, link: str, name: str | None) -> None:
         """Let a symlink point to a release, atomically; without a name it goes away."""

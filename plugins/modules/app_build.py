@@ -75,6 +75,10 @@ options:
     type: list
     elements: str
     default: []
+  deployment:
+    description: Number of the deployment under whose lock this happens.
+    type: str
+    default: ""
 """
 
 EXAMPLES = r"""
@@ -101,12 +105,13 @@ import typing as t
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.slipway.stack.plugins.module_utils import _build
+from ansible_collections.slipway.stack.plugins.module_utils import _build, _deployments
 from ansible_collections.slipway.stack.plugins.module_utils._errors import StackError
 
 
 def order_from(params: dict[str, t.Any]) -> _build.Order:
-    given = {key: value for key, value in params.items() if key != "directory"}
+    unused = ("directory", "deployment")
+    given = {key: value for key, value in params.items() if key not in unused}
     given["home"] = Path(params["home"])
     given["uv_hashes"] = tuple(params["uv_hashes"])
     return _build.Order(**given)
@@ -131,6 +136,7 @@ def argument_spec() -> dict[str, t.Any]:
         "python": _option("/usr/bin/python3"),
         "uv_version": {"type": "str", "required": True},
         "uv_hashes": {"type": "list", "elements": "str", "default": []},
+        "deployment": _option(),
     }
 
 
@@ -141,7 +147,8 @@ def main() -> None:
     if found or module.check_mode:
         module.exit_json(changed=not found, release=found.name if found else "")
     try:
-        name = _build.build(order, datetime.datetime.now(datetime.UTC))
+        with _deployments.phase(order.name, module.params["deployment"]):
+            name = _build.build(order, datetime.datetime.now(datetime.UTC))
     except StackError as error:
         module.fail_json(msg=str(error))
     module.exit_json(changed=True, release=name)

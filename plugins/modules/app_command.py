@@ -52,6 +52,10 @@ options:
     description: Variables that take the place of the application's own ones.
     type: dict
     default: {}
+  deployment:
+    description: Number of the deployment under whose lock this happens.
+    type: str
+    default: ""
 """
 
 EXAMPLES = r"""
@@ -79,7 +83,11 @@ import typing as t
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.slipway.stack.plugins.module_utils import _application_commands, _releases
+from ansible_collections.slipway.stack.plugins.module_utils import (
+    _application_commands,
+    _deployments,
+    _releases,
+)
 from ansible_collections.slipway.stack.plugins.module_utils._errors import StackError
 
 
@@ -133,13 +141,15 @@ def main() -> None:
             "release": {"type": "str", "required": True},
             "commands": {"type": "list", "elements": "dict", "required": True, "options": command},
             "environment": {"type": "dict", "default": {}, "no_log": True},
+            "deployment": {"type": "str", "default": ""},
         },
         supports_check_mode=True,
     )
     if module.check_mode:
         module.exit_json(changed=True, output={})
     try:
-        said = run(module.params)
+        with _deployments.phase(module.params["name"], module.params["deployment"]):
+            said = run(module.params)
     except StackError as error:
         module.fail_json(msg=str(error))
     module.exit_json(changed=True, output=said)

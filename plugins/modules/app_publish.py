@@ -12,8 +12,8 @@ author:
   - The Slipway authors (@slipway)
 description:
   - Starts the release on a socket of its own first and asks its health endpoint. Only then
-    C(current) is switched and the services are restarted behind their sockets, which go on
-    listening, so that no request is lost.
+    C(current) is switched. A stand-in of the new release accepts on the same systemd socket while
+    the server itself restarts behind it, so that no request is lost and none waits for another.
   - If the release is not healthy afterwards, the one before serves again and the module fails.
   - Everything happens on the machine, so a lost connection does not leave it half-way.
 attributes:
@@ -50,10 +50,50 @@ options:
     description: Neither switch nor restart, only ask the health endpoint.
     type: bool
     default: false
-  keep:
-    description: Good releases to keep; current and previous are never removed.
-    type: int
-    default: 5
+  withdraw:
+    description: The release that serves so far is not to be released again by itself.
+    type: bool
+    default: false
+  reason:
+    description: Why it is withdrawn.
+    type: str
+    default: ""
+  part:
+    description:
+      - Where several machines share an application, each does the first part and then, when all
+        have, the second. Going forward workers are first, going back servers are.
+    type: str
+    choices: [all, first, second, undo]
+    default: all
+  found:
+    description: What the first part has returned.
+    type: dict
+    default: {}
+  peers:
+    description: Machines that serve the application too; when one failed, this one does not go on.
+    type: list
+    elements: str
+    default: []
+  steps:
+    description: Names of registered results that tell whether a peer failed.
+    type: list
+    elements: str
+    default: []
+  deployment:
+    description: Number of the deployment under whose lock this happens.
+    type: str
+    default: ""
+  workers:
+    description:
+      - Workers that run the release too, with the keys C(unit), C(node) and C(module). Going
+        forward they restart before the servers, going back after them.
+    type: list
+    elements: dict
+    default: []
+  beat:
+    description: Unit of the scheduler on this machine, which restarts once the servers have.
+    type: str
+    default: ""
   health_timeout:
     description: Seconds within which the health endpoint must say that all is well.
     type: int
@@ -78,6 +118,7 @@ EXAMPLES = r"""
         path: /health/
         host: shop.example.com
         strict: true
+        standin: shop-web-standin.service
 """
 
 RETURN = r"""
@@ -86,89 +127,80 @@ release:
   returned: success
   type: str
   sample: 20261121T080000Z-3f2c5d0e8a1b
-pruned:
-  description: Releases that were removed.
+found:
+  description: What the second part needs to know of the first.
   returned: success
-  type: list
-  elements: str
-  sample: []
+  type: dict
+  sample: {before: 20261120T080000Z-9d3b1a7c5e2f, previous: "", boot_seconds: 1.2}
 """
 
 import typing as t
-from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.slipway.stack.plugins.module_utils import (
-    _probe,
+    _deployments,
     _publication,
-    _releases,
-    _units,
+    _serving,
 )
 from ansible_collections.slipway.stack.plugins.module_utils._errors import StackError
 
 
-def application_from(params: dict[str, t.Any]) -> _publication.Application:
-    return _publication.Application(
-        name=params["name"],
-        releases=_releases.Releases(Path(params["home"])),
-        environment_file=Path(f"/etc/slipway/{params['name']}/environment"),
-        servers=tuple(_server(endpoint) for endpoint in params["endpoints"]),
-        units=tuple(_unit(unit) for unit in params["units"]),
-        health_timeout=params["health_timeout"],
-    )
-
-
-def _server(given: dict[str, t.Any]) -> _publication.Server:
-    endpoint = _probe.Endpoint(given["address"], given["path"], given["host"], given["strict"])
-    names = ("service", "kind", "module", "configuration")
-    return _publication.Server(**{name: given[name] for name in names}, endpoint=endpoint)
-
-
-def _unit(given: dict[str, t.Any]) -> _units.Unit:
-    return _units.Unit(
-        name=given["name"],
-        enabled=True,
-        state="started",
-        restart_on=tuple(given.get("restart_on", ())),
-        reload_on=(),
-    )
-
-
-def publish(application: _publication.Application, params: dict[str, t.Any]) -> dict[str, t.Any]:
+def publish(application: _serving.Application, params: dict[str, t.Any]) -> dict[str, t.Any]:
     serving = application.releases.linked("current")
     name = params["release"] or (serving.name if serving else "")
     if not name:
         raise StackError(f"{application.name} has no release to restart: deploy one first.")
     if params["prove_only"]:
-        trouble = _publication.prove(application)
-        if trouble:
+        if trouble := _serving.prove(application):
             raise StackError(f"{trouble}. See journalctl -u '{application.name}-*'.")
-        return {"changed": False, "release": name, "pruned": []}
-    pruned = _publication.publish(application, name, params["keep"])
+        return {"changed": False, "release": name}
+    switch = _publication.Switch(
+        name, params["withdraw"], params["reason"], params["part"], **params["found"]
+    )
+    with _deployments.phase(application.name, params["deployment"]):
+        if params["part"] == "undo":
+            _publication.undo(application, switch)
+            raise StackError(params["reason"])
+        switch = _publication.publish(application, switch)
+    if params["part"] != _publication.FIRST:
+        _note(application.name, params["deployment"], name)
     before = f"{serving.name}\n" if serving else ""
     diff = {"before": before, "after": f"{name}\n", "before_header": "current"}
-    return {"changed": True, "release": name, "pruned": pruned, "diff": diff}
+    names = ("before", "previous", "boot_seconds")
+    found = {key: getattr(switch, key) for key in names}
+    return {"changed": True, "release": name, "diff": diff, "found": found}
+
+
+def _note(application: str, number: str, name: str) -> None:
+    if number:
+        history = _deployments.History(_deployments.directory(application))
+        history.note(number, release=name, result=_deployments.PUBLISHED, reason="")
+
+
+def argument_spec() -> dict[str, t.Any]:
+    names = {"type": "list", "elements": "str", "default": []}
+    parts = [*_publication.PARTS, "undo"]
+    return {
+        **_serving.argument_spec(),
+        "release": {"type": "str", "default": ""},
+        "prove_only": {"type": "bool", "default": False},
+        "withdraw": {"type": "bool", "default": False},
+        "reason": {"type": "str", "default": ""},
+        "part": {"type": "str", "choices": parts, "default": _publication.ALL},
+        "found": {"type": "dict", "default": {}},
+        "peers": names,
+        "steps": names,
+        "deployment": {"type": "str", "default": ""},
+    }
 
 
 def main() -> None:
-    module = AnsibleModule(
-        argument_spec={
-            "name": {"type": "str", "required": True},
-            "home": {"type": "path", "required": True},
-            "release": {"type": "str", "default": ""},
-            "units": {"type": "list", "elements": "dict", "default": []},
-            "endpoints": {"type": "list", "elements": "dict", "default": []},
-            "prove_only": {"type": "bool", "default": False},
-            "keep": {"type": "int", "default": 5},
-            "health_timeout": {"type": "int", "default": 60},
-        },
-        supports_check_mode=True,
-    )
+    module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
     if module.check_mode:
         changed = not module.params["prove_only"]
-        module.exit_json(changed=changed, release=module.params["release"], pruned=[])
+        module.exit_json(changed=changed, release=module.params["release"])
     try:
-        module.exit_json(**publish(application_from(module.params), module.params))
+        module.exit_json(**publish(_serving.from_params(module.params), module.params))
     except StackError as error:
         module.fail_json(msg=str(error))
 

@@ -56,6 +56,14 @@ options:
         description: Interpreter that the release is built with.
         type: str
         default: /usr/bin/python3
+  again:
+    description: Whether a revision that was withdrawn by a rollback is needed again.
+    type: bool
+    default: false
+  history:
+    description: Also return the history of each application.
+    type: bool
+    default: false
 """
 
 EXAMPLES = r"""
@@ -71,24 +79,35 @@ EXAMPLES = r"""
 RETURN = r"""
 applications:
   description: By name, the C(wanted) revision (empty if it cannot be known yet), the release that
-    is C(current) and the C(previous) one, and whether a release is C(needed).
+    is C(current) and the C(previous) one, whether a release is C(needed), and whether that is so
+    only because the revision was C(withdrawn). If asked for, its C(history), oldest first, and its
+    C(lock).
   returned: always
   type: dict
   sample: {shop: {wanted: 3f2c, current: 20261121T080000Z-3f2c, previous: "", needed: false}}
 """
 
 import concurrent.futures
+import dataclasses
+import functools
 import pwd
 import shutil
 import typing as t
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.slipway.stack.plugins.module_utils import _releases, _sources
+from ansible_collections.slipway.stack.plugins.module_utils import (
+    _deployments,
+    _lock,
+    _releases,
+    _sources,
+)
 from ansible_collections.slipway.stack.plugins.module_utils._errors import StackError
 
 
-def examine(application: dict[str, t.Any]) -> tuple[str, dict[str, t.Any]]:
+def examine(
+    application: dict[str, t.Any], again: bool, history: bool
+) -> tuple[str, dict[str, t.Any]]:
     """One application by its name; the slow part is the question to its repository."""
     releases = _releases.Releases(Path(application["home"]))
     current, previous = releases.linked("current"), releases.linked("previous")
@@ -98,11 +117,28 @@ def examine(application: dict[str, t.Any]) -> tuple[str, dict[str, t.Any]]:
         and current.result == _releases.GOOD
         and (current.revision, current.python) == (wanted, application["python"])
     )
+    withdrawn = not again and _is_withdrawn(releases, wanted)
     return application["name"], {
         "wanted": wanted,
         "current": current.name if current else "",
         "previous": previous.name if previous else "",
-        "needed": not serves,
+        "needed": not serves and not withdrawn,
+        "withdrawn": withdrawn and not serves,
+        **(_told(application["name"]) if history else {}),
+    }
+
+
+def _is_withdrawn(releases: _releases.Releases, revision: str) -> bool:
+    results = {one.result for one in releases.all() if one.revision == revision}
+    return _releases.WITHDRAWN in results and _releases.GOOD not in results
+
+
+def _told(name: str) -> dict[str, t.Any]:
+    folder = _deployments.directory(name)
+    lock = _lock.Lock(name, folder).read()
+    return {
+        "history": [dataclasses.asdict(one) for one in _deployments.History(folder).all()],
+        "lock": dataclasses.asdict(lock) if lock else {},
     }
 
 
@@ -126,7 +162,7 @@ def _option(default: str = "") -> dict[str, t.Any]:
     return {"type": "str", "default": default}
 
 
-def main() -> None:
+def argument_spec() -> dict[str, t.Any]:
     options = {
         "name": {"type": "str", "required": True},
         "home": {"type": "path", "required": True},
@@ -136,21 +172,19 @@ def main() -> None:
         "deploy_key": {**_option(), "no_log": False},
         "python": _option("/usr/bin/python3"),
     }
-    module = AnsibleModule(
-        argument_spec={
-            "applications": {
-                "type": "list",
-                "elements": "dict",
-                "required": True,
-                "options": options,
-            }
-        },
-        supports_check_mode=True,
+    applications = {"type": "list", "elements": "dict", "required": True, "options": options}
+    flag = {"type": "bool", "default": False}
+    return {"applications": applications, "again": flag, "history": flag}
+
+
+def main() -> None:
+    module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
+    examined = functools.partial(
+        examine, again=module.params["again"], history=module.params["history"]
     )
-    applications = module.params["applications"]
     try:
         with concurrent.futures.ThreadPoolExecutor(max_workers=4) as pool:
-            found = list(pool.map(examine, applications))
+            found = list(pool.map(examined, module.params["applications"]))
     except StackError as error:
         module.fail_json(msg=str(error))
     module.exit_json(changed=False, applications=dict(found))

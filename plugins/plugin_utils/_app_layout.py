@@ -30,6 +30,7 @@ def _describe(application: Item) -> Item:
     _check(application)
     name = application["name"]
     services = [_service(application, kind) for kind in KINDS if _module(application, kind)]
+    standins = [_standin(service) for service in services[:1]]
     if not services:
         raise StackError(
             f"{name} names neither web.wsgi nor web.asgi: say which object serves it, for example"
@@ -38,7 +39,11 @@ def _describe(application: Item) -> Item:
     return {
         "users": [{"name": name, "home": _home(name), "groups": []}],
         "directories": _directories(name),
-        "files": _configuration(application) + [f for s in services for f in _unit_files(s)],
+        "files": [
+            *_configuration(application),
+            *(file for service in services for file in _unit_files(service)),
+            *(file for service in standins for file in _service_files(service)),
+        ],
         "units": [unit for service in services for unit in _units(application, service)],
         "questions": [_question(application)],
         "releases": [_release(application, services)],
@@ -117,6 +122,9 @@ def _service(application: Item, kind: str) -> Item:
         "application": name,
         "kind": kind,
         "unit": f"{name}-{kind}",
+        "socket": f"{name}-{kind}.socket",
+        "release": f"{_home(name)}/current",
+        "stands_in": False,
         "module": _module(application, kind),
         "listen": listen,
         # Whoever may open the Unix socket is nginx; behind TCP anybody could be.
@@ -127,19 +135,39 @@ def _service(application: Item, kind: str) -> Item:
         "grace": grace if kind == "web" else min(grace, _ASGI_GRACE_SECONDS),
         "memory": web["memory_limit_megabytes"],
         "home": _home(name),
-        "directory": f"{_home(name)}/current/project",
         "settings": _settings(name),
         "configuration": f"{_settings(name)}/{'gunicorn' if kind == 'web' else 'asgi'}.conf.py",
     }
 
 
+def _standin(service: Item) -> Item:
+    """Who accepts on the same socket while the server itself restarts."""
+    return {
+        **service,
+        "unit": f"{service['unit']}-standin",
+        "release": f"{service['home']}/standin",
+        "stands_in": True,
+    }
+
+
 def _unit_files(service: Item) -> list[Item]:
     unit = f"{_SYSTEMD}/{service['unit']}"
-    root = {"owner": "root", "group": "root", "mode": "0644", "vars": {"service": service}}
+    root = _root(service)
     owned = {**root, "group": service["application"], "mode": "0640"}
     return [
         {"path": service["configuration"], "template": "gunicorn.conf.py.j2", **owned},
         {"path": f"{unit}.socket", "template": "web.socket.j2", **root},
+        *_service_files(service),
+    ]
+
+
+def _root(service: Item) -> Item:
+    return {"owner": "root", "group": "root", "mode": "0644", "vars": {"service": service}}
+
+
+def _service_files(service: Item) -> list[Item]:
+    unit, root = f"{_SYSTEMD}/{service['unit']}", _root(service)
+    return [
         {"path": f"{unit}.service", "template": "web.service.j2", **root},
         {"path": f"{unit}.service.d/50-hardening.conf", "template": "hardening.conf.j2", **root},
     ]
@@ -189,6 +217,8 @@ def _release(application: Item, services: list[Item]) -> Item:
         "migrations": _migrations(application),
         "commands": _commands(application),
         "units": [unit for service in services for unit in _units(application, service)],
+        "workers": application["workers"],
+        "beat": application["beat"],
         "endpoints": [_endpoint(application, service, services) for service in services],
     }
 
@@ -236,4 +266,6 @@ def _endpoint(application: Item, service: Item, services: list[Item]) -> Item:
         "host": application["web"]["host_name"],
         # An ASGI application beside a WSGI one may answer WebSockets alone: any answer proves it.
         "strict": service is services[0],
+        # Visitors with WebSockets alone would be sent away twice.
+        "standin": f"{service['unit']}-standin.service" if service is services[0] else "",
     }

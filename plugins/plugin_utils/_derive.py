@@ -197,6 +197,7 @@ def _release(application: Application, topology: Topology) -> dict[str, t.Any]:
             # The health endpoint is asked as nginx would ask it.
             "host_name": application["domain"],
         },
+        **_followers(application, topology),
         # Migrations hold locks and sessions, which a transaction pooler cannot carry.
         "migrate": {
             "environment": {
@@ -205,6 +206,24 @@ def _release(application: Application, topology: Topology) -> dict[str, t.Any]:
         },
         "environment": environment(application, topology),
     }
+
+
+def _followers(application: Application, topology: Topology) -> dict[str, t.Any]:
+    """What else runs the release on this machine."""
+    name, celery = application["name"], application["celery"]
+    machines = topology.groups.get("worker", [])
+    if not celery or topology.host not in machines:
+        return {"workers": [], "beat": ""}
+    workers = [
+        {
+            "unit": f"{name}-worker-{worker['name']}.service",
+            "node": f"{name}-{worker['name']}",
+            "module": celery["application"],
+        }
+        for worker in celery["workers"]
+    ]
+    beats = celery["beat_enabled"] and machines[0] == topology.host
+    return {"workers": workers, "beat": f"{name}-beat.service" if beats else ""}
 
 
 def _celery(application: Application) -> dict[str, t.Any] | None:

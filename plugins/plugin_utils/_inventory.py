@@ -26,7 +26,14 @@ CONNECTIONS_BESIDES_POOLS = 23
 CONNECTIONS_LIMIT = 262_143
 REQUIRED_GROUPS = ("database", "cache", "application", "web")
 # Written by the wiring, or by an operator for one machine.
-_WIRED = ("stack_address", "stack_addresses", "stack_authority", "stack_resolved", "stack_topology")
+_WIRED = (
+    "stack_address",
+    "stack_addresses",
+    "stack_authority",
+    "stack_release",
+    "stack_resolved",
+    "stack_topology",
+)
 _VAULT = tuple(
     f"vault_stack_{name}"
     for name in ("applications", "backup_s3", "pgbouncer_password", "redis_admin_password")

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+ORDERED = "tasks.count"
+
 
 def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
     path = environ["PATH_INFO"]
@@ -27,6 +29,11 @@ def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> 
             text = Path("/etc/slipway/stall/environment").read_text()
         except OSError as error:
             text = type(error).__name__
+    elif path == "/order/":
+        import tasks
+
+        tasks.app.send_task(ORDERED)
+        text = "ordered"
     elif path == "/slow/":
         time.sleep(0.2)
         text = "slow"

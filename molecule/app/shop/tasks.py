@@ -23,6 +23,12 @@ def sleep(seconds: float, name: str) -> None:
     (MEDIA / f"{name}.done").write_text(os.environ.get("RELEASE_REVISION", ""))
 
 
+@app.task(name="tasks.count")
+def count() -> None:
+    with (MEDIA / "counted").open("a") as file:
+        file.write(f"{os.environ.get('RELEASE_REVISION', '')}\n")
+
+
 @app.task
 def tick() -> None:
     with (MEDIA / "ticks").open("a") as file:

@@ -6,12 +6,15 @@ One run of Ansible serves both machines, because these tests are mostly such run
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import datetime
 import json
 import os
 import shutil
 import subprocess
 import typing as t
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,6 +29,7 @@ Deploy = t.Callable[..., subprocess.CompletedProcess[str]]
 
 
 NEXT = "git commit -q --allow-empty -m next && chmod -R a+rX ."
+LOAD = str(SCENARIO.parents[1] / "tests/load.py")
 INVENTORY = f"{SCENARIO}/../shared/inventory.yml"
 
 
@@ -40,7 +44,7 @@ def deploy(scenario: dict[str, t.Any], tmp_path: Path) -> Deploy:
     """Apply the role with another source or environment of the shop."""
 
     def deploy(
-        change: Change | None = None, *words: str, **options: t.Any
+        change: Change | None = None, *words: str, entry: str = "main", **options: t.Any
     ) -> subprocess.CompletedProcess[str]:
         shop, stall = copy.deepcopy(scenario["app_applications"])
         folder = tmp_path / "shop"
@@ -52,7 +56,11 @@ def deploy(scenario: dict[str, t.Any], tmp_path: Path) -> Deploy:
         stall["source"] = {"directory": str(SCENARIO / "shop")}
         for name, value in options.items():
             shop[name] = {**shop[name], **value} if name == "environment" else value
-        given = {"app_applications": [shop, stall], "app_health_timeout_seconds": 8}
+        given = {
+            "app_applications": [shop, stall] if entry == "main" else [shop],
+            "app_health_timeout_seconds": 8,
+            "molecule_entry": entry,
+        }
         (tmp_path / "given.json").write_text(json.dumps(given))
         return subprocess.run(
             [
@@ -66,6 +74,56 @@ def deploy(scenario: dict[str, t.Any], tmp_path: Path) -> Deploy:
         )
 
     return deploy
+
+
+class Load:
+    """Requests to the shop at a constant rate on every machine, and what came back."""
+
+    def __init__(self, machines: list[Host]) -> None:
+        self.names = [machine.backend.get_hostname() for machine in machines]
+        self.processes: list[subprocess.Popen[str]] = []
+        self.reports: list[dict[str, t.Any]] = []
+
+    def start(self) -> None:
+        for name in self.names:
+            subprocess.run(["docker", "cp", "-q", LOAD, f"{name}:/root/load.py"], check=True)
+            subprocess.run(["docker", "exec", name, "rm", "-f", "/root/stop"], check=True)
+            for words in ("--method GET --path /slow/ --rate 5", "--method POST --rate 10"):
+                ask = f"--socket /run/slipway/shop/web.sock --seconds 600 --stop /root/stop {words}"
+                command = ["docker", "exec", name, "python3", "/root/load.py", *ask.split()]
+                self.processes.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
+
+    def stop(self) -> None:
+        for name in self.names:
+            subprocess.run(["docker", "exec", name, "touch", "/root/stop"], check=True)
+        self.reports = [json.loads(process.communicate()[0]) for process in self.processes]
+
+    def lost(self) -> list[dict[str, int]]:
+        assert all(report["requests"] > 20 for report in self.reports)
+        return [report["failed"] for report in self.reports if report["failed"]]
+
+    def revisions(self) -> list[set[str]]:
+        """Who answered, machine by machine."""
+        return [set(report["bodies"]) for report in self.reports[1::2]]
+
+
+@contextlib.contextmanager
+def under_load(machines: list[Host]) -> Iterator[Load]:
+    load = Load(machines)
+    load.start()
+    try:
+        yield load
+    finally:
+        load.stop()
+
+
+def revision(machine: Host) -> str:
+    return str(machine.file("/srv/shop/current/REVISION").content_string.strip()[:60])
+
+
+def history(machine: Host) -> list[dict[str, str]]:
+    path = "/var/lib/slipway/deployments/shop/history.json"
+    return json.loads(machine.file(path).content_string)
 
 
 def replace(name: str, old: str, new: str) -> Change:
@@ -101,8 +159,13 @@ def unchanged(done: subprocess.CompletedProcess[str], machines: list[Host]) -> b
     return done.stdout.count("changed=0 ") == len(machines)
 
 
+QUICK = replace("shop.py", 'text = "slow"', 'text = "quick"')
 BROKEN = {
     "does not import": (replace("shop.py", "import json", "import jason"), "jason"),
+    "starts on trial only": (
+        replace("shop.py", "import json", "import json, os; os.environ['RUNTIME_DIRECTORY']"),
+        "standin",
+    ),
     "says that it is ill": (replace("shop.py", "200 OK", "503 down"), "503"),
     "cannot be migrated": (replace("migrate.py", "import os", "import oz"), "migrate"),
     "has no lock": (lambda folder: (folder / "uv.lock").unlink(), "run 'uv lock'"),
@@ -113,34 +176,130 @@ BROKEN = {
 @pytest.mark.parametrize("fault", BROKEN)
 def test_a_release_that(machines: list[Host], deploy: Deploy, fault: str) -> None:
     change, expected = BROKEN[fault]
-    before = state(machines)
-    done = deploy(change)
+    before, serving = state(machines), [{revision(machine)} for machine in machines]
+    with under_load(machines) as load:
+        done = deploy(change)
     assert done.returncode != 0
     assert (done.stdout + done.stderr).count("FAILED! =>") == len(machines)
     assert expected in done.stdout + done.stderr
-    assert state(machines) == before
+    assert load.lost() == []
+    assert load.revisions() == serving
+    if fault != "starts on trial only":
+        assert state(machines) == before
     assert healthy(machines)
+    for machine in machines:
+        assert history(machine)[-1]["result"] == "failed"
+        assert not machine.file("/var/lib/slipway/deployments/shop/lock.json").exists
 
 
 def test_a_new_release_serves_and_the_next_run_changes_nothing(
     machines: list[Host], deploy: Deploy
 ) -> None:
-    change = replace("shop.py", 'text = "slow"', 'text = "quick"')
+    change = QUICK
     old = [machine.file("/srv/shop/current").linked_to for machine in machines]
-    done = deploy(change)
+    served = [revision(machine) for machine in machines]
+    with under_load(machines) as load:
+        done = deploy(change)
     assert done.returncode == 0, done.stdout
+    assert load.lost() == []
+    expected = [
+        {before, revision(machine)} for before, machine in zip(served, machines, strict=True)
+    ]
+    assert load.revisions() == expected
     assert everywhere(machines, "/slow/") == {"200 quick"}
     assert [machine.file("/srv/shop/previous").linked_to for machine in machines] == old
     assert unchanged(deploy(change), machines)
+
+
+def test_a_restart_loses_nothing(machines: list[Host], deploy: Deploy) -> None:
+    before = [machine.check_output("systemctl show -P MainPID shop-web") for machine in machines]
+    with under_load(machines) as load:
+        done = deploy(QUICK, entry="restart")
+    assert done.returncode == 0, done.stdout
+    assert load.lost() == []
+    after = [machine.check_output("systemctl show -P MainPID shop-web") for machine in machines]
+    assert all(old != new for old, new in zip(before, after, strict=True))
+    for machine in machines:
+        assert machine.run("systemctl is-active shop-web-standin").stdout.strip() == "inactive"
+
+
+def test_a_rollback_chooses_the_last_good_release_and_stays(
+    machines: list[Host], deploy: Deploy
+) -> None:
+    """After a good and two bad releases; and no other run brings the bad one back."""
+    assert deploy(replace("shop.py", "200 OK", "503 down"), entry="deploy").returncode != 0
+    targets = [machine.file("/srv/shop/previous").linked_to for machine in machines]
+    with under_load(machines) as load:
+        done = deploy(QUICK, '--extra-vars={"app_rollback": {"reason": "slow"}}', entry="rollback")
+    assert done.returncode == 0, done.stdout
+    assert load.lost() == []
+    assert [machine.file("/srv/shop/current").linked_to for machine in machines] == targets
+    assert everywhere(machines, "/slow/") == {"200 slow"}
+    for machine in machines:
+        line = history(machine)[-1]
+        assert (line["what"], line["result"]) == ("rollback", "succeeded")
+    kept = deploy(QUICK)
+    assert unchanged(kept, machines), kept.stdout
+    assert "was rolled back" in kept.stdout
+    assert everywhere(machines, "/slow/") == {"200 slow"}
+
+
+def test_machines_switch_together_or_not_at_all(machines: list[Host], deploy: Deploy) -> None:
+    """What serves on the first and breaks on the second is taken back from both."""
+    both = [machine.backend.get_hostname() for machine in machines]
+    together = f"--extra-vars={json.dumps({'app_machines': both})}"
+    ill = f"if socket.gethostname() == '{both[1]}': os.environ['RUNTIME_DIRECTORY']"
+    bad = replace("shop.py", "import json", f"import json, os, socket\n{ill}\n")
+    before = [machine.file("/srv/shop/current").linked_to for machine in machines]
+    serving = [{revision(machine)} for machine in machines]
+    with under_load(machines) as load:
+        done = deploy(bad, together, entry="deploy")
+    assert done.returncode != 0
+    assert load.lost() == []
+    assert load.revisions()[1] == serving[1]
+    assert [machine.file("/srv/shop/current").linked_to for machine in machines] == before
+    assert [{revision(machine)} for machine in machines] == serving
+    assert healthy(machines)
+    assert history(machines[0])[-1]["reason"].startswith(f"{both[1]} failed")
+    served = load.revisions()[0]
+    assert served > serving[0]  # the first machine had switched
+    good = deploy(replace("shop.py", "repeat what", "repeat all that"), together, entry="deploy")
+    assert good.returncode == 0, good.stdout
+    assert all(history(machine)[-1]["result"] == "succeeded" for machine in machines)
+
+
+def test_one_deployment_at_a_time(machines: list[Host], deploy: Deploy) -> None:
+    """One machine is held by somebody else, the other by somebody who gave no sign of life."""
+    folder = "/var/lib/slipway/deployments/shop"
+    now = datetime.datetime.now(datetime.UTC)
+    for machine, hours in zip(machines, (1, -1), strict=True):
+        expires = (now + datetime.timedelta(hours=hours)).strftime("%Y-%m-%dT%H:%M:%SZ")
+        held = {
+            "deployment": "abc",
+            "holder": {"who": "ada", "controller": "elsewhere", "process": "1:1:1"},
+            "what": "deploy v2",
+            "taken": "2026-11-21T08:00:00Z",
+            "expires": expires,
+            "seconds": 900,
+        }
+        machine.check_output(f"echo '{json.dumps(held)}' > {folder}/lock.json")
+    done = deploy(entry="restart")
+    said = done.stdout + done.stderr
+    assert said.count("FAILED! =>") == 1
+    assert "shop is locked: ada on elsewhere" in said
+    assert history(machines[1])[-1]["result"] == "succeeded"
+    assert machines[0].file(f"{folder}/lock.json").exists
+    assert not machines[1].file(f"{folder}/lock.json").exists
+    machines[0].check_output(f"rm {folder}/lock.json")
 
 
 def test_going_back_to_a_revision_does_not_build_it_again(
     machines: list[Host], deploy: Deploy
 ) -> None:
     releases = [machine.check_output("ls /srv/shop/releases") for machine in machines]
-    done = deploy()
+    done = deploy(QUICK, '--extra-vars={"app_withdrawn_enabled": true}', entry="deploy")
     assert done.returncode == 0, done.stdout
-    assert everywhere(machines, "/slow/") == {"200 slow"}
+    assert everywhere(machines, "/slow/") == {"200 quick"}
     assert [machine.check_output("ls /srv/shop/releases") for machine in machines] == releases
 
 

@@ -3,11 +3,16 @@
 
 from __future__ import annotations
 
+import collections
+import json
 import os
+import shutil
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
+import yaml
 from testinfra.host import Host
 
 WORKERS = ["shop-worker-default", "shop-worker-slow"]
@@ -126,6 +131,83 @@ def test_a_new_release_restarts_the_workers_on_it(host: Host) -> None:
         host.check_output(f"ln -sfn {link} /srv/shop/current && rm -r /srv/shop/releases/next")
         assert converge(host).returncode == 0
     assert "changed=0" in converge(host).stdout
+
+
+def deploy(
+    host: Host, folder: Path, entry: str, **options: object
+) -> subprocess.CompletedProcess[str]:
+    """Apply an entry of the role app with the shop of another folder."""
+    scenario = yaml.safe_load(
+        Path(os.environ["MOLECULE_SCENARIO_DIRECTORY"], "vars.yml").read_text()
+    )
+    (shop,) = scenario["app_applications"]
+    shop["source"] = {"directory": str(folder)}
+    shop["beat"] = "shop-beat.service" if runs_beat(host) else ""
+    given = {"app_applications": [shop], "molecule_role": "app", "molecule_entry": entry}
+    return converge(host, "-e", json.dumps({**given, **options}))
+
+
+class Orders:
+    """Requests that each create a task, at a constant rate while something happens."""
+
+    def __init__(self, host: Host) -> None:
+        self.name = host.backend.get_hostname()
+
+    def __enter__(self) -> Orders:
+        program = Path(os.environ["MOLECULE_PROJECT_DIRECTORY"]) / "tests/load.py"
+        subprocess.run(["docker", "cp", "-q", program, f"{self.name}:/root/load.py"], check=True)
+        subprocess.run(["docker", "exec", self.name, "rm", "-f", "/root/stop"], check=True)
+        ask = "--socket /run/slipway/shop/web.sock --method POST --path /order/ --rate 5"
+        words = f"{ask} --seconds 600 --stop /root/stop".split()
+        self.process = subprocess.Popen(
+            ["docker", "exec", self.name, "python3", "/root/load.py", *words],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        subprocess.run(["docker", "exec", self.name, "touch", "/root/stop"], check=True)
+        self.report = json.loads(self.process.communicate()[0])
+
+
+def counted(host: Host) -> collections.Counter[str]:
+    return collections.Counter(host.file("/srv/shop/media/counted").content_string.split())
+
+
+def test_no_task_reaches_a_worker_that_does_not_know_it(host: Host, tmp_path: Path) -> None:
+    """A release whose servers create tasks that only it knows comes, and goes back again."""
+    folder = tmp_path / "shop"
+    shutil.copytree(Path(os.environ["MOLECULE_PROJECT_DIRECTORY"]) / "molecule/app/shop", folder)
+    shop, tasks = folder / "shop.py", folder / "tasks.py"
+    shop.write_text(shop.read_text().replace('"tasks.count"', '"tasks.anew"'))
+    anew = '@app.task(name="tasks.anew")\ndef anew() -> None:\n    count()\n'
+    tasks.write_text(f"{tasks.read_text()}\n\n{anew}")
+    old = host.file("/srv/shop/current/REVISION").content_string.strip()
+    host.check_output("rm -f /srv/shop/media/counted; touch /root/since")
+    call(host, "tasks.sleep", 15, "long", queue="slow")
+    wait_for(host, "/srv/shop/media/long.begun")
+    for entry in ("deploy", "rollback"):
+        before = counted(host).total() if entry == "rollback" else 0
+        with Orders(host) as orders:
+            done = deploy(host, folder, entry)
+        assert done.returncode == 0, done.stdout
+        assert orders.report["failed"] == {}
+        expected = before + orders.report["requests"]
+        deadline = time.monotonic() + 30
+        while counted(host).total() < expected and time.monotonic() < deadline:
+            time.sleep(0.5)
+        assert counted(host).total() == expected
+    new = set(counted(host)) - {old}
+    assert len(new) == 1
+    assert host.file("/srv/shop/media/long.done").content_string == old
+    said = host.run("journalctl --no-pager -u 'shop-worker-*' | grep -ci unregistered")
+    assert said.stdout.strip() == "0"
+    if runs_beat(host):
+        beats = host.run(
+            "journalctl --no-pager -u shop-beat --output=cat | grep -c 'beat: Starting'"
+        )
+        assert int(beats.stdout) >= 3  # it followed both ways
 
 
 def test_a_worker_that_cannot_reach_its_broker_fails_the_run(host: Host) -> None:

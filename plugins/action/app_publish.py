@@ -1,0 +1,44 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Stop before a machine switches, and take it back, when one that shares the work has failed."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible.plugins.action import ActionBase
+
+Result = dict[str, t.Any]
+
+
+class ActionModule(ActionBase):  # type: ignore[misc]
+    """Only the controller knows how the other machines fare."""
+
+    def run(self, tmp: t.Any = None, task_vars: Result | None = None) -> Result:
+        result: Result = super().run(tmp, task_vars)
+        variables, arguments = task_vars or {}, dict(self._task.args)
+        wrong = failed_peer(arguments, variables)
+        if wrong and arguments.get("part") in ("first", "all"):
+            return {**result, "failed": True, "msg": f"{wrong} failed, nothing is switched here."}
+        if wrong:
+            reason = f"{wrong} failed, so this machine has gone back as well."
+            arguments.update(part="undo", reason=reason, withdraw=True)
+        elif arguments.get("part") == "undo":
+            return {**result, "changed": False}
+        result.update(
+            self._execute_module(
+                "slipway.stack.app_publish", module_args=arguments, task_vars=task_vars
+            )
+        )
+        return result
+
+
+def failed_peer(arguments: Result, variables: Result) -> str:
+    """The first other machine that failed one of the steps, if any."""
+    own, every = variables.get("inventory_hostname"), variables.get("hostvars", {})
+    for peer in arguments.get("peers") or []:
+        told = every.get(peer, {}) if peer != own else {}
+        for step in arguments.get("steps") or []:
+            result = told.get(step) or {}
+            if result.get("failed") or result.get("unreachable"):
+                return str(peer)
+    return ""

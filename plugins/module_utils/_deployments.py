@@ -1,0 +1,148 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Who deployed what, when and with which result; and the frame that each phase works in."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import datetime
+import json
+import os
+import typing as t
+import uuid
+from pathlib import Path
+
+from ansible_collections.slipway.stack.plugins.module_utils import _lock
+from ansible_collections.slipway.stack.plugins.module_utils._errors import StackError
+
+DIRECTORY = Path("/var/lib/slipway/deployments")
+KEPT = 200
+UNDER_WAY = "under way"
+PUBLISHED = "published"
+SUCCEEDED = "succeeded"
+FAILED = "failed"
+INTERRUPTED = "interrupted"
+
+
+@dataclasses.dataclass(frozen=True)
+class Deployment:
+    """One line of the history."""
+
+    id: str
+    what: str
+    who: str
+    started: str
+    version: str = ""
+    before: str = ""
+    release: str = ""
+    finished: str = ""
+    result: str = UNDER_WAY
+    reason: str = ""
+
+
+class History:
+    """The deployments of one application on this machine, oldest first."""
+
+    def __init__(self, directory: Path) -> None:
+        self.path = directory / "history.json"
+
+    def all(self) -> list[Deployment]:
+        try:
+            found = json.loads(self.path.read_text(encoding="utf-8"))
+            return [Deployment(**one) for one in found]
+        except (OSError, ValueError, TypeError):
+            return []
+
+    def find(self, number: str) -> Deployment | None:
+        return next((one for one in self.all() if one.id == number), None)
+
+    def begin(self, deployment: Deployment, now: str) -> list[Deployment]:
+        """Open a line; those that nobody has closed are returned, closed as interrupted."""
+        lines, interrupted = [], []
+        for one in self.all():
+            if not one.finished:
+                one = dataclasses.replace(one, finished=now, result=INTERRUPTED)
+                interrupted.append(one)
+            lines.append(one)
+        self._write([*lines, deployment])
+        return interrupted
+
+    def note(self, number: str, **changes: str) -> None:
+        """Change the line of one deployment."""
+        self._write(
+            [dataclasses.replace(one, **changes) if one.id == number else one for one in self.all()]
+        )
+
+    def _write(self, lines: t.Sequence[Deployment]) -> None:
+        beside = self.path.with_suffix(".new")
+        text = json.dumps([dataclasses.asdict(one) for one in lines[-KEPT:]], indent=1)
+        beside.write_text(text + "\n", encoding="utf-8")
+        with beside.open("rb") as file:
+            os.fsync(file.fileno())
+        beside.replace(self.path)
+
+
+@dataclasses.dataclass(frozen=True)
+class Order:
+    """What is to be done, and by whom."""
+
+    what: str
+    version: str
+    holder: _lock.Holder
+    seconds: int
+    dead: str = ""
+
+
+def directory(application: str) -> Path:
+    return DIRECTORY / application
+
+
+def start(
+    application: str, order: Order, before: str, now: datetime.datetime, folder: Path | None = None
+) -> tuple[str, list[Deployment]]:
+    """Take the lock and open a line; returns its number and what was interrupted before."""
+    folder = folder or directory(application)
+    number, moment = uuid.uuid4().hex[:12], shown(now)
+    what = f"{order.what} {order.version}".strip()
+    held = _lock.Held(number, order.holder, what, moment, "", order.seconds)
+    _lock.Lock(application, folder).take(held, now, order.dead)
+    line = Deployment(number, order.what, order.holder.who, moment, order.version, before)
+    return number, History(folder).begin(line, moment)
+
+
+@contextlib.contextmanager
+def phase(application: str, number: str, folder: Path | None = None) -> t.Iterator[None]:
+    """Work under the lock of a deployment and note in its line why the work failed.
+
+    Without a number there is no deployment, and nothing is noted.
+    """
+    if not number:
+        yield
+        return
+    folder = folder or directory(application)
+    with _lock.Lock(application, folder).kept(number):
+        try:
+            yield
+        except StackError as error:
+            History(folder).note(number, result=FAILED, reason=str(error))
+            raise
+
+
+def finish(
+    application: str, number: str, now: datetime.datetime, folder: Path | None = None
+) -> Deployment:
+    """Close the line and give the lock back."""
+    folder = folder or directory(application)
+    history = History(folder)
+    line = history.find(number)
+    if line is None:
+        raise StackError(f"{application} has no deployment {number}; begin one first.")
+    result = SUCCEEDED if line.result == PUBLISHED else FAILED
+    reason = line.reason if line.reason or result == SUCCEEDED else "it ended without an answer"
+    history.note(number, finished=shown(now), result=result, reason=reason)
+    _lock.Lock(application, folder).release(number)
+    return dataclasses.replace(line, finished=shown(now), result=result, reason=reason)
+
+
+def shown(moment: datetime.datetime) -> str:
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,220 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+---
+module: app_deployment
+short_description: Begin or end a deployment of an application
+version_added: 0.2.0
+author:
+  - The Slipway authors (@slipway)
+description:
+  - Beginning takes the application's lock, opens a line in its history and puts right what an
+    interrupted deployment has left. Whoever finds the lock taken is told by whom.
+  - Ending removes releases that are not kept, closes the line with what the phases have noted in
+    it, and gives the lock back.
+attributes:
+  check_mode:
+    support: full
+    description: Nothing is locked, noted or removed.
+  diff_mode:
+    support: none
+    description: Its changes are bookkeeping.
+options:
+  name:
+    description: Name of the application and of its user.
+    type: str
+    required: true
+  home:
+    description: Directory of the application.
+    type: path
+    required: true
+  state:
+    description: Whether to begin or to end.
+    type: str
+    choices: [begun, ended]
+    required: true
+  deployment:
+    description: Number of the deployment to end.
+    type: str
+    default: ""
+  what:
+    description: What is done, in one word, for the history.
+    type: str
+    default: deploy
+  version:
+    description: What the operator calls the revision.
+    type: str
+    default: ""
+  holder:
+    description: Who begins, on which controller, in which process; filled in on the controller.
+    type: dict
+    default: {}
+  dead:
+    description: A deployment whose process is known to be gone; filled in on the controller.
+    type: str
+    default: ""
+  lock_seconds:
+    description: Seconds without a sign of life after which the lock is anyone's.
+    type: int
+    default: 900
+  keep:
+    description: Good releases to keep; current and previous are never removed.
+    type: int
+    default: 5
+  units:
+    description: As for M(slipway.stack.app_publish).
+    type: list
+    elements: dict
+    default: []
+  endpoints:
+    description: As for M(slipway.stack.app_publish).
+    type: list
+    elements: dict
+    default: []
+  workers:
+    description: As for M(slipway.stack.app_publish).
+    type: list
+    elements: dict
+    default: []
+  beat:
+    description: As for M(slipway.stack.app_publish).
+    type: str
+    default: ""
+  health_timeout:
+    description: As for M(slipway.stack.app_publish).
+    type: int
+    default: 60
+"""
+
+EXAMPLES = r"""
+- name: Begin
+  slipway.stack.app_deployment:
+    name: shop
+    home: /srv/shop
+    state: begun
+    version: v2.4.1
+  register: begun
+
+- name: End
+  slipway.stack.app_deployment:
+    name: shop
+    home: /srv/shop
+    state: ended
+    deployment: "{{ begun.deployment }}"
+"""
+
+RETURN = r"""
+deployment:
+  description: Number of the deployment; empty in check mode.
+  returned: success
+  type: str
+  sample: 3f2c5d0e8a1b
+interrupted:
+  description: Deployments that nobody had ended.
+  returned: when begun
+  type: list
+  elements: str
+  sample: []
+recovered:
+  description: The release that a killed deployment had switched to and that was taken back.
+  returned: when begun
+  type: str
+  sample: ""
+pruned:
+  description: Releases that were removed.
+  returned: when ended
+  type: list
+  elements: str
+  sample: []
+held:
+  description: The lock, when somebody else holds it.
+  returned: failure
+  type: dict
+"""
+
+import dataclasses
+import datetime
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.slipway.stack.plugins.module_utils import (
+    _deployments,
+    _lock,
+    _publication,
+    _serving,
+)
+from ansible_collections.slipway.stack.plugins.module_utils._errors import StackError
+
+
+def begin(params: dict[str, t.Any]) -> dict[str, t.Any]:
+    application = _serving.from_params(params)
+    serving = application.releases.linked("current")
+    order = _deployments.Order(
+        params["what"],
+        params["version"],
+        _lock.Holder(**params["holder"]),
+        params["lock_seconds"],
+        params["dead"],
+    )
+    before = serving.name if serving else ""
+    number, interrupted = _deployments.start(application.name, order, before, _now())
+    try:
+        with _deployments.phase(application.name, number):
+            left = interrupted[-1].before if interrupted else ""
+            recovered = _publication.recover(application, left)
+    except StackError:
+        _deployments.finish(application.name, number, _now())
+        raise
+    return {
+        "deployment": number,
+        "interrupted": [f"{one.what} of {one.started} by {one.who}" for one in interrupted],
+        "recovered": recovered,
+    }
+
+
+def end(params: dict[str, t.Any]) -> dict[str, t.Any]:
+    application = _serving.from_params(params)
+    pruned = application.releases.prune(params["keep"])
+    _deployments.finish(application.name, params["deployment"], _now())
+    return {"deployment": params["deployment"], "pruned": pruned}
+
+
+def _now() -> datetime.datetime:
+    return datetime.datetime.now(datetime.UTC)
+
+
+def _option(default: str = "") -> dict[str, t.Any]:
+    return {"type": "str", "default": default}
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            **_serving.argument_spec(),
+            "state": {"type": "str", "choices": ["begun", "ended"], "required": True},
+            "deployment": _option(),
+            "what": _option("deploy"),
+            "version": _option(),
+            "holder": {"type": "dict", "default": {}},
+            "dead": _option(),
+            "lock_seconds": {"type": "int", "default": 900, "no_log": False},
+            "keep": {"type": "int", "default": 5},
+        },
+        supports_check_mode=True,
+    )
+    if module.check_mode:
+        module.exit_json(changed=False, deployment="")
+    try:
+        work = begin if module.params["state"] == "begun" else end
+        module.exit_json(changed=False, **work(module.params))
+    except _lock.Locked as error:
+        module.fail_json(msg=str(error), held=dataclasses.asdict(error.held))
+    except StackError as error:
+        module.fail_json(msg=str(error))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,125 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""One deployment at a time, each with a line in the history, none blocking for ever."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import time
+from pathlib import Path
+
+import pytest
+from ansible_collections.slipway.stack.plugins.filter.release_table import release_table
+from ansible_collections.slipway.stack.plugins.module_utils import _deployments, _lock
+from ansible_collections.slipway.stack.plugins.module_utils._errors import StackError
+from ansible_collections.slipway.stack.plugins.plugin_utils import _operator
+
+NOW = datetime.datetime(2026, 11, 21, 8, 0, tzinfo=datetime.UTC)
+ADA = _lock.Holder("ada", "laptop", "1:2:3")
+BOB = _lock.Holder("bob", "awx", "4:5:6")
+
+
+def later(minutes: float) -> datetime.datetime:
+    return NOW + datetime.timedelta(minutes=minutes)
+
+
+def order(holder: _lock.Holder = ADA, dead: str = "") -> _deployments.Order:
+    return _deployments.Order("deploy", "v2", holder, 900, dead)
+
+
+def test_a_second_deployment_is_told_who_holds_the_lock(tmp_path: Path) -> None:
+    _deployments.start("shop", order(), "1", NOW, tmp_path)
+    with pytest.raises(_lock.Locked, match=r"ada on laptop .*2026-11-21T08:00:00Z \(deploy v2\)"):
+        _deployments.start("shop", order(BOB), "1", later(14), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("holder", "minutes", "gone"),
+    [(BOB, 16, False), (ADA, 0, False), (BOB, 1, True)],
+    ids=["has expired", "is the same run's", "belongs to a process that is gone"],
+)
+def test_a_lock_is_taken_over_that(
+    tmp_path: Path, holder: _lock.Holder, minutes: float, gone: bool
+) -> None:
+    number, _none = _deployments.start("shop", order(), "1", NOW, tmp_path)
+    wanted = order(holder, number if gone else "")
+    _second, interrupted = _deployments.start("shop", wanted, "1", later(minutes), tmp_path)
+    assert [(one.id, one.result) for one in interrupted] == [(number, _deployments.INTERRUPTED)]
+
+
+def test_whoever_lost_the_lock_does_no_more(tmp_path: Path) -> None:
+    number, _none = _deployments.start("shop", order(), "1", NOW, tmp_path)
+    _deployments.start("shop", order(BOB), "1", later(16), tmp_path)
+    with (
+        pytest.raises(StackError, match="bob has taken it over"),
+        _deployments.phase("shop", number, tmp_path),
+    ):
+        pytest.fail("the phase must not be entered")
+
+
+def test_a_long_phase_shows_signs_of_life(tmp_path: Path) -> None:
+    held = _lock.Held("1", ADA, "deploy", "", "", 900)
+    lock = _lock.Lock("shop", tmp_path)
+    lock.take(held, NOW)
+    before = lock.read()
+    with lock.kept("1", beat=0.01):
+        deadline = time.monotonic() + 5
+        while lock.read() == before and time.monotonic() < deadline:
+            time.sleep(0.01)
+    after = lock.read()
+    assert before
+    assert after
+    assert after.expires > before.expires
+
+
+def test_a_deployment_ends_as_its_phases_have_noted(tmp_path: Path) -> None:
+    number, _none = _deployments.start("shop", order(), "1", NOW, tmp_path)
+    with pytest.raises(StackError), _deployments.phase("shop", number, tmp_path):
+        raise StackError("it does not start")
+    failed = _deployments.finish("shop", number, later(1), tmp_path)
+    assert (failed.result, failed.reason) == (_deployments.FAILED, "it does not start")
+    assert _lock.Lock("shop", tmp_path).read() is None
+    number, _none = _deployments.start("shop", order(), "1", later(2), tmp_path)
+    _deployments.History(tmp_path).note(number, result=_deployments.PUBLISHED, release="2")
+    assert _deployments.finish("shop", number, later(3), tmp_path).result == _deployments.SUCCEEDED
+    lines = _deployments.History(tmp_path).all()
+    assert [line.result for line in lines] == ["failed", "succeeded"]
+
+
+def test_the_history_is_bounded_and_survives_a_broken_file(tmp_path: Path) -> None:
+    history = _deployments.History(tmp_path)
+    history.path.write_text("{")
+    assert history.all() == []
+    for number in range(_deployments.KEPT + 5):
+        history.begin(_deployments.Deployment(str(number), "deploy", "ada", ""), "")
+    assert len(history.all()) == _deployments.KEPT
+
+
+def test_a_process_is_known_to_be_gone_only_on_its_own_controller() -> None:
+    mine = _operator.holder({"awx_user_name": "ada"})
+    assert mine["who"] == "ada"
+    alive = {**mine, "process": _operator.process(os.getpid())}
+    dead = {**mine, "process": "999999999:1:x"}
+    recycled = {**mine, "process": f"{os.getpid()}:1:x"}
+    elsewhere = {**dead, "controller": "elsewhere"}
+    gone = [_operator.is_gone(held, mine) for held in (alive, dead, recycled, elsewhere)]
+    assert gone == [False, True, True, False]
+
+
+def test_the_table_shows_the_newest_first_and_what_serves() -> None:
+    common = {"who": "ada", "version": "v1", "finished": "", "before": "", "id": ""}
+    history = [
+        {**common, "started": "1", "what": "deploy", "release": "a", "result": "x", "reason": ""},
+        {
+            **common,
+            "started": "2",
+            "what": "deploy",
+            "release": "b",
+            "result": "y",
+            "reason": "z\n",
+        },
+    ]
+    lines = release_table({"shop": {"history": history, "current": "b"}})
+    assert [line.split()[1] for line in lines] == ["when", "2", "1"]
+    assert "b (serves)" in lines[1]
+    assert lines[1].endswith("z")
