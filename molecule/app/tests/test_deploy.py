@@ -244,30 +244,6 @@ def test_a_rollback_chooses_the_last_good_release_and_stays(
     assert everywhere(machines, "/slow/") == {"200 slow"}
 
 
-def test_machines_switch_together_or_not_at_all(machines: list[Host], deploy: Deploy) -> None:
-    """What serves on the first and breaks on the second is taken back from both."""
-    both = [machine.backend.get_hostname() for machine in machines]
-    together = f"--extra-vars={json.dumps({'app_machines': both})}"
-    ill = f"if socket.gethostname() == '{both[1]}': os.environ['RUNTIME_DIRECTORY']"
-    bad = replace("shop.py", "import json", f"import json, os, socket\n{ill}\n")
-    before = [machine.file("/srv/shop/current").linked_to for machine in machines]
-    serving = [{revision(machine)} for machine in machines]
-    with under_load(machines) as load:
-        done = deploy(bad, together, entry="deploy")
-    assert done.returncode != 0
-    assert load.lost() == []
-    assert load.revisions()[1] == serving[1]
-    assert [machine.file("/srv/shop/current").linked_to for machine in machines] == before
-    assert [{revision(machine)} for machine in machines] == serving
-    assert healthy(machines)
-    assert history(machines[0])[-1]["reason"].startswith(f"{both[1]} failed")
-    served = load.revisions()[0]
-    assert served > serving[0]  # the first machine had switched
-    good = deploy(replace("shop.py", "repeat what", "repeat all that"), together, entry="deploy")
-    assert good.returncode == 0, good.stdout
-    assert all(history(machine)[-1]["result"] == "succeeded" for machine in machines)
-
-
 def test_one_deployment_at_a_time(machines: list[Host], deploy: Deploy) -> None:
     """One machine is held by somebody else, the other by somebody who gave no sign of life."""
     folder = "/var/lib/slipway/deployments/shop"
@@ -301,6 +277,30 @@ def test_going_back_to_a_revision_does_not_build_it_again(
     assert done.returncode == 0, done.stdout
     assert everywhere(machines, "/slow/") == {"200 quick"}
     assert [machine.check_output("ls /srv/shop/releases") for machine in machines] == releases
+
+
+def test_machines_switch_together_or_not_at_all(machines: list[Host], deploy: Deploy) -> None:
+    """What serves on the first and breaks on the second is taken back from both."""
+    both = [machine.backend.get_hostname() for machine in machines]
+    together = f"--extra-vars={json.dumps({'app_machines': both})}"
+    ill = f"if socket.gethostname() == '{both[1]}': os.environ['RUNTIME_DIRECTORY']"
+    bad = replace("shop.py", "import json", f"import json, os, socket\n{ill}\n")
+    before = [machine.file("/srv/shop/current").linked_to for machine in machines]
+    serving = [{revision(machine)} for machine in machines]
+    with under_load(machines) as load:
+        done = deploy(bad, together, entry="deploy")
+    assert done.returncode != 0
+    assert load.lost() == []
+    assert load.revisions()[1] == serving[1]
+    assert [machine.file("/srv/shop/current").linked_to for machine in machines] == before
+    assert [{revision(machine)} for machine in machines] == serving
+    assert healthy(machines)
+    assert history(machines[0])[-1]["reason"].startswith(f"{both[1]} failed")
+    served = load.revisions()[0]
+    assert served > serving[0]  # the first machine had switched
+    good = deploy(replace("shop.py", "repeat what", "repeat all that"), together, entry="deploy")
+    assert good.returncode == 0, good.stdout
+    assert all(history(machine)[-1]["result"] == "succeeded" for machine in machines)
 
 
 def test_a_changed_environment_restarts_its_application_alone(
