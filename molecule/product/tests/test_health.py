@@ -201,7 +201,9 @@ def pair(name: str, begins: int, ends: int) -> str:
 
 
 @pytest.fixture
-def other_certificate(machines: Machines) -> Iterator[Callable[[str], Callable[[], None]]]:
+def other_certificate(
+    machines: Machines, healthy: Callable[[], bool]
+) -> Iterator[Callable[[str], Callable[[], None]]]:
     """Lets nginx serve another pair; returns what puts the right one back on the disk."""
     machine = machines["web"][0]
     right = machine.check_output(f"readlink {CERTIFICATE}").strip()
@@ -220,7 +222,9 @@ def other_certificate(machines: Machines) -> Iterator[Callable[[str], Callable[[
 
     yield serve
     put_back()
-    machine.check_output(f"rm -r {other} && systemctl reload nginx")
+    # Not a reload: for a moment, that leaves workers with the other pair.
+    machine.check_output(f"rm -r {other} && systemctl restart nginx")
+    eventually(healthy, 30, "the right certificate is served again")
 
 
 Serve = Callable[[str], Callable[[], None]]
