@@ -21,8 +21,7 @@ from cryptography.x509.oid import NameOID
 
 Machines = dict[str, list[t.Any]]
 CERTIFICATE = "/etc/slipway/tls/auction"
-# One machine is enough to see each fault told; what four share is in test_spread.py.
-pytestmark = pytest.mark.skipif(SCENARIO == "four", reason="the same on one machine, and faster")
+once = pytest.mark.skipif(SCENARIO != "default", reason="one site is enough to see it told")
 
 Findings = dict[str, dict[str, str]]
 
@@ -77,6 +76,7 @@ def test_a_healthy_stack_is_all_well_and_untouched(
     assert f"http {DOMAIN}" in found.page
 
 
+@once
 def test_limit_examines_those_machines_only(
     health: Callable[..., Health], machines: Machines
 ) -> None:
@@ -85,6 +85,7 @@ def test_limit_examines_those_machines_only(
     assert " ok on 1 machine." in found.said
 
 
+@once
 def test_nothing_is_written_unasked(tmp_path: Path) -> None:
     """As AWX runs it, with a project that nobody can write to."""
     before = subprocess.run(
@@ -106,6 +107,7 @@ def test_nothing_is_written_unasked(tmp_path: Path) -> None:
     assert after == before
 
 
+@once
 def test_a_limit_of_the_operators_own_is_kept(health: Callable[..., Health]) -> None:
     options = {"stack_health": {"http": {"latency_warning_milliseconds": 0.001}}}
     found = health("--extra-vars", json.dumps(options))
@@ -114,6 +116,7 @@ def test_a_limit_of_the_operators_own_is_kept(health: Callable[..., Health]) -> 
     assert "WARNING " in found.said
 
 
+@once
 def test_a_report_that_cannot_be_written_is_told_below_the_table() -> None:
     done = playbook("check_health", "--extra-vars=health_report_json=/no/such/folder/a.json")
     assert done.returncode != 0
@@ -121,6 +124,7 @@ def test_a_report_that_cannot_be_written_is_told_below_the_table() -> None:
     assert "the report /no/such/folder/a.json cannot be written" in done.stdout
 
 
+@once
 def test_a_machine_that_cannot_be_reached_is_critical(health: Callable[..., Health]) -> None:
     lost = {"ansible_connection": "ssh", "ansible_host": "192.0.2.1", "ansible_ssh_timeout": 3}
     found = health("--extra-vars", json.dumps(lost))
@@ -139,6 +143,7 @@ def stopped(machine: t.Any, unit: str) -> Iterator[None]:
         machine.check_output(f"systemctl kill --kill-whom=all --signal=SIGCONT {unit}")
 
 
+@once
 def test_a_web_server_that_hangs_is_told(
     health: Callable[..., Health], machines: Machines, healthy: Callable[[], bool]
 ) -> None:
@@ -155,6 +160,7 @@ def test_a_web_server_that_hangs_is_told(
     eventually(healthy, 60, "the site is healthy again")
 
 
+@once
 def test_a_stopped_nginx_is_told(health: Callable[..., Health], machines: Machines) -> None:
     with stopped(machines["web"][0], "nginx.service"):
         found = health()
@@ -164,6 +170,7 @@ def test_a_stopped_nginx_is_told(health: Callable[..., Health], machines: Machin
         assert row["value"].startswith("TLS handshake as "), row
 
 
+@once
 def test_a_stopped_application_is_told(
     health: Callable[..., Health], machines: Machines, healthy: Callable[[], bool]
 ) -> None:
@@ -230,6 +237,7 @@ def other_certificate(
 Serve = Callable[[str], Callable[[], None]]
 
 
+@once
 def test_an_expired_certificate_is_told(
     health: Callable[..., Health], other_certificate: Serve
 ) -> None:
@@ -245,6 +253,7 @@ def test_an_expired_certificate_is_told(
     assert found.findings[f"tls {DOMAIN} served"]["state"] == "ok"
 
 
+@once
 def test_a_wrong_certificate_is_told(
     health: Callable[..., Health], other_certificate: Serve
 ) -> None:
