@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 import typing as t
 
 import pytest
+from operations import broken, unwell
 from testinfra.host import Host
 
 Rows = dict[str, dict[str, str]]
@@ -35,19 +35,6 @@ def shop(host: Host, examine: Examine) -> t.Callable[..., Rows]:
         "beats": int(runs_beat),
     }
     return lambda **options: examine("celery", **{**declared, "timeout": 30, **options})
-
-
-@contextlib.contextmanager
-def broken(host: Host, begin: str, end: str) -> t.Iterator[None]:
-    host.check_output(begin)
-    try:
-        yield
-    finally:
-        host.check_output(end)
-
-
-def unwell(rows: Rows) -> dict[str, str]:
-    return {name: row["state"] for name, row in rows.items() if row["state"] != "ok"}
 
 
 def settle(host: Host, shop: t.Callable[..., Rows]) -> None:

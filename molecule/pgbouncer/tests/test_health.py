@@ -3,11 +3,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import shlex
 import typing as t
 
 import pytest
+from operations import broken, unwell
 from testinfra.host import Host
 
 Rows = dict[str, dict[str, str]]
@@ -19,19 +19,6 @@ CONSOLE = "runuser -u postgres -- psql -XAt -h /run/pgbouncer -p 6432 -U pgbounc
 def pools(examine: Examine, scenario: dict[str, t.Any]) -> t.Callable[..., Rows]:
     user = scenario["pgbouncer_auth_user"]
     return lambda **options: examine("pgbouncer", **{"login_user": user, **options})
-
-
-@contextlib.contextmanager
-def broken(host: Host, begin: str, end: str) -> t.Iterator[None]:
-    host.check_output(begin)
-    try:
-        yield
-    finally:
-        host.check_output(end)
-
-
-def unwell(rows: Rows) -> dict[str, str]:
-    return {name: row["state"] for name, row in rows.items() if row["state"] != "ok"}
 
 
 def test_pools_and_the_databases_behind_them_are_well(pools: t.Callable[..., Rows]) -> None:

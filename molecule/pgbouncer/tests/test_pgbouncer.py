@@ -3,15 +3,12 @@
 
 from __future__ import annotations
 
-import json
-import os
 import shlex
-import subprocess
 import time
 import typing as t
-from pathlib import Path
 
 import pytest
+from operations import apply
 from testinfra.backend.base import CommandResult
 from testinfra.host import Host
 
@@ -41,22 +38,6 @@ def query(host: Host, passwords: dict[str, str]) -> Query:
         return host.run(f"PGPASSWORD={password} {client} -c {shlex.quote(sql)} 2>&1")
 
     return query
-
-
-def apply(host: Host, **variables: t.Any) -> subprocess.CompletedProcess[str]:
-    """Run the role again on one machine, as an operator who changed a variable."""
-    shared = Path(os.environ["MOLECULE_PROJECT_DIRECTORY"]) / "molecule/shared"
-    command = ["ansible-playbook", f"--inventory={shared}/inventory.yml", f"{shared}/converge.yml"]
-    command += [f"--limit={host.backend.get_hostname()}", f"--extra-vars={json.dumps(variables)}"]
-    quiet = {**os.environ, "ANSIBLE_FORCE_COLOR": "0", "ANSIBLE_NOCOLOR": "1"}
-    return subprocess.run(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-        env=quiet,
-    )
 
 
 def superuser(host: Host, sql: str) -> str:

@@ -11,6 +11,7 @@ import contextlib
 import typing as t
 
 import pytest
+from operations import unwell
 from testinfra.host import Host
 
 Rows = dict[str, dict[str, str]]
@@ -20,10 +21,6 @@ SETTINGS = (
     f"-k /var/run/postgresql -c listen_addresses= -c max_connections=10"
     f" -c archive_mode=on -c archive_command={ROOM}/archive -c wal_keep_size=64"
 )
-
-
-def unwell(rows: Rows) -> dict[str, str]:
-    return {name: row["state"] for name, row in rows.items() if row["state"] != "ok"}
 
 
 def as_postgres(host: Host, command: str) -> str:

@@ -8,11 +8,11 @@ amount, and a controller's time that is, stand in for a clock that was moved.
 from __future__ import annotations
 
 import base64
-import contextlib
 import time
 import typing as t
 
 import pytest
+from operations import broken
 from testinfra.host import Host
 
 Rows = dict[str, dict[str, str]]
@@ -27,15 +27,6 @@ while True:
     now = int((time.time() + AHEAD + 2208988800) * 2**32)
     server.sendto(b"\x24\x01" + 30 * b"\0" + struct.pack("!2Q", now, now), who)
 """
-
-
-@contextlib.contextmanager
-def broken(host: Host, begin: str, end: str) -> t.Iterator[None]:
-    host.check_output(begin)
-    try:
-        yield
-    finally:
-        host.check_output(end)
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import shlex
 import typing as t
 
 import pytest
+from operations import unwell
 from testinfra.host import Host
 
 Rows = dict[str, dict[str, str]]
@@ -37,10 +38,6 @@ def ask(host: Host, engine: str, password: str) -> t.Iterator[t.Callable[..., st
     for port in (6379, 6380):
         ask("FLUSHALL", port=port)
         ask("CONFIG", "RESETSTAT", port=port)
-
-
-def unwell(rows: Rows) -> dict[str, str]:
-    return {name: row["state"] for name, row in rows.items() if row["state"] != "ok"}
 
 
 @contextlib.contextmanager
