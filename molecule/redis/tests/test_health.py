@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import shlex
+import time
 import typing as t
 
 import pytest
@@ -48,6 +49,14 @@ def signalled(host: Host, unit: str) -> t.Iterator[None]:
         yield
     finally:
         host.check_output(f"systemctl kill --signal=CONT --kill-who=main {unit}")
+
+
+def until_link_is(ask: t.Callable[..., str], state: str) -> None:
+    """Wait for the replica: the primary gathers replicas for 5 s before it feeds them."""
+    deadline = time.monotonic() + 60
+    while f"master_link_status:{state}" not in (said := ask("INFO", "replication", port=6380)):
+        assert time.monotonic() < deadline, said
+        time.sleep(0.5)
 
 
 def test_both_instances_are_well(examine: Examine, password: str) -> None:
@@ -154,11 +163,12 @@ def test_a_replica_whose_primary_is_gone_is_not_well(
         ask("CONFIG", "SET", key, value, port=6380)
     ask("REPLICAOF", "127.0.0.1", 6379, port=6380)
     try:
-        host.run("sleep 3")
+        until_link_is(ask, "up")
         assert examine("redis", **replica)["replica link"]["state"] == "ok"
         primary = examine("redis", **BROKER, password=password, replicas=1)
         assert primary["replicas"]["state"] == "ok"
         host.check_output(f"systemctl stop {engine}-server@broker")
+        until_link_is(ask, "down")
         host.run("sleep 2")
         rows = examine("redis", **replica, link_warning_seconds=0, link_critical_seconds=1)
         assert rows["replica link"]["state"] == "critical"
