@@ -25,6 +25,19 @@ Generated from `roles/common/meta/argument_specs.yml` by `make docs`; the resolv
 Secrets belong into the vault twin: `vault_stack_applications.<name>` holds `database_password`,
 `redis_password`, `secret_key`, and where needed `environment`, `private_key` and `deploy_key`.
 
+What an application finds in its environment, unless its own `environment` says otherwise:
+
+| variable | value |
+|---|---|
+| `DATABASE_URL` | the pool of its database, over TLS; for migrations the database itself |
+| `DATABASE_PREPARED_STATEMENTS` | `true` where the pooler keeps prepared statements (Debian 13); where it is `false`, make none |
+| `BROKER_URL`, `CACHE_URL` | the Redis that never evicts, and the one that may |
+| `REDIS_KEY_PREFIX` | how every key and channel has to begin |
+| `SECRET_KEY` | from the vault |
+| `ALLOWED_HOSTS`, `CSRF_TRUSTED_ORIGINS` | its domain and redirects, with commas between; the second with `https://` |
+| `STATIC_ROOT`, `MEDIA_ROOT` | the directories behind `/static/` and `/media/` |
+| `RELEASE_REVISION` | which release this is |
+
 """
 # Ansible's markup of options, values, code and emphasis.
 MARKUP = re.compile(r"\b[OVCIBRP]\(([^()]*(?:\(\))?[^()]*)\)")

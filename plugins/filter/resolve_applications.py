@@ -19,7 +19,7 @@ author: The Slipway authors (@slipway)
 description:
   - Types and defaults C(stack_applications) by their specification, merges their secrets, refuses
     contradictions and adds to each what each role needs in its own vocabulary.
-positional: secrets, topology
+positional: secrets, topology, prepared_statements
 options:
   _input:
     description: C(stack_applications) as written in the inventory.
@@ -34,6 +34,10 @@ options:
     description: The result of P(slipway.stack.topology#filter).
     type: dict
     required: true
+  prepared_statements:
+    description: Whether statements may be prepared through the pooler; the applications are told.
+    type: bool
+    default: false
 """
 
 EXAMPLES = """
@@ -53,7 +57,10 @@ _value:
 
 
 def resolve_applications(
-    applications: t.Any, secrets: t.Any, topology: dict[str, t.Any]
+    applications: t.Any,
+    secrets: t.Any,
+    topology: dict[str, t.Any],
+    prepared_statements: bool = False,
 ) -> list[dict[str, t.Any]]:
     """See DOCUMENTATION; raises AnsibleFilterError with one sentence."""
     try:
@@ -61,7 +68,7 @@ def resolve_applications(
         _inventory.check_topology(resolved, topology["groups"], topology["addresses"])
     except _applications.InventoryError as error:
         raise AnsibleFilterError(str(error)) from error
-    placed = _derive.Topology(**topology)
+    placed = _derive.Topology(**topology, prepared_statements=prepared_statements)
     return [_derive.derive(application, placed) for application in resolved]
 
 

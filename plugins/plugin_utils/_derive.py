@@ -32,6 +32,8 @@ class Topology:
     groups: dict[str, list[str]]
     addresses: dict[str, str]
     host: str
+    # What the pooler before the database can carry.
+    prepared_statements: bool = False
 
     @property
     def single(self) -> bool:
@@ -251,6 +253,7 @@ def environment(application: Application, topology: Topology) -> dict[str, str]:
     names = [application["domain"], *application["redirects"]]
     derived = {
         "DATABASE_URL": database_url(application, server_at(database, PGBOUNCER_PORT)),
+        "DATABASE_PREPARED_STATEMENTS": str(topology.prepared_statements).lower(),
         "BROKER_URL": f"redis://{credentials}@{server_at(cache, BROKER_PORT)}/0",
         "CACHE_URL": f"redis://{credentials}@{server_at(cache, CACHE_PORT)}/0",
         "REDIS_KEY_PREFIX": f"{name}:",

@@ -31,6 +31,7 @@ _WIRED = (
     "stack_addresses",
     "stack_authority",
     "stack_release",
+    "stack_prepared_statements",
     "stack_resolved",
     "stack_topology",
 )

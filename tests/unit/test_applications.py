@@ -6,6 +6,7 @@ import copy
 import typing as t
 
 import pytest
+from ansible_collections.slipway.stack.plugins.filter import resolve_applications
 from ansible_collections.slipway.stack.plugins.plugin_utils import (
     _applications,
     _derive,
@@ -286,6 +287,15 @@ def test_the_operators_environment_wins_and_the_vaults_wins_over_it() -> None:
     assert environment["ALLOWED_HOSTS"] == "x"
     assert environment["DEBUG"] == "0"
     assert environment["TOKEN"] == "hidden"
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_the_application_is_told_whether_the_pooler_keeps_prepared_statements(kept: bool) -> None:
+    topology = {"groups": GROUPS, "addresses": ONE, "host": "one"}
+    secrets = {"shop": SHOP_SECRETS}
+    (shop,) = resolve_applications.resolve_applications([SHOP], secrets, topology, kept)
+    told = shop["release"]["environment"]["DATABASE_PREPARED_STATEMENTS"]
+    assert told == str(kept).lower()
 
 
 def test_ipv6_addresses_are_bracketed_in_urls() -> None:

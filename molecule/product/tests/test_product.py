@@ -36,6 +36,14 @@ def test_health_says_that_everything_is_connected(visitor: Visitor) -> None:
     assert {"database": "connected", "redis": "connected"}.items() <= answer.json().items()
 
 
+def test_the_application_is_told_what_the_pooler_keeps(machines: Machines) -> None:
+    keeps = machines["database"][0].file("/etc/pgbouncer/pgbouncer.ini")
+    expected = str(keeps.contains("^max_prepared_statements")).lower()
+    for host in machines["application"]:
+        environment = host.file("/etc/slipway/auction/environment").content_string
+        assert f'DATABASE_PREPARED_STATEMENTS="{expected}"' in environment.splitlines()
+
+
 def test_a_bid_over_https_arrives_on_the_websocket(visitor: Visitor, auction: int) -> None:
     async def watch() -> list[dict[str, t.Any]]:
         async with visitor.listen(f"/ws/auctions/{auction}/") as live:

@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+from psycopg import capabilities
 from psycopg.conninfo import conninfo_to_dict
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -10,6 +11,10 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 
 def _words(name: str) -> list[str]:
     return [word.strip() for word in os.environ.get(name, "").split(",") if word.strip()]
+
+
+def _is_on(name: str) -> bool:
+    return os.environ.get(name, "").lower() in {"1", "true", "yes", "on"}
 
 
 def _database(url: str) -> dict[str, object]:
@@ -20,14 +25,18 @@ def _database(url: str) -> dict[str, object]:
         **{key: options.pop(name, "") for key, name in names.items()},
         "PORT": options.pop("port", ""),
         # Behind PgBouncer in transaction mode a session is not ours to keep: no persistent
-        # connections, no cursors or prepared statements that outlive a transaction.
+        # connections, no cursors that outlive a transaction.
         "CONN_MAX_AGE": 0,
         "DISABLE_SERVER_SIDE_CURSORS": True,
-        "OPTIONS": {"connect_timeout": 5, **options, "prepare_threshold": None},
+        "OPTIONS": {"connect_timeout": 5, **options, "prepare_threshold": PREPARE_THRESHOLD},
     }
 
 
-DEBUG = os.environ.get("DEBUG", "").lower() in {"1", "true", "yes", "on"}
+# Only a pooler that keeps prepared statements, and a libpq that can close them, may have any.
+PREPARES = _is_on("DATABASE_PREPARED_STATEMENTS") and capabilities.has_send_close_prepared()
+PREPARE_THRESHOLD = 5 if PREPARES else None
+
+DEBUG = _is_on("DEBUG")
 SECRET_KEY = os.environ["SECRET_KEY"]
 ALLOWED_HOSTS = _words("ALLOWED_HOSTS")
 CSRF_TRUSTED_ORIGINS = _words("CSRF_TRUSTED_ORIGINS")
