@@ -76,7 +76,8 @@ def _mypy_of_the_collection() -> list[str]:
     """Return the command that checks what imports itself as ansible_collections.slipway.stack."""
     here = "ansible_collections/slipway/stack"
     folders = _with_python(
-        "plugins", "tests/unit", "tests/conventions", "tests/templates", "tests/verification"
+        *("plugins", "tests/unit", "tests/conventions", "tests/templates"),
+        *("tests/verification", "tests/migrations"),
     )
     return [
         *("env", "--chdir=collections", "mypy", "--config-file=../pyproject.toml"),

@@ -38,6 +38,10 @@ class Deployment:
     finished: str = ""
     result: str = UNDER_WAY
     reason: str = ""
+    schema_before: str = ""
+    schema_after: str = ""
+    # Migrations after which an older release may not work, with commas.
+    breaking: str = ""
 
 
 class History:
@@ -142,6 +146,12 @@ def finish(
     history.note(number, finished=shown(now), result=result, reason=reason)
     _lock.Lock(application, folder).release(number)
     return dataclasses.replace(line, finished=shown(now), result=result, reason=reason)
+
+
+def broken_since(lines: t.Sequence[Deployment], proved: str) -> list[str]:
+    """Migrations that ran after a release was proved, and that it may not work with."""
+    moved = [one for one in lines if one.started > proved and one.schema_after != one.schema_before]
+    return [name for one in moved for name in one.breaking.split(",") if name]
 
 
 def shown(moment: datetime.datetime) -> str:

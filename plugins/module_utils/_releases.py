@@ -111,6 +111,13 @@ class Releases:
         if release is None or release.result != GOOD:
             self.remove(name)
 
+    def refuse(self, name: str) -> str:
+        """Discard a release unless it serves; says who goes on serving."""
+        current = self.linked("current")
+        if current is None or current.name != name:
+            self.discard(name)
+        return f"{current.name} goes on serving" if current else "there is none to go on with"
+
     def leftovers(self) -> list[str]:
         """What killed builds and failed releases left behind."""
         protected = {release.name for release in self._protected()}

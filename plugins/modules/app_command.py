@@ -118,11 +118,8 @@ def _failure(
     command: str,
     outcome: _application_commands.Outcome,
 ) -> str:
-    current = releases.linked("current")
     release = params["release"]
-    if current is None or current.name != release:
-        releases.discard(release)
-    serving = f"{current.name} goes on serving" if current else "there is none to go on with"
+    serving = releases.refuse(release)
     return (
         f"{command} of {params['name']} failed in release {release}, which does not go live;"
         f" {serving}.\n{outcome.tail(30)}"

@@ -6,7 +6,7 @@ from __future__ import annotations
 import typing as t
 from pathlib import Path
 
-from ansible_collections.slipway.stack.plugins.module_utils import _environment
+from ansible_collections.slipway.stack.plugins.module_utils import _environment, _migrations
 from ansible_collections.slipway.stack.plugins.module_utils._errors import StackError
 from ansible_collections.slipway.stack.plugins.plugin_utils import _tree
 
@@ -214,7 +214,7 @@ def _release(application: Item, services: list[Item]) -> Item:
         "archive": source["archive"],
         "directory": source["directory"],
         "subdirectory": source["subdirectory"],
-        "migrations": _migrations(application),
+        "migration": _migration(application),
         "commands": _commands(application),
         "units": [unit for service in services for unit in _units(application, service)],
         "workers": application["workers"],
@@ -239,12 +239,11 @@ def _python(python: str) -> str:
     return python if python.startswith("/") else f"/usr/bin/python{python}"
 
 
-def _migrations(application: Item) -> list[Item]:
+def _migration(application: Item) -> Item:
     """What runs once for all machines before a release is published."""
-    migrations = {"django": "python manage.py migrate --noinput", "fastapi": "alembic upgrade head"}
-    given = application["migrate"]["command"]
-    command = given or migrations.get(application["framework"], "")
-    return [{"name": "migrate", "command": command}] if command else []
+    framework = application["framework"]
+    command = application["migrate"]["command"] or _migrations.OWN.get(framework, "")
+    return {"framework": framework, "command": command}
 
 
 def _commands(application: Item) -> list[Item]:

@@ -1,0 +1,167 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Migrations good and bad, by Django and by Alembic themselves, on a real PostgreSQL."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import psycopg
+import pytest
+from ansible_collections.slipway.stack.plugins.module_utils import _migration_talk
+from ansible_collections.slipway.stack.plugins.module_utils._errors import StackError
+
+from .projects import Alembic, Django, Project
+
+
+def test_a_new_database_may_do_everything(project: Project) -> None:
+    (noted, done) = project.noted
+    assert (noted.before, noted.after, len(done.applied)) == ("", "", 1)
+    assert done.after.endswith("first")
+    assert project.sql("SELECT count(*) FROM item") == [(0,)]
+
+
+def test_what_is_pending_runs_once(project: Project) -> None:
+    name = project.add("note", "ALTER TABLE item ADD COLUMN note text")
+    done = project.migrate()
+    assert (done.applied, done.breaking, done.trouble) == ((name,), (), "")
+    assert done.before.endswith("first")
+    assert done.after == name
+    again = project.migrate()
+    assert (again.before, again.after, again.output) == (name, name, "")
+
+
+def test_a_restore_point_is_set_where_there_is_an_archive(project: Project) -> None:
+    project.add("note", "ALTER TABLE item ADD COLUMN note text")
+    assert project.migrate().point.startswith("0/")
+
+
+def test_one_that_fails_half_way_leaves_what_was_complete(project: Project) -> None:
+    good = project.add("good", "ALTER TABLE item ADD COLUMN good text")
+    project.add("bad", "ALTER TABLE item ADD COLUMN bad text; SELECT 1 / 0")
+    done = project.migrate()
+    assert done.before.endswith("first")
+    assert done.after == good
+    assert f"failed. The schema stands at {good}, and was at {done.before}." in done.trouble
+    assert "division by zero" in done.output
+    columns = "SELECT column_name FROM information_schema.columns WHERE table_name = 'item'"
+    assert ("good",) in project.sql(columns)
+    assert ("bad",) not in project.sql(columns)
+
+
+def test_one_that_waits_in_vain_lets_everybody_else_go_on(project: Project) -> None:
+    name = project.add("note", "ALTER TABLE item ADD COLUMN note text")
+    pauses: list[float] = []
+    with psycopg.connect(project.url.replace("+psycopg", "")) as holder:
+        holder.execute("SELECT * FROM item")
+        done = project.migrate(pauses.append, attempts=3)
+        assert "failed after 3 attempts. The schema stands where it was" in done.trouble
+        assert pauses == [1, 2]
+
+        def end(_seconds: float) -> None:
+            holder.rollback()
+
+        done = project.migrate(end)
+    assert (done.trouble, done.after) == ("", name)
+
+
+def test_one_that_blocks_runs_at_the_operators_word_alone(project: Project) -> None:
+    name = project.add("quick", "CREATE INDEX quick ON item (price)")
+    with pytest.raises(StackError) as refusal:
+        project.migrate()
+    said = str(refusal.value)
+    assert said.startswith(f"Migration {name} of shop builds an index while nobody may write")
+    assert "CREATE INDEX quick ON item ( price )" in said
+    assert said.endswith(f"-e allow_migrations={name}.")
+    assert project.sql("SELECT to_regclass('quick')") == [(None,)]
+    done = project.migrate(allowed=frozenset({name}))
+    assert (done.trouble, done.breaking, done.after) == ("", (), name)
+
+
+def test_one_that_breaks_is_remembered(project: Project) -> None:
+    name = project.add("drop", "ALTER TABLE item DROP COLUMN title")
+    with pytest.raises(StackError, match="drops what the serving release may use"):
+        project.migrate()
+    assert project.migrate(allowed=frozenset({name})).breaking == (name,)
+
+
+def test_nobody_migrates_beside_another(project: Project) -> None:
+    project.add("note", "ALTER TABLE item ADD COLUMN note text")
+    with project.guard(project.order()) as first:
+        assert first("lock") == {"locked": True}
+        with pytest.raises(StackError, match="Somebody else migrates the database of shop"):
+            project.migrate()
+    assert project.migrate().trouble == ""
+
+
+def test_who_is_killed_keeps_the_lock_until_the_migration_ends(project: Project) -> None:
+    order = dataclasses.replace(project.order(), command="sleep 6")
+    with project.started(order) as process:
+        assert process.stdin and process.stdout
+        assert _migration_talk.answer(process, "lock", {}) == {"locked": True}
+        process.stdin.write("run\n")
+        process.stdin.close()
+        process.stdout.close()
+        with pytest.raises(StackError, match="Somebody else"):
+            project.migrate()
+    assert project.migrate().trouble == ""
+
+
+def test_half_of_an_index_is_reported(project: Project) -> None:
+    project.sql("INSERT INTO item VALUES (1, 'a', 1), (2, 'a', 1)")
+    sql = "CREATE UNIQUE INDEX CONCURRENTLY only_one ON item (title)"
+    project.add("only_one", sql, atomic=False)
+    done = project.migrate()
+    assert "get rid of it with DROP INDEX CONCURRENTLY only_one;" in done.trouble
+    assert "could not create unique index" in done.output
+
+
+def test_limits_that_do_not_arrive_are_refused(project: Project) -> None:
+    project.add("note", "ALTER TABLE item ADD COLUMN note text")
+    with pytest.raises(StackError, match="run with lock_timeout=0, statement_timeout=0 in spite"):
+        project.migrate(url=f"{project.url}&options=-c%20lock_timeout%3D0")
+
+
+def test_an_application_that_cannot_start_says_why(django: Django, alembic: Alembic) -> None:
+    django.write("settings.py", "import nothing_like_that")
+    alembic.write("steps/env.py", "import nothing_like_that")
+    for project in (django, alembic):
+        with pytest.raises(StackError, match="No module named 'nothing_like_that'"):
+            project.migrate()
+
+
+def test_what_django_makes_of_its_own_operations(django: Django) -> None:
+    fields = "[('id', models.BigAutoField(primary_key=True)), ('title', models.TextField())]"
+    django.operation("first", f"migrations.CreateModel('Item', {fields})")
+    assert django.migrate().trouble == ""
+    index = "models.Index(fields=['title'], name='by_title')"
+    default = "models.IntegerField(default=3)"
+    python = "migrations.RunPython(lambda apps, editor: None)"
+    named = [
+        django.operation("filled", f"migrations.AddField('item', 'price', {default})"),
+        django.operation("index", f"migrations.AddIndex('item', {index})"),
+    ]
+    django.operation("python", python)
+    django.operation(
+        "created",
+        f"migrations.CreateModel('Bid', {fields}),"
+        " migrations.AddField('bid', 'item', models.ForeignKey('shop.Item', models.CASCADE)),"
+        " migrations.AddField('item', 'stays', models.IntegerField(db_default=3)),"
+        " migrations.AddField('item', 'note', models.TextField(null=True))",
+    )
+    with pytest.raises(StackError, match="leaves a NOT NULL column without a default") as refusal:
+        django.migrate()
+    assert str(refusal.value).endswith(
+        f"allow_migrations={','.join(named)}. 1 more of its kind are pending."
+    )
+    done = django.migrate(allowed=frozenset(named))
+    assert (done.trouble, done.breaking) == ("", (named[0],))
+
+
+def test_what_alembic_cannot_show_is_refused(alembic: Alembic) -> None:
+    alembic.operation("first", "op.create_table('item', sa.Column('id', sa.Integer))")
+    assert alembic.migrate().trouble == ""
+    asks = "op.get_bind().execute(sa.text('SELECT 1')).scalar_one()"
+    alembic.operation("asks", asks)
+    with pytest.raises(StackError, match="does what cannot be shown as SQL"):
+        alembic.migrate()
+    assert alembic.migrate(allowed=frozenset({"asks"})).trouble == ""
