@@ -13,6 +13,7 @@ author:
 description:
   - Finds the good release that was proved last, apart from the one that serves. A release that
     failed, was withdrawn or never proved itself is not chosen. Nothing is switched.
+  - Refuses a release that was last proved before a migration which it may not work with.
 attributes:
   check_mode:
     support: full
@@ -33,6 +34,11 @@ options:
     description: A good release to go back to instead, by its name, revision or version.
     type: str
     default: ""
+  allowed:
+    description: Migrations that the release is known to work with, as the refusal names them.
+    type: list
+    elements: str
+    default: []
   deployment:
     description: Number of the deployment under whose lock this happens.
     type: str
@@ -55,6 +61,7 @@ release:
   sample: 20261121T080000Z-3f2c5d0e8a1b
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
@@ -80,12 +87,29 @@ def choose(name: str, releases: _releases.Releases, wanted: str) -> str:
     raise StackError(f"{name} has no good release {wanted!r} on this machine; there is {there}.")
 
 
+def require_compatible(
+    release: _releases.Release,
+    lines: Sequence[_deployments.Deployment],
+    allowed: Sequence[str],
+) -> None:
+    """An error when the schema has gone where the release has never been."""
+    broken = _deployments.broken_since(lines, release.proved)
+    names = ",".join(dict.fromkeys(name for name in broken if name not in allowed))
+    if names:
+        raise StackError(
+            f"Release {release.name} may not work with the database, because it was last proved"
+            f" before {names}: deploy a version that fits, with playbooks/deploy.yml -e version=;"
+            f" or, when you know that it works, add -e allow_migrations={names}."
+        )
+
+
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "name": {"type": "str", "required": True},
             "home": {"type": "path", "required": True},
             "release": {"type": "str", "default": ""},
+            "allowed": {"type": "list", "elements": "str", "default": []},
             "deployment": {"type": "str", "default": ""},
         },
         supports_check_mode=True,
@@ -94,6 +118,9 @@ def main() -> None:
     try:
         with _deployments.phase(name, module.params["deployment"]):
             chosen = choose(name, releases, module.params["release"])
+            lines = _deployments.History(_deployments.directory(name)).all()
+            found = [release for release in releases.all() if release.name == chosen]
+            require_compatible(found[0], lines, module.params["allowed"])
     except StackError as error:
         module.fail_json(msg=str(error))
     module.exit_json(changed=False, release=chosen)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import typing as t
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from ansible_collections.slipway.stack.plugins.action import app_publish
 from ansible_collections.slipway.stack.plugins.module_utils import (
     _celery,
     _commands,
+    _deployments,
     _following,
     _probe,
     _publication,
@@ -78,6 +80,41 @@ def test_without_a_good_release_there_is_no_rollback(releases: _releases.Release
 def test_a_good_release_can_be_named(releases: _releases.Releases, wanted: str) -> None:
     add(releases, "1", GOOD)
     assert app_revert.choose("shop", releases, wanted) == "1"
+
+
+LINE = _deployments.Deployment("1", "deploy", "ada", "2026-11-21T08:00:00Z")
+
+
+@pytest.mark.parametrize(
+    ("line", "proved", "broken"),
+    [
+        ({}, "2026-11-21T07", ""),
+        ({"breaking": "a,b", "schema_before": "z", "schema_after": "b"}, "2026-11-21T07", "a,b"),
+        ({"breaking": "a", "schema_before": "z", "schema_after": ""}, "2026-11-21T07", "a"),
+        ({"breaking": "a", "schema_before": "z", "schema_after": "z"}, "2026-11-21T07", ""),
+        ({"breaking": "a", "schema_before": "z", "schema_after": "a"}, "2026-11-21T09", ""),
+    ],
+)
+def test_a_release_from_before_a_breaking_migration_is_not_gone_back_to(
+    line: dict[str, str], proved: str, broken: str
+) -> None:
+    one = dataclasses.replace(LINE, **line)
+    release = _releases.Release("1", "r", "python", GOOD, proved=proved)
+    if not broken:
+        app_revert.require_compatible(release, [one], [])
+        return
+    with pytest.raises(StackError, match=f"before {broken}: .* -e allow_migrations={broken}"):
+        app_revert.require_compatible(release, [LINE, one], [])
+    app_revert.require_compatible(release, [one], broken.split(","))
+
+
+def test_what_is_refused_is_removed_unless_it_serves(releases: _releases.Releases) -> None:
+    for name in ("1", "2"):
+        add(releases, name, _releases.BUILT)
+    assert releases.refuse("2") == "there is none to go on with"
+    releases.point("current", "1")
+    assert releases.refuse("1") == "1 goes on serving"
+    assert [release.name for release in releases.all()] == ["1"]
 
 
 class Machine:
