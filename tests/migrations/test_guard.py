@@ -13,11 +13,13 @@ from ansible_collections.slipway.stack.plugins.module_utils._errors import Stack
 from .projects import Alembic, Django, Project
 
 
-def test_a_new_database_may_do_everything(project: Project) -> None:
-    (noted, done) = project.noted
-    assert (noted.before, noted.after, len(done.applied)) == ("", "", 1)
-    assert done.after.endswith("first")
-    assert project.sql("SELECT count(*) FROM item") == [(0,)]
+def test_a_new_database_may_do_everything(new: Project) -> None:
+    new.add("drop", "ALTER TABLE item DROP COLUMN title")
+    assert new.migrate().trouble == ""
+    noted, done = new.noted
+    assert (noted.before, noted.after, len(done.applied)) == ("", "", 2)
+    assert done.after.endswith("drop")
+    assert new.sql("SELECT id, price FROM item") == []
 
 
 def test_what_is_pending_runs_once(project: Project) -> None:
