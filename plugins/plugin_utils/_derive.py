@@ -228,10 +228,11 @@ def _followers(application: Application, topology: Topology) -> dict[str, t.Any]
     return {"workers": workers, "beat": f"{name}-beat.service" if beats else ""}
 
 
-def _celery(application: Application) -> dict[str, t.Any] | None:
+def _celery(application: Application) -> dict[str, t.Any]:
     celery = application["celery"]
     if not celery:
-        return None
+        # Told all the same, so that workers of yesterday do not go on.
+        return {"name": application["name"], "workers": []}
     scheduler = celery["beat_scheduler"]
     if not scheduler and application["framework"] == "django":
         scheduler = "django_celery_beat.schedulers:DatabaseScheduler"
@@ -344,7 +345,7 @@ def _application_checks(
             for kind, server in SERVERS.items()
             if application["web"][kind]
         ]
-    if celery and here("worker"):
+    if celery["workers"] and here("worker"):
         beat_here = topology.groups["worker"][0] == topology.host
         checks.append(_celery_check(name, celery, beat_here))
     if here("web"):

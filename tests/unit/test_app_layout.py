@@ -154,3 +154,14 @@ def test_workers_carry_their_names_and_limits() -> None:
         "--hostname shop-mail@%H --queues a,b --concurrency 4 --max-tasks-per-child 1000" in command
     )
     assert [unit["name"] for unit in layout["units"]] == ["shop-worker-mail.service"]
+
+
+def test_an_application_without_workers_owns_those_of_yesterday() -> None:
+    layout = celery_layout([{"name": "shop", "workers": []}])
+    assert layout["owned"] == ["shop-worker-*.service", "shop-beat.service"]
+    assert layout["units"] == layout["directories"] == layout["files"] == []
+
+
+def test_workers_need_an_application() -> None:
+    with pytest.raises(AnsibleFilterError, match="shop has workers but no application; write"):
+        celery_layout([{"name": "shop"}])

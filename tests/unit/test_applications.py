@@ -264,6 +264,10 @@ def test_a_web_machine_without_the_application_serves_no_files_itself() -> None:
     assert derive(SHOP, application=["two"])["site"]["static"] == []
 
 
+def test_an_application_without_celery_is_told_to_the_workers_machines_all_the_same() -> None:
+    assert derive(SHOP)["celery"] == {"name": "shop", "workers": []}
+
+
 def test_websockets_go_to_the_asgi_server() -> None:
     shop = derive(changed(SHOP, web__asgi="shop.asgi:application"))
     assert {"path": "/ws/", "upstream": "asgi", "websocket": True, "rate": "general"} in shop[

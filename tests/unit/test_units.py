@@ -183,3 +183,16 @@ def test_a_reload_does_not_hide_what_another_call_watches(records: Path) -> None
     assert _units.recall("x.service") == {**NOW, "/another": "pending"}
     _units.remember_all("x.service", recorded, NOW, fresh=True)
     assert _units.recall("x.service") == {**NOW, "/another": "absent"}
+
+
+def test_what_matches_and_is_not_declared_is_to_be_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_units, "UNIT_FOLDERS", (f"{tmp_path}/",))
+    for name in ("shop-worker-mail", "shop-worker-old", "shop-beat", "shop-web", "blog-beat"):
+        (tmp_path / f"{name}.service").touch()
+    (tmp_path / "shop-worker-old.service.d").mkdir()
+    owned = ["shop-worker-*.service", "shop-beat.service"]
+    strays = _units.strays(owned, {"shop-worker-mail.service"})
+    assert [unit.name for unit in strays] == ["shop-beat.service", "shop-worker-old.service"]
+    assert {(unit.state, unit.enabled) for unit in strays} == {("stopped", False)}

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import re
+import shlex
 import subprocess
 import threading
 import time
@@ -14,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import testinfra
 from conftest import INVENTORIES, LAB, ROOT, Visitor, eventually, playbook
 
 Machines = dict[str, list[t.Any]]
@@ -73,6 +75,38 @@ def test_a_backup_is_taken_and_read_back() -> None:
     result = playbook("back_up")
     assert result.returncode == 0, result.stdout + result.stderr
     assert "verified" in result.stdout
+
+
+def test_what_lies_in_s3_could_be_restored() -> None:
+    result = playbook("verify_backups")
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "0 critical, 0 unknown" in result.stdout
+
+
+FLIP = """
+import boto3
+s3 = boto3.client("s3", "us-east-1", endpoint_url="http://127.0.0.1:5000",
+                  aws_access_key_id="any", aws_secret_access_key="any")
+found = s3.list_objects_v2(Bucket="backups", Prefix="test/")["Contents"]
+dumps = [each for each in found if not each["Key"].endswith(".json")]
+key = max(dumps, key=lambda each: each["LastModified"])["Key"]
+body = bytearray(s3.get_object(Bucket="backups", Key=key)["Body"].read())
+body[len(body) // 2] ^= 1
+s3.put_object(Bucket="backups", Key=key, Body=bytes(body))
+"""
+
+
+def test_a_bit_that_flipped_in_s3_is_told() -> None:
+    services = testinfra.get_host(f"docker://{LAB}-services")
+    flip = f"/opt/lab/venv/bin/python -c {shlex.quote(FLIP)}"
+    services.check_output(flip)
+    try:
+        result = playbook("verify_backups")
+    finally:
+        services.check_output(flip)
+    assert result.returncode != 0
+    assert "sha256" in result.stdout
+    assert "0 critical" not in result.stdout
 
 
 SERVICES = [
