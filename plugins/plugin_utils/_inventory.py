@@ -140,12 +140,31 @@ def _check_request(inputs: dict[str, t.Any]) -> None:
                 f"app is {_specification.shown(value)}, but this playbook serves every application;"
                 " leave -e app out (--limit chooses machines)."
             )
+    _check_version(given.get("version"), takes)
     value = given.get("app")
     if value is not None and value not in names:
         raise InventoryError(
             f"app is {_specification.shown(value)}, which is not declared; write one of"
             f" {', '.join(names)}."
         )
+
+
+def _check_version(version: t.Any, takes: list[str] | None) -> None:
+    if version is None:
+        return
+    if takes is not None and "version" not in takes:
+        raise InventoryError(
+            f"version is {_specification.shown(version)}, which this playbook does not heed; use"
+            " playbooks/deploy.yml, or write it into the application's source.version."
+        )
+    if not isinstance(version, str):
+        raise InventoryError(
+            f"version is {_specification.shown(version)}; write it in quotes:"
+            """ -e '{"version": "1.10"}'."""
+        )
+    for rule in _rules.RULES["stack_applications[].source.version"]:
+        if not rule.holds(version):
+            raise InventoryError(f"version is {_specification.shown(version)}; {rule.remedy}.")
 
 
 def _names(applications: t.Any) -> list[str]:

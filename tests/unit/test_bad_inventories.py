@@ -116,6 +116,12 @@ WRONG: list[tuple[str, t.Any, str]] = [
         ["postgres_setings"],
         "postgres_setings is not an option; write postgres_settings, or",
     ),
+    (
+        "app.secret_key",
+        "x",
+        "shop.secret_key is not an option; a secret belongs into vault_stack_applications.shop,",
+    ),
+    ("app.database.password", "x", "not an option; a secret belongs into vault_stack_applicat"),
     ("app.celry", {}, "stack_applications.shop.celry is not an option; write celery."),
     ("app.web.worker", 2, "stack_applications.shop.web.worker is not an option; write workers."),
     # Values of the wrong kind.
@@ -322,6 +328,10 @@ def test_every_default_keeps_the_rules() -> None:
         (["app", "command"], {"app": "shop", "command": " "}, "command is ' '; write -e"),
         ([], {"app": "shop"}, "app is 'shop', but this playbook serves every application; leave"),
         (None, {"app": "blog"}, "app is 'blog', which is not declared; write one of shop."),
+        ([], {"version": "v9"}, "version is 'v9', which this playbook does not heed; use playbooks"),
+        (["app", "version"], {"app": "shop", "version": ""}, "version is ''; write a tag, branch"),
+        (["app", "version"], {"app": "shop", "version": "--x"}, "version is '--x'; write a tag"),
+        (["app", "version"], {"app": "shop", "version": 1.1}, "version is 1.1; write it in quotes"),
     ],
 )
 def test_a_request_is_honest(
@@ -335,6 +345,9 @@ def test_a_request_that_can_be_served_is_accepted() -> None:
     wanted = {"app": "shop", "command": "python manage.py check"}
     assert problems({"takes": ["app", "command"], "request": wanted}) == []
     assert problems({"takes": [], "request": {}}) == []
+    deploy = {"app": "shop", "version": "v1.4.2"}
+    assert problems({"takes": ["app", "version"], "request": deploy}) == []
+    assert problems({"takes": ["app", "version"], "request": {"app": "shop"}}) == []
     # A variable of the operator's own may be called command.
     assert problems({"takes": [], "request": {"command": "x"}}) == []
 

@@ -79,6 +79,24 @@ def test_an_inventory_that_is_filled_in_goes_on_to_its_machines(
             ["stack_applications[entry 1].name is not defined ('shop_name' is undefined); define"],
         ),
         (
+            "site",
+            ["--tags", "redis"],
+            (APPLICATIONS, "domain:", "domain:"),
+            ["--tags and --skip-tags would leave out what the rest relies on"],
+        ),
+        (
+            "deploy",
+            ["-e", "version=--upload-pack=x"],
+            (APPLICATIONS, "domain:", "domain:"),
+            ["app is missing; write -e app=shop (declared are shop)."],
+        ),
+        (
+            "rollback",
+            ["-e", "version=v1"],
+            (APPLICATIONS, "domain:", "domain:"),
+            ["app is missing; write -e app=shop (declared are shop)."],
+        ),
+        (
             "manage",
             [],
             (HOSTS, "10.0.0.12", "cache1"),
