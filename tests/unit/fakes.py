@@ -46,7 +46,7 @@ def run_module(
     /,
     **arguments: t.Any,
 ) -> dict[str, t.Any]:
-    """What a module answers, its exit code included."""
+    """What a module answers, with its exit code and, as `warned`, its warnings."""
     module = importlib.import_module(f"{MODULES}.{module_name}")
     capsys.readouterr()
     with patch_module_args({**arguments, "_ansible_check_mode": check_mode}):
@@ -54,8 +54,9 @@ def run_module(
             module.main()
         # A module reads its arguments once; the next test has others.
         basic._ANSIBLE_ARGS = None
-    said: dict[str, t.Any] = json.loads(capsys.readouterr().out)
-    return {**said, "rc": end.value.code or 0}
+    out, err = capsys.readouterr()
+    said: dict[str, t.Any] = json.loads(out)
+    return {**said, "rc": end.value.code or 0, "warned": " ".join(err.split())}
 
 
 def action(plugin: t.Any, arguments: dict[str, t.Any], check_mode: bool = False) -> t.Any:
@@ -88,7 +89,7 @@ def without(module: types.ModuleType, missing: str, patch: pytest.MonkeyPatch) -
 @pytest.fixture
 def room() -> Iterator[Path]:
     """A folder that every user may enter, with a path short enough for sockets in it."""
-    with tempfile.TemporaryDirectory(prefix="slipway-", dir="/tmp") as name:  # noqa: S108
+    with tempfile.TemporaryDirectory(prefix="slipway-", dir="/tmp") as name:
         Path(name).chmod(0o755)
         yield Path(name)
 

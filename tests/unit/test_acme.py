@@ -160,7 +160,7 @@ def test_nothing_is_asked_for_that_preflight_calls_hopeless(
     machine: Machine, enabled: bool
 ) -> None:
     authority = dataclasses.replace(machine.value.authority, preflight_enabled=enabled)
-    refused = pytest.raises(StackError, match="^no certificate was requested for site shop: ")
+    refused = pytest.raises(StackError, match=r"^no certificate was requested for site shop: ")
     with refused if enabled else contextlib.nullcontext():
         _acme.issue(authority, "shop", NAMES, machine.run, lambda _url: b"parked domain")
     assert bool(machine.told) != enabled

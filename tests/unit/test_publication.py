@@ -266,7 +266,7 @@ def test_a_restart_that_would_fail_is_refused_and_keeps_the_release(serving: Sho
 
 def test_a_good_release_that_is_not_well_after_a_restart_goes_on(serving: Shop) -> None:
     serving.sick = {"1"}
-    with pytest.raises(StackError, match="^shop is not well after a restart: "):
+    with pytest.raises(StackError, match=r"^shop is not well after a restart: "):
         publish(serving, release="1")
     assert (serving.linked(), serving.result("1")) == ("1", GOOD)
 
@@ -299,7 +299,7 @@ def test_a_first_release_that_is_taken_back_leaves_nothing_running(shop: Shop) -
 def test_a_machine_that_cannot_go_back_says_so(serving: Shop) -> None:
     publish(serving)
     serving.sick = {"1"}
-    with pytest.raises(StackError, match="^shop cannot go back to 1: "):
+    with pytest.raises(StackError, match=r"^shop cannot go back to 1: "):
         _publication.undo(
             serving.application, _publication.Switch("2", before="1"), serving.systemd
         )
