@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import datetime
 import hashlib
+import os
 import tarfile
 import types
 import typing as t
@@ -164,7 +165,7 @@ def test_a_disk_that_could_fill_is_refused(
     kept.path("1").mkdir()
     kept.finish("1", "r", "p")
     files = types.SimpleNamespace(f_bavail=9, f_frsize=1 << 30, f_files=9, f_favail=9)
-    monkeypatch.setattr(_build.os, "statvfs", lambda _path: files)
+    monkeypatch.setattr(os, "statvfs", lambda _path: files)
     with pytest.raises(StackError, match=r"9216 MB and 9 files free, .* keep fewer releases"):
         _build.build(order(shop), NOW)
 

@@ -327,7 +327,13 @@ def cluster(**given: t.Any) -> tuple[int, str, str]:
 
 
 BLOG = {"name": "blog", "password": "secret-secret"}
-CONTENT = {"name": "postgres", "extensions": [], "available": [], "schemas": {}, "lookup": None}
+CONTENT: dict[str, t.Any] = {
+    "name": "postgres",
+    "extensions": [],
+    "available": [],
+    "schemas": {},
+    "lookup": None,
+}
 
 
 def test_databases_are_made_and_what_waits_for_a_restart_is_told(
@@ -419,7 +425,7 @@ def test_each_check_can_be_run_alone(kind: str, capsys: Capture) -> None:
         f"ansible_collections.slipway.stack.plugins.module_utils._health_{kind}"
     )
     required = {name for name, option in module.OPTIONS.items() if option.get("required")}
-    given = {name: "nobody-at-all" for name in required}
+    given = dict.fromkeys(required, "nobody-at-all")
     if "port" in module.OPTIONS:
         given["port"] = 1  # type: ignore[assignment]
     said = run_module(f"{kind}_health", capsys, name="x", timeout=3, **given)
