@@ -27,6 +27,7 @@ from fakes import action, needs_root, program, run_module
 from health_fakes import Fake, answer, says
 from test_sources import USER, Repository
 
+pytestmark = needs_root
 NOW = datetime.datetime(2026, 11, 21, 8, tzinfo=datetime.UTC)
 LOCK = "django==5.2 --hash=sha256:aa\n"
 # A fake of uv: makes a real environment, installs nothing, and fails where it is told to.
@@ -76,7 +77,6 @@ def releases(shop: dict[str, t.Any]) -> list[str]:
     return [path.name for path in (Path(shop["home"]) / "releases").iterdir()]
 
 
-@needs_root
 def test_a_release_is_complete_and_belongs_to_root(
     shop: dict[str, t.Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -98,7 +98,6 @@ def test_a_release_is_complete_and_belongs_to_root(
     assert (again["changed"], again["release"]) == (False, said["release"])
 
 
-@needs_root
 def test_a_failed_release_is_built_anew(shop: dict[str, t.Any], tmp_path: Path) -> None:
     wanted = order(shop, **archive(tmp_path / "shop.tar"))
     name = _build.build(wanted, NOW)
@@ -109,7 +108,6 @@ def test_a_failed_release_is_built_anew(shop: dict[str, t.Any], tmp_path: Path) 
     assert _build.existing(wanted) is None
 
 
-@needs_root
 @pytest.mark.parametrize(
     ("lock", "given", "sentence"),
     [
@@ -135,7 +133,6 @@ def test_a_build_that_fails_is_told_and_leaves_nothing(
     assert releases(shop) == []
 
 
-@needs_root
 def test_a_repository_is_checked_out(shop: dict[str, t.Any], room: Path) -> None:
     repository = Repository(room / "shop.git")
     revision = repository.commit(LOCK, "requirements.txt")
@@ -145,7 +142,6 @@ def test_a_repository_is_checked_out(shop: dict[str, t.Any], room: Path) -> None
     assert _build.build(again, NOW + datetime.timedelta(hours=1)) != name
 
 
-@needs_root
 def test_an_archive_is_fetched_and_checked(shop: dict[str, t.Any], tmp_path: Path) -> None:
     given = archive(tmp_path / "shop.tar")
     fake = Fake(says(answer(Path(given["bundle"]).read_bytes())))

@@ -111,7 +111,12 @@ def test_a_worker_that_does_not_come_back_is_named_and_not_pinged(
     assert _units.recall(ONE) is None
 
 
-def test_a_worker_that_does_not_answer_is_named(tmp_path: Path) -> None:
+@needs_root
+def test_a_worker_that_does_not_answer_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = program(tmp_path / "bin", "systemd-run", "exit 1").parent
+    monkeypatch.setenv("PATH", f"{path}:/usr/bin:/bin")
     systemd = Systemd(ONE)
     said = _following.workers([worker(home=tmp_path)], 0, systemd, going_back=True)
     assert said.startswith(f"{ONE} does not answer a ping after 0 s")

@@ -16,6 +16,7 @@ from ansible_collections.slipway.stack.plugins.module_utils._errors import Stack
 from fakes import needs_root
 from health_fakes import Fake, answer, says
 
+pytestmark = needs_root
 USER = "daemon"
 
 
@@ -62,7 +63,6 @@ def source(home: Path, repository: str, key: Path | None = None) -> _sources.Git
     return _sources.Git(USER, home, repository, key)
 
 
-@needs_root
 def test_a_version_is_a_tag_a_branch_or_a_commit(home: Path, repository: Repository) -> None:
     git = source(home, str(repository.path))
     first, second = repository.commits
@@ -72,7 +72,6 @@ def test_a_version_is_a_tag_a_branch_or_a_commit(home: Path, repository: Reposit
         git.resolve("v9")
 
 
-@needs_root
 def test_a_repository_that_cannot_be_read_is_told_without_its_token(home: Path) -> None:
     git = source(home, "http://ada:hunter22@127.0.0.1:1/shop.git")
     with pytest.raises(StackError, match=r"\(http://127\.0\.0\.1:1/shop\.git\) cannot be re") as no:
@@ -80,7 +79,6 @@ def test_a_repository_that_cannot_be_read_is_told_without_its_token(home: Path) 
     assert "hunter22" not in str(no.value)
 
 
-@needs_root
 def test_the_tree_of_a_commit_is_put_into_the_release(home: Path, repository: Repository) -> None:
     git = source(home, str(repository.path))
     for commit, text in zip(repository.commits, ("1\n", "2\n"), strict=True):
@@ -91,7 +89,6 @@ def test_the_tree_of_a_commit_is_put_into_the_release(home: Path, repository: Re
     assert not (home / "cache" / "index").exists()
 
 
-@needs_root
 def test_a_commit_that_is_nowhere_is_told(home: Path, repository: Repository) -> None:
     git = source(home, str(repository.path))
     with pytest.raises(StackError, match=f"^The source of {USER} cannot be fetched from "):
@@ -99,7 +96,6 @@ def test_a_commit_that_is_nowhere_is_told(home: Path, repository: Repository) ->
     assert list((home / "target").iterdir()) == []
 
 
-@needs_root
 def test_submodules_are_refused_for_they_would_be_missing(
     home: Path, repository: Repository
 ) -> None:
@@ -147,7 +143,6 @@ def zipped(path: Path, files: t.Mapping[str, str]) -> None:
             bundle.writestr(name, text)
 
 
-@needs_root
 @pytest.mark.parametrize("pack", [tar, zipped])
 @pytest.mark.parametrize(
     ("packed", "unpacked"),
@@ -173,7 +168,6 @@ def test_one_folder_around_everything_is_left_out(
     assert list((home / "cache").iterdir()) == []
 
 
-@needs_root
 def test_what_is_no_archive_is_told(home: Path, tmp_path: Path) -> None:
     (tmp_path / "archive").write_text("<html>not found</html>")
     with pytest.raises(StackError, match=f"^The archive of {USER} cannot be unpacked: "):
