@@ -154,3 +154,15 @@ def test_workers_carry_their_names_and_limits() -> None:
         "--hostname shop-mail@%H --queues a,b --concurrency 4 --max-tasks-per-child 1000" in command
     )
     assert [unit["name"] for unit in layout["units"]] == ["shop-worker-mail.service"]
+
+
+@pytest.mark.parametrize("kind", ["archive", "directory"])
+def test_a_source_of_the_controller_is_known_by_its_digest(tmp_path: Path, kind: str) -> None:
+    place = tmp_path / "source"
+    with pytest.raises(AnsibleFilterError, match="does not exist on the controller: correct the"):
+        app_layout([shop(source={kind: str(place)})])
+    if kind == "directory":
+        place.mkdir()
+    (place / "app.py" if kind == "directory" else place).write_text("x = 1\n")
+    (question,) = app_layout([shop(source={kind: str(place)})])["questions"]
+    assert len(question["revision"]) == 64
