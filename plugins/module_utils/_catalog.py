@@ -41,13 +41,13 @@ def listing(s3: _s3.Client, where: _s3.Target, databases: t.Collection[str]) -> 
     """Every backup below the prefix, newest first; only those of `databases` if any are named."""
     objects = {item.key: item for item in _s3.list_objects(s3, where)}
     dumps = [
-        (item, database)
+        (item, *place)
         for item in objects.values()
-        for database in [_database(where, item.key)]
-        if database is not None and (not databases or database in databases)
+        for place in [_place(where, item.key)]
+        if place is not None and (not databases or place[0] in databases)
     ]
     with concurrent.futures.ThreadPoolExecutor(READERS) as readers:
-        found = readers.map(lambda dump: _listed(s3, where, dump[0], dump[1], objects), dumps)
+        found = readers.map(lambda dump: _listed(s3, where, objects, *dump), dumps)
     return sorted(found, key=lambda listed: (listed.taken, listed.key), reverse=True)
 
 
@@ -61,18 +61,20 @@ def newest(backups: t.Iterable[Listed]) -> dict[str, Listed]:
     return found
 
 
-def _database(where: _s3.Target, key: str) -> str | None:
-    """The database whose backup this key is: <prefix>/<database>/<time>-<nonce>.dump."""
+def _place(where: _s3.Target, key: str) -> tuple[str, datetime] | None:
+    """Whose backup this key is, and of when: <prefix>/<database>/<time>-<nonce>.dump."""
     below = key[len(where.key()) :].strip("/").split("/")
-    return below[0] if len(below) == 2 and _backups.taken(below[1]) else None
+    taken = _backups.taken(below[1]) if len(below) == 2 else None
+    return (below[0], taken) if taken else None
 
 
 def _listed(
     s3: _s3.Client,
     where: _s3.Target,
+    objects: t.Mapping[str, _s3.StoredObject],
     item: _s3.StoredObject,
     database: str,
-    objects: t.Mapping[str, _s3.StoredObject],
+    taken: datetime,
 ) -> Listed:
     file = item.key.rpartition("/")[2]
     key = _backups.record_name(item.key)
@@ -84,9 +86,6 @@ def _listed(
             problem = _problem(record, item.size, file, database)
         except _errors.StackError as error:
             problem = str(error)
-    taken = _backups.taken(file)
-    if taken is None:
-        raise AssertionError(f"{file} is not the name of a backup, and only such get here")
     return Listed(database, item.key, item.size, taken, record, problem)
 
 

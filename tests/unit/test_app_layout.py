@@ -165,3 +165,15 @@ def test_an_application_without_workers_owns_those_of_yesterday() -> None:
 def test_workers_need_an_application() -> None:
     with pytest.raises(AnsibleFilterError, match="shop has workers but no application; write"):
         celery_layout([{"name": "shop"}])
+
+
+@pytest.mark.parametrize("kind", ["archive", "directory"])
+def test_a_source_of_the_controller_is_known_by_its_digest(tmp_path: Path, kind: str) -> None:
+    place = tmp_path / "source"
+    with pytest.raises(AnsibleFilterError, match="does not exist on the controller: correct the"):
+        app_layout([shop(source={kind: str(place)})])
+    if kind == "directory":
+        place.mkdir()
+    (place / "app.py" if kind == "directory" else place).write_text("x = 1\n")
+    (question,) = app_layout([shop(source={kind: str(place)})])["questions"]
+    assert len(question["revision"]) == 64

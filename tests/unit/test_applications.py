@@ -11,6 +11,7 @@ from ansible_collections.slipway.stack.plugins.plugin_utils import (
     _applications,
     _derive,
     _inventory,
+    _specification,
 )
 
 SECRET = "0123456789abcdef"
@@ -21,6 +22,7 @@ SHOP = {
     "web": {"wsgi": "shop.wsgi:application"},
 }
 SHOP_SECRETS = {"database_password": SECRET, "redis_password": SECRET, "secret_key": SECRET}
+MISSING = _specification.Undefined("'x' is undefined")
 GROUPS = {group: ["one"] for group in ("database", "cache", "application", "worker", "web")}
 ONE = {"one": "one"}
 
@@ -153,6 +155,23 @@ def test_duplicates_are_refused(other: dict[str, t.Any], sentence: str) -> None:
         ),
         ({"shop": SHOP_SECRETS, "blog": SHOP_SECRETS}, "blog belongs to no application"),
         ([], "is a list; write a dictionary that maps"),
+        ({"shop": MISSING}, r"shop is not defined \('x' is undefined\); write a dictionary with"),
+        (
+            {"shop": changed(SHOP_SECRETS, environment=["A"])},
+            "shop.environment is a list; write a dictionary of names and values",
+        ),
+        (
+            {"shop": changed(SHOP_SECRETS, environment={"A": MISSING})},
+            r"shop.environment.A is not defined .*; define that variable, or write",
+        ),
+        (
+            {"shop": changed(SHOP_SECRETS, secret_key=MISSING)},
+            "shop.secret_key is not defined .*; define that variable, or write the value itself",
+        ),
+        (
+            {"shop": changed(SHOP_SECRETS, secret_key="0123456789\nabcdef")},
+            "shop.secret_key contains a line break or another control character",
+        ),
     ],
 )
 def test_wrong_secrets_are_refused(secrets: t.Any, sentence: str) -> None:
@@ -202,6 +221,11 @@ def test_pools_must_fit_into_max_connections(connections: int, refused: bool) ->
     with pytest.raises(_applications.InventoryError, match="write at least 63"):
         _inventory.check_connections(resolve(SHOP), settings)
     return None
+
+
+def test_postgres_takes_no_more_connections_than_it_can() -> None:
+    with pytest.raises(_applications.InventoryError, match=r"is 300000; write at most 262143"):
+        _inventory.check_connections(resolve(SHOP), {"max_connections": 300_000})
 
 
 GOOD: dict[str, t.Any] = {

@@ -104,3 +104,7 @@ def test_mistakes_are_refused_with_a_sentence(role: Path, files: object, sentenc
     (role / "templates/x.j2").write_text("{{ missing }}")
     with pytest.raises(AnsibleError, match=sentence):
         prepare(role, files)
+
+
+def test_a_template_of_nothing_is_an_empty_file(role: Path) -> None:
+    assert render(role, "{{ none }}", vars={"none": None}) == ""
