@@ -8,7 +8,10 @@ import typing as t
 from dataclasses import dataclass
 
 SEGMENT = re.compile(r"([0-9A-F]{24})(\.partial)?-([0-9a-f]{40})(\.(?:gz|lz4|zst|bz2))?\Z")
-HISTORY = re.compile(r"([0-9A-F]{8})\.history\Z")
+# As pg_stat_archiver names what was archived last.
+LAST = re.compile(
+    r"([0-9A-F]{24})(?:\.[0-9A-F]{8}\.backup)?\Z|[0-9A-F]{24}\.partial\Z|[0-9A-F]{8}\.history\Z"
+)
 SWITCH = re.compile(r"^\s*(\d+)\s+([0-9A-F]+)/([0-9A-F]+)", re.MULTILINE)
 # initdb's default; pgBackRest's repository does not say another one.
 SEGMENT_BYTES = 16 * 1024 * 1024
@@ -44,6 +47,20 @@ def position(name: str) -> Position | None:
         return None
     timeline, high, low = (int(name[begin : begin + 8], 16) for begin in (0, 8, 16))
     return Position(timeline, high * PER_FILE + low)
+
+
+def last(name: str) -> Position | None:
+    """The segment that must be there if this was archived last; None if it tells of none."""
+    match = LAST.match(name)
+    return position(match.group(1) or "") if match else None
+
+
+def contradictory(segments: t.Iterable[Archived]) -> list[str]:
+    """The keys of segments that are there with several contents."""
+    keys: dict[tuple[Position, bool], list[str]] = {}
+    for one in segments:
+        keys.setdefault((one.position, one.partial), []).append(one.key)
+    return sorted(min(several) for several in keys.values() if len(several) > 1)
 
 
 def archived(key: str, size: int) -> Archived | None:

@@ -16,6 +16,7 @@ import pytest
 from ansible_collections.slipway.stack.plugins.module_utils import _decode, _s3
 
 from . import database as postgres
+from . import repository as pgbackrest
 from .store import Store
 
 
@@ -47,6 +48,15 @@ def dumps() -> t.Iterator[Dumps]:
             server.dump("blog", "-Fc"),
             server.dump("void", "-Fc"),
         )
+    finally:
+        postgres.remove(server)
+
+
+@pytest.fixture(scope="session")
+def repositories() -> t.Iterator[pgbackrest.Repositories]:
+    server, made = pgbackrest.make()
+    try:
+        yield made
     finally:
         postgres.remove(server)
 
@@ -88,7 +98,7 @@ def rclone(dumps: Dumps, tmp_path: pathlib.Path) -> t.Iterator[Store]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     address = f"127.0.0.1:{port}"
-    command = ["rclone", "serve", "s3", str(tmp_path), "--addr", address]
+    command = ["rclone", "serve", "s3", str(tmp_path), "--addr", address, "--dir-cache-time=0"]
     process = subprocess.Popen(
         [*command, "--auth-key", "lab,secret", "--config", "/dev/null", "--vfs-cache-mode=writes"],
         stderr=subprocess.DEVNULL,
