@@ -54,7 +54,7 @@ class Repository:
                     self.add("present", "warning", key, "two good copies", said, FULL)
                 return found
         # A copy that could not be looked at may be the good one.
-        worst = max(problems)
+        worst = max(problems, key=lambda problem: problem[0] == "unknown")
         self.add("present", worst[0], key, "a good copy of it", worst[1], FULL)
         return None
 
