@@ -65,6 +65,21 @@ def test_what_is_taken_for_a_dump(file: str, counts: bool) -> None:
     assert bool(found) is counts
 
 
+@pytest.mark.parametrize(
+    ("hours", "named"), [(-1, True), (0, False), (47, False), (48, True), (49, True)]
+)
+def test_a_mere_date_covers_two_days(hours: int, named: bool) -> None:
+    day = datetime(2026, 11, 19, tzinfo=UTC)
+    modified = day + hours * HOUR
+    assert _verification.taken("20261119.sql", modified) == (day if named else modified, named)
+
+
+def test_what_is_no_dump_does_not_hide_those_behind_it() -> None:
+    keys = ("night/a.dump", "night/shop/a.json.txt", "night/shop/b.dump")
+    (found,) = _verification.group([Stored(key, 1, NOW) for key in keys], "night")["shop"]
+    assert found.key == "night/shop/b.dump"
+
+
 def test_only_files_right_below_a_database_are_dumps() -> None:
     keys = ("night/a.dump", "night/shop/x/a.dump", "day/shop/a.dump", "night//a.dump")
     assert _verification.group([Stored(key, 1, NOW) for key in keys], "night") == {}
@@ -95,9 +110,10 @@ def test_presence(items: list[Stored], found: list[str]) -> None:
 
 
 def test_the_median_is_that_of_the_seven_before() -> None:
-    old = [stored(n * HOUR, 100_000) for n in range(9, 20)]
-    new = [stored(n * HOUR, 1000) for n in range(2, 9)]
-    assert present(*old, *new, stored(HOUR, 600)) == []
+    """It is 1000 only of seven: of six, and of eight, it would be 5000."""
+    sizes = [9000, 1000, 9000, 9000, 9000, 1000, 1000, 1000]
+    before = [stored((9 - n) * HOUR, size) for n, size in enumerate(sizes)]
+    assert present(*before, stored(HOUR / 2, 600)) == []
 
 
 @pytest.mark.parametrize(("required", "severity"), [(True, "critical"), (False, "warning")])
@@ -134,7 +150,13 @@ def test_the_record_is_that_of_the_dump(changes: dict[str, t.Any], count: int) -
 
 
 @pytest.mark.parametrize(
-    ("changes", "count"), [({}, 0), ({"file": "y.dump"}, 1), ({"file": "y", "sha256": "cd"}, 0)]
+    ("changes", "count"),
+    [
+        ({}, 0),
+        ({"file": "y.dump"}, 1),
+        ({"file": "y", "sha256": "cd"}, 0),
+        ({"file": "y", "sha256": "aa"}, 0),
+    ],
 )
 def test_the_bytes_are_not_those_of_the_one_before(changes: dict[str, t.Any], count: int) -> None:
     before = replace(RECORD, **changes)
@@ -203,10 +225,13 @@ def test_a_dump_without_a_table(before: _backups.Record | None, severity: str) -
     assert found.severity == severity
 
 
-def test_many_missing_tables_are_counted() -> None:
-    names = [f"public.t{n}" for n in range(7)]
+@pytest.mark.parametrize(
+    ("count", "rest"), [(1, ""), (5, ""), (6, " and 1 more"), (8, " and 3 more")]
+)
+def test_many_missing_tables_are_counted(count: int, rest: str) -> None:
+    names = [f"public.t{n}" for n in range(count)]
     (found,) = _evidence.contents_findings(ONE, RECORD, GOOD, names, None)
-    assert found.expected == "table " + ", ".join(names[:5]) + " and 2 more"
+    assert found.expected == "table " + ", ".join(names[:5]) + rest
 
 
 @pytest.mark.parametrize(
@@ -228,5 +253,6 @@ def test_encryption(wanted: str, encrypted: bool, server: str | None, count: int
 @pytest.mark.parametrize(("hours", "count"), [(0, 1), (1, 0), (2, 0)])
 def test_only_what_was_deleted_after_the_newest_hides_it(hours: int, count: int) -> None:
     markers = {stored(hours * HOUR).key: NOW, "night/shop/notes.txt": NOW}
-    assert len(_verification.hidden("shop", markers, [ONE])) == count
+    older = candidates(stored(9 * HOUR))[0]
+    assert len(_verification.hidden("shop", markers, [older, ONE])) == count
     assert len(_verification.hidden("shop", markers, [])) == 1

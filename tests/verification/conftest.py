@@ -91,14 +91,18 @@ def store(dumps: Dumps, target: _s3.Target) -> Store:
 
 
 @pytest.fixture
-def rclone(dumps: Dumps, tmp_path: pathlib.Path) -> t.Iterator[Store]:
+def rclone(
+    dumps: Dumps, tmp_path: pathlib.Path, request: pytest.FixtureRequest
+) -> t.Iterator[Store]:
     """A bucket on the other server, which checks signatures and knows no features."""
     (tmp_path / "backups").mkdir()
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     address = f"127.0.0.1:{port}"
-    command = ["rclone", "serve", "s3", str(tmp_path), "--addr", address, "--dir-cache-time=0"]
+    # Who changes the folder after a first verdict must not be answered from memory.
+    remembered = f"--dir-cache-time={getattr(request.module, 'REMEMBERED', '5m')}"
+    command = ["rclone", "serve", "s3", str(tmp_path), "--addr", address, remembered]
     process = subprocess.Popen(
         [*command, "--auth-key", "lab,secret", "--config", "/dev/null", "--vfs-cache-mode=writes"],
         stderr=subprocess.DEVNULL,

@@ -16,6 +16,8 @@ from .injector import Faults, injected
 from .repository import Repositories, Sections, resigned
 from .store import Store, said
 
+REMEMBERED = "0"  # seconds that rclone may answer from memory
+
 
 @dataclass
 class Attacked:
