@@ -109,6 +109,31 @@ def test_presence(items: list[Stored], found: list[str]) -> None:
     assert all(one.startswith(start) for one, start in zip(said, found, strict=True))
 
 
+def test_what_is_promised_unless_said_otherwise() -> None:
+    assert Promise() == Promise(25 * HOUR, 5 * MINUTE, 200, 0.5, 4.0, True, {})
+
+
+@pytest.mark.parametrize(
+    ("required", "recorded", "chosen"),
+    [
+        (True, (True, False), 0),
+        (False, (True, False), 1),
+        (True, (True, True), 1),
+        (True, (False, False), 1),
+    ],
+)
+def test_the_newest_is_the_last_that_counts(
+    required: bool, recorded: tuple[bool, bool], chosen: int
+) -> None:
+    found = [
+        replace(one, recorded=has)
+        for one, has in zip(candidates(stored(9 * HOUR), stored(HOUR)), recorded, strict=True)
+    ]
+    promise = Promise(require_record=required)
+    assert _verification.newest(found, promise) == found[chosen]
+    assert _verification.newest([], promise) is None
+
+
 def test_the_median_is_that_of_the_seven_before() -> None:
     """It is 1000 only of seven: of six, and of eight, it would be 5000."""
     sizes = [9000, 1000, 9000, 9000, 9000, 1000, 1000, 1000]

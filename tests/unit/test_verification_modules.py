@@ -31,7 +31,7 @@ def run(name: str, capsys: pytest.CaptureFixture[str], **arguments: t.Any) -> di
 @pytest.fixture(autouse=True)
 def bucket() -> t.Iterator[None]:
     with moto.mock_aws():
-        client = _s3.client(_s3.Target(bucket="backups", **KEYS))
+        client = _s3.client(_s3.target({"bucket": "backups", **KEYS}))
         client.create_bucket(Bucket="backups")
         client.put_object(Bucket="backups", Key=DUMP, Body=b"x" * 300)
         yield

@@ -142,7 +142,7 @@ def _home() -> Path:
     return max(found, key=lambda path: int(path.name))
 
 
-def resigned(path: Path, change: t.Callable[[Sections], None]) -> None:
+def resigned(path: Path, change: t.Callable[[Sections], object]) -> None:
     """Change an info file and its copy, and sign it as pgBackRest would have."""
     sections: Sections = {}
     for line in path.read_text().splitlines():
