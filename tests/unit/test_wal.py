@@ -44,8 +44,8 @@ def test_a_gap_as_wide_as_all_segments_there_can_be_is_one() -> None:
 
 
 def test_a_timeline_is_left_where_its_history_says() -> None:
-    history = "1\t0/3000098\tno recovery target specified\n\n2\t1/5000000\tbefore\n"
-    assert _wal.switches(history) == {1: 3, 2: 256 + 5}
+    history = "1\t0/3000098\tno recovery target specified\n\n2\t12/5000000\tbefore\n"
+    assert _wal.switches(history) == {1: 3, 2: 0x12 * 256 + 5}
 
 
 @pytest.mark.parametrize(

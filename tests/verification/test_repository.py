@@ -98,6 +98,7 @@ def test_a_repository_below_a_prefix_passes(plain: Attacked) -> None:
     (plain.folder / "night").mkdir()
     for name in ("archive", "backup"):
         (plain.folder / name).rename(plain.folder / "night" / name)
+    (plain.folder / "night" / "notes.txt").write_text("passed over")
     plain.store.target = replace(plain.store.target, prefix="night")
     assert plain.verdict("intact").findings == []
 
