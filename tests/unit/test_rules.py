@@ -109,6 +109,11 @@ def test_presence(items: list[Stored], found: list[str]) -> None:
     assert all(one.startswith(start) for one, start in zip(said, found, strict=True))
 
 
+@pytest.mark.parametrize(("minutes", "text"), [(0, "0.0 h"), (90, "1.5 h"), (60_000, "1000.0 h")])
+def test_ages_are_told_in_hours(minutes: int, text: str) -> None:
+    assert _verification.hours(minutes * MINUTE) == text
+
+
 def test_what_is_promised_unless_said_otherwise() -> None:
     assert Promise() == Promise(25 * HOUR, 5 * MINUTE, 200, 0.5, 4.0, True, {})
 
@@ -194,6 +199,7 @@ def test_the_bytes_are_not_those_of_the_one_before(changes: dict[str, t.Any], co
         (RECORD, Sums(), {"sha256": "ab" * 32}, 1000, []),
         (RECORD, Sums(), {"sha256": "cd" * 32}, 1000, ["critical"]),
         (RECORD, Sums(), {"sha256": "ab" * 32}, 999, ["critical"]),
+        (RECORD, Sums(), {"sha256": "ab" * 32}, 1001, ["critical"]),
         (RECORD, Sums(metadata_sha256="AB" * 32), {"sha256": "ab" * 32}, 1000, []),
         (None, Sums(metadata_sha256="cd"), {"sha256": "ab"}, 1000, ["critical"]),
         (None, Sums(sha256="cd"), {"sha256": "ab"}, 1000, ["critical"]),

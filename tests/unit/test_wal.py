@@ -44,7 +44,7 @@ def test_a_gap_as_wide_as_all_segments_there_can_be_is_one() -> None:
 
 
 def test_a_timeline_is_left_where_its_history_says() -> None:
-    history = "1\t0/3000098\tno recovery target specified\n\n2\t12/5000000\tbefore\n"
+    history = "1\t0/3FFFFFF\tno recovery target specified\n\n2\t12/5000000\tbefore\n"
     assert _wal.switches(history) == {1: 3, 2: 0x12 * 256 + 5}
 
 
@@ -62,6 +62,10 @@ def test_the_way_from_a_backup_to_the_last_segment(
 ) -> None:
     history = {2: 5, 1: 3, 3: 6}
     assert _wal.needed(Position(*start), Position(*end), history) == path
+
+
+def test_a_later_timeline_is_later_whatever_its_number() -> None:
+    assert max(Position(1, 9), Position(2, 1), Position(1, 10)) == Position(2, 1)
 
 
 def test_a_gap_does_not_reach_over_a_switch() -> None:
