@@ -167,6 +167,7 @@ RECORD = _backups.Record(
         ({"database": "blog"}, 1),
         ({"file": "x.dump"}, 1),
         ({"size": 999}, 1),
+        ({"size": 1001}, 1),
         ({"verified": False}, 1),
         ({"started": (ONE.taken + 5 * MINUTE).isoformat()}, 0),
         ({"started": (ONE.taken - 6 * MINUTE).isoformat()}, 1),
@@ -276,6 +277,7 @@ def test_many_missing_tables_are_counted(count: int, rest: str) -> None:
     ],
 )
 def test_encryption(wanted: str, encrypted: bool, server: str | None, count: int) -> None:
+    assert not GOOD.encrypted
     contents = replace(GOOD, encrypted=encrypted)
     found = _evidence.encryption_findings(ONE, wanted, contents, Sums(server_encryption=server))
     assert len(found) == count
