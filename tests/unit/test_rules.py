@@ -185,6 +185,7 @@ def test_the_record_is_that_of_the_dump(changes: dict[str, t.Any], count: int) -
     [
         ({}, 0),
         ({"file": "y.dump"}, 1),
+        ({"file": "0.dump"}, 1),
         ({"file": "y", "sha256": "cd"}, 0),
         ({"file": "y", "sha256": "aa"}, 0),
     ],
