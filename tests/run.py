@@ -38,8 +38,12 @@ sys.exit(subprocess.call([sys.executable, "-m", "pip", "install", *packages]))
 
 
 def unit(stages: Stages, _names: list[str]) -> None:
+    purpose = "backups in the tests are made with it"
     packages = {"zstd": "zstd", "lz4": "lz4", "gpg": "gnupg", "openssl": "openssl"}
-    shell.require(packages, purpose="backups in the tests are made with it")
+    shell.require({**packages, "pgbackrest": "pgbackrest"}, purpose=purpose)
+    # pgBackRest knows the servers of its own distribution, not every one from PyPI.
+    if not list(Path("/usr/lib/postgresql").glob("*/bin/postgres")):
+        shell.install(["postgresql"], wanted="a PostgreSQL server", purpose=purpose)
     with stages.stage("conventions, unit, templates"):
         # Lists the lines and branches of plugins/ that no test runs; pyproject.toml has the limit.
         command = ["pytest", "--quiet", "--cov", "--cov-report=term-missing:skip-covered"]
