@@ -130,7 +130,7 @@ def from_params(params: Mapping[str, Any], files: Sequence[str]) -> Unit:
 
 
 def strays(patterns: Sequence[str], declared: Collection[str]) -> tuple[Unit, ...]:
-    """The units of the machine that match a pattern and are not declared any more, to be stopped."""
+    """The units that match a pattern and are not declared any more, to be stopped."""
     folder = Path(UNIT_FOLDERS[0])
     found = {path.name for pattern in patterns for path in folder.glob(pattern)}
     return tuple(Unit(name, False, "stopped", (), ()) for name in sorted(found - set(declared)))

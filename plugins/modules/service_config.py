@@ -161,7 +161,7 @@ options:
         default: 1
   owned_units:
     description:
-      - Patterns of unit names, such as V(shop-worker-*.service), that this call alone decides about.
+      - Patterns of unit names, V(shop-worker-*.service) say, that this call alone decides about.
       - A unit in C(/etc/systemd/system) that matches and is not among O(units) is stopped first,
         in the time that it takes, and disabled. Its file stays.
     type: list

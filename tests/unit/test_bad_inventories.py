@@ -328,7 +328,11 @@ def test_every_default_keeps_the_rules() -> None:
         (["app", "command"], {"app": "shop", "command": " "}, "command is ' '; write -e"),
         ([], {"app": "shop"}, "app is 'shop', but this playbook serves every application; leave"),
         (None, {"app": "blog"}, "app is 'blog', which is not declared; write one of shop."),
-        ([], {"version": "v9"}, "version is 'v9', which this playbook does not heed; use playbooks"),
+        (
+            [],
+            {"version": "v9"},
+            "version is 'v9', which this playbook does not heed; use playbooks",
+        ),
         (["app", "version"], {"app": "shop", "version": ""}, "version is ''; write a tag, branch"),
         (["app", "version"], {"app": "shop", "version": "--x"}, "version is '--x'; write a tag"),
         (["app", "version"], {"app": "shop", "version": 1.1}, "version is 1.1; write it in quotes"),
