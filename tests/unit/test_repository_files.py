@@ -73,7 +73,7 @@ def test_each_sum_and_the_size_count(
 
 def test_the_archive_of_a_backup_is_that_of_its_server() -> None:
     value = {"backup-timestamp-start": 1, "db-id": 2}
-    info = {
+    info: _pgbackrest.Sections = {
         "backup:current": {"B": value, "A": value},
         "db:history": {"1": {"db-version": "14"}, "2": {"db-version": "15"}},
     }
