@@ -242,7 +242,7 @@ def site(**changes: t.Any) -> dict[str, t.Any]:
             "websocket_health_path": "/ws/up/",
         },
         "pool": {"name": "shop"},
-        "celery": None,
+        "celery": {"name": "shop", "workers": []},
         **changes,
     }
 
