@@ -3,17 +3,18 @@
 
 from __future__ import annotations
 
-import difflib
 import ipaddress
 import re
 import typing as t
 from collections import Counter
 
+from ansible_collections.slipway.stack.plugins.module_utils import _health_kinds
 from ansible_collections.slipway.stack.plugins.plugin_utils import (
     _applications,
     _derive,
     _rules,
     _specification,
+    _variables,
 )
 from ansible_collections.slipway.stack.plugins.plugin_utils._applications import (
     Application,
@@ -25,23 +26,6 @@ CONNECTIONS_BESIDES_POOLS = 23
 # What PostgreSQL itself accepts as max_connections.
 CONNECTIONS_LIMIT = 262_143
 REQUIRED_GROUPS = ("database", "cache", "application", "web")
-# Written by the wiring, or by an operator for one machine.
-_WIRED = (
-    "stack_address",
-    "stack_addresses",
-    "stack_authority",
-    "stack_release",
-    "stack_prepared_statements",
-    "stack_resolved",
-    "stack_topology",
-)
-_VAULT = tuple(
-    f"vault_stack_{name}"
-    for name in ("applications", "backup_s3", "pgbouncer_password", "redis_admin_password")
-)
-_ROLES = ("postgres", "pgbouncer", "redis", "nginx_certbot", "app", "celery", "backup")
-# How alike a variable must be to an option of a role to be taken for a slip of the finger.
-_LIKENESS = 0.9
 # What a playbook may be asked for with -e, and how.
 REQUESTS = {
     "app": "-e app={name}",
@@ -50,12 +34,15 @@ REQUESTS = {
 
 
 def problems(
-    inputs: dict[str, t.Any], groups: dict[str, list[str]], addresses: dict[str, str]
+    inputs: dict[str, t.Any],
+    groups: dict[str, list[str]],
+    addresses: dict[str, str],
+    machines: _variables.Machines | None = None,
 ) -> list[str]:
-    """Everything wrong with the operator's `inputs`, one sentence each."""
+    """Everything wrong with the operator's `inputs`, and with the variables of the `machines`."""
     inputs = _specification.plain(inputs)
     checks: list[t.Callable[[], t.Any]] = [
-        lambda: _check_names(inputs.get("names") or []),
+        lambda: _check_variables(machines or {}),
         lambda: _check_environment_name(inputs.get("environment")),
         lambda: check_groups(groups),
         lambda: _check_applications(inputs, groups, addresses),
@@ -68,6 +55,7 @@ def problems(
         ),
         lambda: _applications.typed("stack_acme", inputs.get("acme") or {}),
         lambda: _check_backup_s3(inputs.get("backup_s3"), inputs.get("backup_s3_secrets")),
+        lambda: _check_health(inputs.get("health", {})),
         lambda: _check_wired_ports(inputs.get("ports") or {}),
         lambda: _check_redis_instances(inputs.get("redis_instances")),
     ]
@@ -80,24 +68,29 @@ def problems(
     return list(dict.fromkeys(found))
 
 
-def _check_names(names: list[str]) -> None:
-    """Refuses variables that nobody reads, because their name has a slip of the finger."""
-    declared = _specification.options("common", "validate_inventory")
-    stack, vault = [*declared, *_WIRED], list(_VAULT)
-    known = {option for role in _ROLES for option in _specification.options(role, "main")}
-    for name in sorted(names):
-        if name.startswith(("stack_", "vault_stack_")):
-            supported = vault if name.startswith("vault_") else stack
-            if name not in supported:
-                shown = vault if name.startswith("vault_") else list(declared)
-                raise InventoryError(_specification.unknown("", name, shown))
-        elif name not in known:
-            near = difflib.get_close_matches(name, known, n=1, cutoff=_LIKENESS)
-            if near:
-                raise InventoryError(
-                    f"{name} is not an option; write {near[0]}, or give a variable of your own"
-                    " another name."
-                )
+def _check_variables(machines: _variables.Machines) -> None:
+    found = _variables.problems(machines)
+    if found:
+        raise InventoryError(*found)
+
+
+def _check_health(given: t.Any) -> None:
+    """Refuses kinds and options of health checks that there are not."""
+    timeout = {"timeout": {"type": "float"}}
+    kinds = {
+        kind: {
+            "type": "dict",
+            "options": {
+                **{name: {**option, "required": False} for name, option in each.OPTIONS.items()},
+                **timeout,
+            },
+        }
+        for kind, each in _health_kinds.KINDS.items()
+    }
+    whole = {"stack_health": {"type": "dict", "options": kinds}}
+    found = _specification.read(whole, {"stack_health": given})[1]
+    if found:
+        raise InventoryError(*found)
 
 
 def _check_environment_name(name: t.Any) -> None:

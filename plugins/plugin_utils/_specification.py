@@ -159,6 +159,14 @@ def _number(value: t.Any) -> int:
     raise _Wrong("write a whole number")
 
 
+def _decimal(value: t.Any) -> float:
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,18}(\.[0-9]{1,9})?", value.strip()):
+        return float(value)
+    raise _Wrong("write a number")
+
+
 def _boolean(value: t.Any) -> bool:
     if isinstance(value, bool):
         return value
@@ -183,6 +191,7 @@ _TYPES: dict[str, t.Callable[[t.Any], t.Any]] = {
     "str": _text,
     "path": _text,
     "int": _number,
+    "float": _decimal,
     "bool": _boolean,
     "dict": _dictionary,
     "list": _list,

@@ -36,7 +36,6 @@ GOOD: dict[str, t.Any] = {
     "acme": {"directory": "https://services.test:14000/dir", "email": "operations@example.com"},
     "backup_s3": {"bucket": "example-backups", "prefix": "production/", "region": "eu-central-1"},
     "backup_s3_secrets": {"access_key": "AKIAEXAMPLE", "secret_key": SECRET},
-    "names": ["stack_applications", "vault_stack_applications", "postgres_settings", "app_of_mine"],
 }
 GROUPS = {group: ["one"] for group in ("database", "cache", "application", "worker", "web")}
 ONE = {"one": "one"}
@@ -104,23 +103,15 @@ def test_what_looks_unusual_but_works_is_accepted(option: str, value: t.Any) -> 
 
 
 WRONG: list[tuple[str, t.Any, str]] = [
-    # Names that nobody reads.
-    (
-        "names",
-        ["stack_aplications"],
-        "stack_aplications is not an option; write stack_applications.",
-    ),
-    ("names", ["vault_stack_backups_s3"], "write vault_stack_backup_s3."),
-    (
-        "names",
-        ["postgres_setings"],
-        "postgres_setings is not an option; write postgres_settings, or",
-    ),
     (
         "app.secret_key",
         "x",
         "shop.secret_key is not an option; a secret belongs into vault_stack_applications.shop,",
     ),
+    ("health", {"htpp": {}}, "stack_health.htpp is not an option; write http."),
+    ("health", {"http": {"sample": 3}}, "stack_health.http.sample is not an option; write samples"),
+    ("health", {"http": {"samples": "many"}}, "stack_health.http.samples is 'many'; write a whole"),
+    ("health", [], "stack_health is an empty list; write a dictionary."),
     ("app.database.password", "x", "not an option; a secret belongs into vault_stack_applicat"),
     ("app.celry", {}, "stack_applications.shop.celry is not an option; write celery."),
     ("app.web.worker", 2, "stack_applications.shop.web.worker is not an option; write workers."),
