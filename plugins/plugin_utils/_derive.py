@@ -55,9 +55,6 @@ class Topology:
         """What a service that other machines use listens on."""
         return [LOOPBACK] if self.single else [LOOPBACK, self.own]
 
-    def shares_machine(self, host: str, group: str) -> bool:
-        return host in self.groups.get(group, [])
-
 
 def derive(application: Application, topology: Topology) -> Application:
     """The application with one sub-dict for each role that serves it."""

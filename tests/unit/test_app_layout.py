@@ -177,3 +177,9 @@ def test_a_source_of_the_controller_is_known_by_its_digest(tmp_path: Path, kind:
     (place / "app.py" if kind == "directory" else place).write_text("x = 1\n")
     (question,) = app_layout([shop(source={kind: str(place)})])["questions"]
     assert len(question["revision"]) == 64
+
+
+def test_an_archive_with_a_digest_need_not_be_looked_at() -> None:
+    source = {"archive": "https://example.com/shop.tar.gz", "sha256": "AB" * 32}
+    (question,) = app_layout([shop(source=source)])["questions"]
+    assert question["revision"] == "ab" * 32

@@ -366,3 +366,9 @@ def test_settings_of_the_wrong_type_are_a_sentence_too(settings: t.Any) -> None:
 def test_names_of_the_systems_own_users_and_groups_are_refused(name: str) -> None:
     with pytest.raises(_applications.InventoryError, match="the system uses that name itself"):
         resolve({**SHOP, "name": name})
+
+
+def test_beat_of_another_framework_keeps_its_schedule_in_a_file() -> None:
+    celery = {"application": "shop", "beat_enabled": True}
+    shop = derive(changed(SHOP, framework="none", celery=celery))
+    assert shop["celery"]["beat"] == {"enabled": True, "scheduler": ""}

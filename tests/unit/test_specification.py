@@ -156,3 +156,23 @@ def test_a_list_of_anything_is_read_as_it_is() -> None:
     given = {"many": [1, "a", None], "any": {"x": [1]}}
     options = {"many": {"type": "list"}, "any": {"type": "dict"}}
     assert _specification.read(options, given) == (given, [])
+
+
+def test_what_the_vault_keeps_to_itself_is_not_to_be_written_in_clear() -> None:
+    sealed = _specification.Undefined("A vault exception marker was tripped.")
+    said = _specification.complaint("shop.secret_key", sealed, "write it")
+    assert said == (
+        "shop.secret_key cannot be decrypted; add --ask-vault-pass or --vault-password-file."
+    )
+
+
+@pytest.mark.parametrize(("given", "read"), [(1, 1.0), (0.5, 0.5), ("2.5", 2.5), (" 3 ", 3.0)])
+def test_decimals(given: object, read: float) -> None:
+    specification = {"share": {"type": "float"}}
+    assert _specification.read(specification, {"share": given}) == ({"share": read}, [])
+
+
+@pytest.mark.parametrize("given", [True, "half", [1]])
+def test_what_is_no_decimal(given: object) -> None:
+    _nothing, (problem,) = _specification.read({"share": {"type": "float"}}, {"share": given})
+    assert problem.endswith("; write a number.")

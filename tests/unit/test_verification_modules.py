@@ -9,8 +9,10 @@ import typing as t
 
 import moto
 import pytest
+import yaml
 from ansible.module_utils import basic
 from ansible.module_utils.testing import patch_module_args
+from ansible_collections.slipway.stack.plugins.doc_fragments import _s3 as _fragment
 from ansible_collections.slipway.stack.plugins.module_utils import _s3
 
 MODULES = "ansible_collections.slipway.stack.plugins.modules"
@@ -35,6 +37,14 @@ def bucket() -> t.Iterator[None]:
         client.create_bucket(Bucket="backups")
         client.put_object(Bucket="backups", Key=DUMP, Body=b"x" * 300)
         yield
+
+
+def test_the_documented_options_of_s3_are_those_that_are_taken() -> None:
+    documented = yaml.safe_load(_fragment.ModuleDocFragment.DOCUMENTATION)["options"]
+    assert sorted(documented) == sorted(_s3.argument_spec())
+    for name, taken in _s3.argument_spec().items():
+        for key in ("type", "required", "default", "choices"):
+            assert documented[name].get(key) == taken.get(key), (name, key)
 
 
 def test_backups_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
