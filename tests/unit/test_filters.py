@@ -88,8 +88,8 @@ def test_applications_are_resolved_or_refused_in_one_sentence() -> None:
 
 
 def test_problems_of_an_inventory_are_told() -> None:
-    (problem, *_) = inventory_problems({}, placed("one"))
-    assert problem.startswith("stack_environment is missing; write its name")
+    problems = inventory_problems({}, placed("one"))
+    assert problems[0].startswith("stack_environment is missing; write its name")
 
 
 def test_an_option_is_typed_or_refused() -> None:

@@ -20,9 +20,9 @@ from fakes import MODULES, run_module
 from health_fakes import Fake, answer, says
 
 
-def run(name: str, capsys: pytest.CaptureFixture[str], /, **arguments: t.Any) -> dict[str, t.Any]:
+def run(kind: str, capsys: pytest.CaptureFixture[str], /, **arguments: t.Any) -> dict[str, t.Any]:
     """A check runs in check mode as ever."""
-    return run_module(name, capsys, True, **arguments)
+    return run_module(kind, capsys, True, **arguments)
 
 
 @pytest.fixture

@@ -386,7 +386,7 @@ def test_groups_may_be_those_that_the_same_call_creates() -> None:
 def test_a_group_of_the_system_is_given_to_nobody() -> None:
     names = {group.gr_name for group in grp.getgrall() if group.gr_gid < _users.FIRST_DYNAMIC_ID}
     taken = {user.pw_name for user in pwd.getpwall()}
-    (name, *_) = sorted(names - taken)
+    name = min(names - taken)
     outcome = converge(Systemd(), users=[{"name": name}])
     assert outcome.failure.startswith(f"{name} is a group of the system itself, whose rights")
 

@@ -236,7 +236,7 @@ def test_a_record_is_written_only_if_it_changes(records: Path) -> None:
 @pytest.mark.parametrize(
     ("call", "sentence"),
     [
-        (lambda run: _units.reload_manager(run), "systemctl daemon-reload failed: no bus"),
+        (_units.reload_manager, "systemctl daemon-reload failed: no bus"),
         (lambda run: _units.enable(["x"], True, run), "systemctl enable x failed: no bus"),
         (lambda run: _units.enable(["x"], False, run), "systemctl disable x failed: no bus"),
         (lambda run: _units.show(["x"], run), "systemd does not answer on this machine: no bus"),
