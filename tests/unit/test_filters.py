@@ -92,6 +92,13 @@ def test_problems_of_an_inventory_are_told() -> None:
     assert problems[0].startswith("stack_environment is missing; write its name")
 
 
+def test_the_variables_of_every_machine_are_looked_at() -> None:
+    machines = {"one": {"redis_engin": "redis"}}
+    assert "redis_engin is not an option; write redis_engine, or give a variable" in "\n".join(
+        inventory_problems({}, placed("one"), machines)
+    )
+
+
 def test_an_option_is_typed_or_refused() -> None:
     assert typed({}, "stack_acme")["directory"].startswith("https://")
     with pytest.raises(AnsibleFilterError, match=r"stack_acme\.drectory is not an option"):
