@@ -82,7 +82,7 @@ def test_an_inventory_that_is_filled_in_goes_on_to_its_machines(
             "site",
             ["--tags", "redis"],
             (APPLICATIONS, "domain:", "domain:"),
-            ["--tags redis would leave out what the rest relies"],
+            ["--tags redis would leave out what the rest"],
         ),
         (
             "deploy",
