@@ -10,7 +10,7 @@ import dataclasses
 import typing as t
 from urllib.parse import quote
 
-from ansible_collections.slipway.stack.plugins.plugin_utils import _site_checks
+from ansible_collections.slipway.stack.plugins.plugin_utils import _app_layout, _site_checks
 
 Application = dict[str, t.Any]
 LOOPBACK = "127.0.0.1"
@@ -184,7 +184,7 @@ def _release(application: Application, topology: Topology) -> dict[str, t.Any]:
         "name": application["name"],
         "source": {**application["source"], "deploy_key": application["secrets"]["deploy_key"]},
         "framework": application["framework"],
-        "python": application["python"],
+        "python": _app_layout.interpreter(application["python"]),
         "web": {
             **{key: web[key] for key in ("wsgi", "asgi", "workers", "threads", "timeout_seconds")},
             "health_path": web["health_path"],

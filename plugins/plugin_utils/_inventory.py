@@ -7,6 +7,7 @@ import ipaddress
 import re
 import typing as t
 from collections import Counter
+from pathlib import Path
 
 from ansible_collections.slipway.stack.plugins.module_utils import _health_kinds
 from ansible_collections.slipway.stack.plugins.plugin_utils import (
@@ -97,7 +98,8 @@ def _check_environment_name(name: t.Any) -> None:
     if not isinstance(name, str) or not re.fullmatch(r"[a-z][a-z0-9-]{0,30}", name):
         shown = "missing" if name is None else _specification.shown(name)
         raise InventoryError(
-            f"stack_environment is {shown}; write its name, for example 'production'."
+            f"stack_environment is {shown}; write its name in lower-case letters, digits and dashes,"
+            " for example 'production'."
         )
 
 
@@ -107,11 +109,52 @@ def _check_applications(
     resolved = _applications.resolve(inputs.get("applications"), inputs.get("secrets") or {})
     check_topology(resolved, groups, addresses)
     check_connections(resolved, inputs.get("postgres_settings") or {})
-    if any(application["celery"] for application in resolved) and not groups.get("worker"):
+    _check_workers(resolved, groups)
+    _check_certificates(resolved, groups)
+    if inputs.get("sources_needed"):
+        _check_sources(resolved)
+
+
+def _check_workers(applications: list[Application], groups: dict[str, list[str]]) -> None:
+    if not any(application["celery"] for application in applications):
+        return
+    if not groups.get("worker"):
         raise InventoryError(
             "an application declares celery but the group 'worker' has no machine; "
             "add one to hosts.yml."
         )
+    for machine in groups["worker"]:
+        if machine not in groups["application"]:
+            raise InventoryError(
+                f"{machine} is in the group 'worker' but not in 'application', which brings the"
+                " releases that workers run; add it to both."
+            )
+
+
+def _check_certificates(applications: list[Application], groups: dict[str, list[str]]) -> None:
+    """Refuses a second web machine where an authority would ask either for the answer of one."""
+    asked = [each["name"] for each in applications if each["certificate_source"] == "acme"]
+    if asked and len(groups["web"]) > 1:
+        raise InventoryError(
+            f"the group 'web' has {len(groups['web'])} machines, and the authority that issues the"
+            f" certificate of {asked[0]} may ask either for the other's answer; keep one machine,"
+            " or write certificate_source: files."
+        )
+
+
+def _check_sources(applications: list[Application]) -> None:
+    """Refuses folders and archives that are not on the controller, where a release needs them."""
+    for application in applications:
+        source, label = application["source"], f"stack_applications.{application['name']}.source"
+        directory, archive = source["directory"], source["archive"]
+        if directory and not Path(directory).is_dir():
+            raise InventoryError(
+                _complaint(f"{label}.directory", directory, "write a folder of this computer")
+            )
+        if archive and "://" not in archive and not Path(archive).is_file():
+            raise InventoryError(
+                _complaint(f"{label}.archive", archive, "write a file of this computer")
+            )
 
 
 def _check_request(inputs: dict[str, t.Any]) -> None:

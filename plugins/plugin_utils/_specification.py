@@ -8,6 +8,7 @@ remedy. Ranges and patterns, which a specification cannot hold, come as a table 
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import difflib
 import functools
 import re
@@ -99,6 +100,8 @@ def shown(value: t.Any) -> str:
         return {None: "empty", True: "true", False: "false"}[value]
     if isinstance(value, Undefined):
         return f"not defined ({value.reason})"
+    if isinstance(value, datetime.date):
+        return f"the date {value}"
     if isinstance(value, (t.Mapping, list, tuple)):
         kind = "dictionary" if isinstance(value, t.Mapping) else "list"
         return f"a {kind}" if value else f"an empty {kind}"

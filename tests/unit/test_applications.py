@@ -305,8 +305,8 @@ def test_an_asgi_only_application_answers_everything_there() -> None:
     assert {location["upstream"] for location in shop["site"]["locations"]} == {"asgi"}
 
 
-def test_the_operators_environment_wins_and_the_vaults_wins_over_it() -> None:
-    application = changed(SHOP, environment={"ALLOWED_HOSTS": "x", "DEBUG": 0, "TOKEN": "open"})
+def test_the_operators_environment_wins() -> None:
+    application = changed(SHOP, environment={"ALLOWED_HOSTS": "x", "DEBUG": 0})
     (resolved,) = resolve(
         application, secrets={"shop": changed(SHOP_SECRETS, environment={"TOKEN": "hidden"})}
     )

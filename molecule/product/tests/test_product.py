@@ -190,6 +190,13 @@ def test_the_installed_collection_does_the_same(tmp_path: Path) -> None:
     assert re.findall(r"changed=[1-9]\d*", said) == [], said
 
 
+def test_a_machine_alone_is_told_the_same(machines: Machines) -> None:
+    host = machines["application"][-1].backend.name
+    done = playbook("site", f"--limit={host}", "--check", "--diff")
+    assert done.returncode == 0, done.stdout
+    assert " changed=0 " in done.stdout.partition("PLAY RECAP")[2], done.stdout
+
+
 def sample_processes(machine: t.Any, stop: threading.Event, seen: set[str]) -> None:
     while not stop.is_set():
         seen.add(machine.run("cat /proc/*/cmdline 2>/dev/null | tr '\\0' ' '").stdout)
