@@ -190,11 +190,15 @@ def read_bytes(path: str) -> bytes:
         return stream.read()
 
 
+_KINDS = {"directory": "a directory", "other": "a device, socket or pipe"}
+
+
 def plan_file(wanted: File) -> Change | None:
     found = observe(wanted.path)
     if found.kind in ("directory", "other"):
         raise StackError(
-            f"{wanted.path} is a {found.kind} and not a file; move it away, nothing was changed"
+            f"{wanted.path} is {_KINDS[found.kind]} and not a file; move it away, nothing was"
+            " changed"
         )
     if wanted.content is None:
         return None if found.kind == ABSENT else Change(wanted, found)

@@ -98,8 +98,8 @@ def _check_environment_name(name: t.Any) -> None:
     if not isinstance(name, str) or not re.fullmatch(r"[a-z][a-z0-9-]{0,30}", name):
         shown = "missing" if name is None else _specification.shown(name)
         raise InventoryError(
-            f"stack_environment is {shown}; write its name in lower-case letters, digits and dashes,"
-            " for example 'production'."
+            f"stack_environment is {shown}; write its name in lower-case letters, digits and"
+            " dashes, for example 'production'."
         )
 
 

@@ -121,7 +121,7 @@ WRONG: list[tuple[str, t.Any, str]] = [
     ("redis_admin_password", "<your-secret-here>", "redis_admin_password is a placeholder; write"),
     ("app.python", "3.6", "shop.python is '3.6'; write an interpreter's path, or a version from"),
     ("app.source.version", datetime.date(2026, 11, 21), "is the date 2026-11-21; write it in quot"),
-    ("environment", "Production", "stack_environment is 'Production'; write its name in lower-case"),
+    ("environment", "Production", "stack_environment is 'Production'; write its name in lower"),
     ("backup_s3.endpoint_url", "http://s3.example.com", "write https, or dumps would cross the"),
     ("app.celry", {}, "stack_applications.shop.celry is not an option; write celery."),
     ("app.web.worker", 2, "stack_applications.shop.web.worker is not an option; write workers."),

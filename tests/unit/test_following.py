@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import errno
+import typing as t
 from pathlib import Path
 
 import pytest
@@ -59,6 +61,17 @@ def test_workers_are_waited_for_until_idle_but_not_for_ever(
 
 def test_nobody_is_asked_where_no_worker_runs() -> None:
     _following.wait_until_idle([], 9)
+
+
+def test_a_disk_without_room_is_told_as_trouble(tmp_path: Path) -> None:
+    (tmp_path / "current").symlink_to("releases/2")
+
+    def full(*_arguments: t.Any, **_options: t.Any) -> t.Any:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    told = "[Errno 28] No space left on device"
+    assert _following.workers([worker(home=tmp_path)], 1, full, going_back=False) == told
+    assert _following.beat(ONE, str(tmp_path / "current"), full) == told
 
 
 def test_units_that_run_are_restarted_together_and_the_others_left_alone(tmp_path: Path) -> None:

@@ -127,6 +127,7 @@ def test_what_is_required_is_critical(name: str) -> None:
         ({"Expiration": {"Days": 373}}, None),
         ({"Expiration": {"Date": NOW}}, "critical"),
         ({"Expiration": {"Days": 9}, "Status": "Disabled"}, None),
+        ({"Expiration": {"Days": 9}, "Status": None}, None),
         ({"Expiration": {"Days": 9}, "Prefix": "day/"}, None),
         ({"Expiration": {"Days": 9}, "Prefix": "night/shop"}, "critical"),
         ({"Expiration": {"Days": 9}, "Filter": {"Prefix": "day/"}}, None),

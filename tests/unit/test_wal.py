@@ -46,6 +46,7 @@ def test_a_gap_as_wide_as_all_segments_there_can_be_is_one() -> None:
 def test_a_timeline_is_left_where_its_history_says() -> None:
     history = "1\t0/3FFFFFF\tno recovery target specified\n\n2\t12/5000000\tbefore\n"
     assert _wal.switches(history) == {1: 3, 2: 0x12 * 256 + 5}
+    assert _wal.switches("1\t1/FFFFFF\tbefore\n") == {1: 256}  # the last byte of a segment
 
 
 @pytest.mark.parametrize(
