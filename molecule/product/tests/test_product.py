@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 import testinfra
+import yaml
 from conftest import INVENTORIES, LAB, ROOT, Visitor, eventually, playbook
 
 Machines = dict[str, list[t.Any]]
@@ -150,6 +151,16 @@ def test_a_bad_file_is_refused_before_any_machine_is_touched() -> None:
     assert result.returncode != 0
     assert "stack_environment is 'No such'; write its name" in result.stdout
     assert "changed=0" in result.stdout
+
+
+def test_a_python_that_is_not_there_is_refused_before_any_machine_is_touched() -> None:
+    written = (ROOT / "molecule/product/inventory/group_vars/all/applications.yml").read_text()
+    (auction,) = yaml.safe_load(written)["stack_applications"]
+    declared = {"stack_applications": [{**auction, "python": "3.19"}]}
+    result = playbook("site", "--extra-vars", json.dumps(declared))
+    assert result.returncode != 0
+    assert "has no /usr/bin/python3.19, which an application's python names" in result.stdout
+    assert re.findall(r"changed=[1-9]\d*", result.stdout) == []
 
 
 def test_everything_comes_back_after_a_reboot(
