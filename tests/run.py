@@ -202,13 +202,13 @@ class _Scenarios:
 
     def _watch(self, name: str, process: subprocess.Popen[bytes], log: Path) -> int:
         """Say which step a scenario has come to until it ends; end it when it takes too long."""
-        deadline, said = time.monotonic() + SCENARIO_SECONDS, ""
+        started, said = time.monotonic(), ""
         while (code := process.poll()) is None:
             steps = STEP.findall(log.read_text(errors="replace"))
             if steps and steps[-1] != said:
                 said = steps[-1]
-                shell.say(f"{name}: {said}")
-            if time.monotonic() > deadline:
+                shell.say(f"{name}: {said} ({minutes(time.monotonic() - started)} so far)")
+            if time.monotonic() > started + SCENARIO_SECONDS:
                 shell.say(f"{name}: ended after {minutes(SCENARIO_SECONDS)}")
                 os.killpg(process.pid, signal.SIGKILL)
                 return process.wait() or 1
