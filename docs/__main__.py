@@ -30,11 +30,11 @@ What an application finds in its environment, unless its own `environment` says 
 | variable | value |
 |---|---|
 | `DATABASE_URL` | the pool of its database, over TLS; for migrations the database itself |
-| `DATABASE_PREPARED_STATEMENTS` | `true` where the pooler keeps prepared statements (Debian 13); where it is `false`, make none |
+| `DATABASE_PREPARED_STATEMENTS` | `true` where the pooler keeps them (Debian 13); else make none |
 | `BROKER_URL`, `CACHE_URL` | the Redis that never evicts, and the one that may |
 | `REDIS_KEY_PREFIX` | how every key and channel has to begin |
 | `SECRET_KEY` | from the vault |
-| `ALLOWED_HOSTS`, `CSRF_TRUSTED_ORIGINS` | its domain and redirects, with commas between; the second with `https://` |
+| `ALLOWED_HOSTS`, `CSRF_TRUSTED_ORIGINS` | its domain and redirects, with commas between |
 | `STATIC_ROOT`, `MEDIA_ROOT` | the directories behind `/static/` and `/media/` |
 | `RELEASE_REVISION` | which release this is |
 

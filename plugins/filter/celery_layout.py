@@ -38,7 +38,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _value:
-  description: The keys directories, files, units and workers.
+  description: The keys directories, files, units, owned and workers.
   type: dict
 """
 

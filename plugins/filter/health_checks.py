@@ -5,8 +5,6 @@ from __future__ import annotations
 import time
 import typing as t
 
-from ansible.errors import AnsibleFilterError
-from ansible_collections.slipway.stack.plugins.module_utils import _health_kinds
 from ansible_collections.slipway.stack.plugins.plugin_utils import _derive
 
 DOCUMENTATION = """
@@ -56,13 +54,8 @@ def health_checks(
     acme_directory: str,
     options: dict[str, dict[str, t.Any]] | None = None,
 ) -> list[dict[str, t.Any]]:
-    """See DOCUMENTATION; raises AnsibleFilterError with one sentence."""
+    """See DOCUMENTATION."""
     given = options or {}
-    for kind in given:
-        if kind not in _health_kinds.KINDS:
-            raise AnsibleFilterError(
-                f"stack_health has the kind {kind!r}; use {', '.join(sorted(_health_kinds.KINDS))}."
-            )
     applications = [{**each, "acme_directory": acme_directory} for each in resolved]
     # The machines' clocks are compared with this one.
     placed = _derive.Topology(**topology)

@@ -13,7 +13,7 @@ version_added: 0.1.0
 author: The Slipway authors (@slipway)
 description:
   - Looks at the inventory alone, so that it can be refused before any machine is touched.
-positional: topology
+positional: topology, hostvars
 options:
   _input:
     description: What the operator declares, under the names that the wiring gives it.
@@ -23,10 +23,13 @@ options:
     description: The result of P(slipway.stack.topology#filter).
     type: dict
     required: true
+  hostvars:
+    description: The magic variable C(hostvars); the variables of every machine are looked at.
+    type: dict
 """
 
 EXAMPLES = """
-problems: "{{ inputs | slipway.stack.inventory_problems(stack_topology) }}"
+problems: "{{ inputs | slipway.stack.inventory_problems(stack_topology, hostvars) }}"
 """
 
 RETURN = """
@@ -37,10 +40,15 @@ _value:
 """
 
 
-def inventory_problems(inputs: dict[str, t.Any], topology: dict[str, t.Any]) -> list[str]:
+def inventory_problems(
+    inputs: dict[str, t.Any],
+    topology: dict[str, t.Any],
+    hostvars: t.Mapping[str, t.Mapping[str, t.Any]] | None = None,
+) -> list[str]:
     """See DOCUMENTATION."""
     groups, addresses = topology["groups"], topology["addresses"]
-    sentences: list[str] = _inventory.problems(inputs, groups, addresses)
+    machines = {name: hostvars[name] for name in addresses} if hostvars else {}
+    sentences: list[str] = _inventory.problems(inputs, groups, addresses, machines)
     return sentences
 
 

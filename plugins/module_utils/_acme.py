@@ -138,10 +138,9 @@ def issue(
     """Ask for a certificate. nginx serves the challenge all the while."""
     if authority.preflight_enabled:
         preflight(authority, site, names, get)
-    for attempts_left in (2, 1, 0):
-        done = run(_command(authority, site, names), timeout=300)
-        if done.ok:
-            return
+    attempts_left = 3
+    while not (done := run(_command(authority, site, names), timeout=300)).ok:
+        attempts_left -= 1
         # certbot asks once more after a stale nonce; busy authorities want it a third time.
         # Debian 12's certbot hides what the authority said, a stale nonce say, behind an error of
         # its own: Python 3.11 sets an attribute on exceptions that certbot's do not allow.

@@ -8,7 +8,7 @@ import typing as t
 from dataclasses import replace
 from datetime import datetime
 
-from . import _retention, _s3
+from . import _refused, _retention, _s3
 
 # What servers say when they have never heard of a feature.
 LACKING = ("NotImplemented", "MethodNotAllowed", "NotSupported", "501", "405")
@@ -49,8 +49,8 @@ def answer(ask: Ask, nothing: t.Any = None) -> _retention.Answer:
     """The answer, `nothing` where the server says that there is none."""
     try:
         return _retention.Answer(ask())
-    except _s3.refusals() as error:
-        code, said = _s3.refusal(error)
+    except _refused.kinds() as error:
+        code, said = _refused.told(error)
         if code in NOTHING:
             return _retention.Answer(nothing)
         return _retention.Answer(nothing, "unsupported" if code in LACKING else "unknown", said)

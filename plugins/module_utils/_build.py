@@ -20,6 +20,7 @@ from ansible_collections.slipway.stack.plugins.module_utils._commands import run
 from ansible_collections.slipway.stack.plugins.module_utils._errors import StackError
 
 UV_HOME = Path("/opt/slipway/uv")
+SYSTEM_PYTHON = "/usr/bin/python3"
 # Logs, uploads and the database may share the disk.
 _RESERVE_BYTES = 200 << 20
 _RESERVE_FILES = 20_000
@@ -171,7 +172,7 @@ def ensure_uv(order: Order) -> None:
         requirements.flush()
         install = ["--require-hashes", "--only-binary=:all:", "--no-deps", "-r", requirements.name]
         quiet = ["--quiet", "--disable-pip-version-check", "--no-cache-dir"]
-        _as_root(["/usr/bin/python3", "-m", "venv", "--clear", str(UV_HOME)])
+        _as_root([SYSTEM_PYTHON, "-m", "venv", "--clear", str(UV_HOME)])
         _as_root([str(UV_HOME / "bin/python"), "-m", "pip", "install", *quiet, *install])
 
 

@@ -1,16 +1,17 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What an object store holds: each dump with what its record says of it."""
+"""What an object store holds, by its listing; records are read where they decide."""
 
 from __future__ import annotations
 
 import concurrent.futures
 import typing as t
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from . import _backups, _errors, _s3
 
 READERS = 8
+NO_RECORD = "has no record: no upload of it was ever read back"
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,6 @@ class Listed:
     key: str
     size: int
     taken: datetime
-    record: _backups.Record | None
     problem: str | None
 
     def as_dict(self, now: datetime) -> dict[str, t.Any]:
@@ -31,68 +31,83 @@ class Listed:
             "size": self.size,
             "taken": self.taken.isoformat(),
             "age": int((now - self.taken).total_seconds()),
-            "verified": self.problem is None,
             "problem": self.problem,
-            "sha256": self.record.sha256 if self.record else None,
         }
 
 
-def listing(s3: _s3.Client, where: _s3.Target, databases: t.Collection[str]) -> list[Listed]:
-    """Every backup below the prefix, newest first; only those of `databases` if any are named."""
-    objects = {item.key: item for item in _s3.list_objects(s3, where)}
-    dumps = [
-        (item, database)
-        for item in objects.values()
-        for database in [_database(where, item.key)]
-        if database is not None and (not databases or database in databases)
-    ]
+@dataclass(frozen=True)
+class Catalog:
+    """Every backup, newest first, and the newest of each database that counts, with its digest."""
+
+    backups: list[Listed]
+    newest: dict[str, tuple[Listed, str]]
+
+    def as_dict(self, now: datetime) -> dict[str, t.Any]:
+        return {
+            "backups": [listed.as_dict(now) for listed in self.backups],
+            "newest": {
+                database: {**listed.as_dict(now), "sha256": sha256}
+                for database, (listed, sha256) in self.newest.items()
+            },
+        }
+
+
+def catalog(s3: _s3.Client, where: _s3.Target, databases: t.Collection[str]) -> Catalog:
+    """What is below the prefix; only of `databases` if any are named.
+
+    Years of backups have thousands of records: each database's are read until one counts.
+    """
+    listed: dict[str, list[Listed]] = {}
+    for one in _listing(s3, where):
+        if not databases or one.database in databases:
+            listed.setdefault(one.database, []).append(one)
     with concurrent.futures.ThreadPoolExecutor(READERS) as readers:
-        found = readers.map(lambda dump: _listed(s3, where, dump[0], dump[1], objects), dumps)
-    return sorted(found, key=lambda listed: (listed.taken, listed.key), reverse=True)
+        judged = list(readers.map(lambda backups: _judged(s3, where, backups), listed.values()))
+    return Catalog(
+        sorted((one for backups, _newest in judged for one in backups), key=_moment, reverse=True),
+        {newest[0].database: newest for _backups, newest in judged if newest},
+    )
 
 
-def newest(backups: t.Iterable[Listed]) -> dict[str, Listed]:
-    """The newest backup of each database that counts."""
-    found: dict[str, Listed] = {}
-    for listed in backups:
-        known = found.get(listed.database)
-        if listed.problem is None and (known is None or known.taken < listed.taken):
-            found[listed.database] = listed
-    return found
+def _listing(s3: _s3.Client, where: _s3.Target) -> t.Iterator[Listed]:
+    """What the names alone tell."""
+    objects = {item.key: item for item in _s3.list_objects(s3, where)}
+    for item in objects.values():
+        database, slash, file = item.key[len(where.folder()) :].partition("/")
+        taken = _backups.taken(file)
+        if slash and taken and "/" not in file:
+            problem = None if _backups.record_name(item.key) in objects else NO_RECORD
+            yield Listed(database, item.key, item.size, taken, problem)
 
 
-def _database(where: _s3.Target, key: str) -> str | None:
-    """The database whose backup this key is: <prefix>/<database>/<time>-<nonce>.dump."""
-    below = key[len(where.key()) :].strip("/").split("/")
-    return below[0] if len(below) == 2 and _backups.taken(below[1]) else None
+def _moment(listed: Listed) -> tuple[datetime, str]:
+    return listed.taken, listed.key
 
 
-def _listed(
-    s3: _s3.Client,
-    where: _s3.Target,
-    item: _s3.StoredObject,
-    database: str,
-    objects: t.Mapping[str, _s3.StoredObject],
-) -> Listed:
-    file = item.key.rpartition("/")[2]
-    key = _backups.record_name(item.key)
-    record: _backups.Record | None = None
-    problem: str | None = "has no record: no upload of it was ever read back"
-    if key in objects:
+def _judged(
+    s3: _s3.Client, where: _s3.Target, backups: list[Listed]
+) -> tuple[list[Listed], tuple[Listed, str] | None]:
+    """One database's backups, what is wrong with the newest, and the newest that counts."""
+    judged = sorted(backups, key=_moment, reverse=True)
+    for number, one in enumerate(judged):
+        if one.problem:
+            continue
+        key = _backups.record_name(one.key)
         try:
             record = _backups.record(_s3.read_text(s3, where, key), where.url(key))
-            problem = _problem(record, item.size, file, database)
+            problem = _problem(record, one)
         except _errors.StackError as error:
             problem = str(error)
-    taken = _backups.taken(file)
-    if taken is None:
-        raise AssertionError(f"{file} is not the name of a backup, and only such get here")
-    return Listed(database, item.key, item.size, taken, record, problem)
+        else:
+            if problem is None:
+                return judged, (one, record.sha256)
+        judged[number] = replace(one, problem=problem)
+    return judged, None
 
 
-def _problem(record: _backups.Record, size: int, file: str, database: str) -> str | None:
-    if record.database != database or record.file != file:
+def _problem(record: _backups.Record, one: Listed) -> str | None:
+    if (record.database, record.file) != (one.database, one.key.rpartition("/")[2]):
         return f"its record is that of {record.file} of {record.database}"
-    if record.size != size:
-        return f"holds {size} bytes, but {record.size} were recorded"
+    if record.size != one.size:
+        return f"holds {one.size} bytes, but {record.size} were recorded"
     return None if record.verified else "its record says that it was never read back"

@@ -9,6 +9,7 @@ import select
 import subprocess
 import tempfile
 import threading
+import time
 import typing as t
 from collections.abc import Generator
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ LAYERS = 4
 # Seconds without a byte in or out; reading S3 gives up by itself before the longer one ends.
 PATIENCE = 600
 PATIENCE_AT_END = 60
+GLANCE = 0.5
 TAR_MAGIC = slice(257, 262)
 
 # What each kind of file begins with. GnuPG's are the packets that begin an encrypted message.
@@ -166,8 +168,7 @@ def _started(
     try:
         yield process
     finally:
-        if process.stdout:
-            process.stdout.close()
+        t.cast("t.IO[bytes]", process.stdout).close()
         process.wait()
 
 
@@ -176,22 +177,21 @@ def _chunks(process: subprocess.Popen[bytes], feeder: _Feeder) -> t.Iterator[byt
 
     On damaged archives pg_restore may run for ever after the end of its input.
     """
-    if process.stdout is None:
-        raise AssertionError("the command was started with a pipe")
-    output = process.stdout.fileno()
-    before = -1
+    output = t.cast("t.IO[bytes]", process.stdout).fileno()
+    fed, moment = 0, time.monotonic()
     while True:
-        fed, patience = feeder.fed, PATIENCE if feeder.is_alive() else PATIENCE_AT_END
-        if not select.select([output], [], [], patience)[0]:
-            if fed == before:
+        if select.select([output], [], [], GLANCE)[0]:
+            chunk = os.read(output, READ_BYTES)
+            if not chunk:
+                return
+            yield chunk
+            moment = time.monotonic()
+        elif fed != feeder.fed:
+            fed, moment = feeder.fed, time.monotonic()
+        else:
+            patience = PATIENCE if feeder.is_alive() else PATIENCE_AT_END
+            if time.monotonic() - moment > patience:
                 raise Unreadable(f"{_name(process.args)} made nothing of it for {patience} s")
-            before = fed
-            continue
-        chunk = os.read(output, READ_BYTES)
-        if not chunk:
-            return
-        before = -1
-        yield chunk
 
 
 class _Feeder(threading.Thread):
@@ -205,9 +205,7 @@ class _Feeder(threading.Thread):
         self.fed = 0
 
     def run(self) -> None:
-        sink = self.process.stdin
-        if sink is None:
-            raise AssertionError("the command was started with a pipe")
+        sink = t.cast("t.IO[bytes]", self.process.stdin)
         try:
             with contextlib.suppress(BrokenPipeError), sink:
                 for chunk in self.source:

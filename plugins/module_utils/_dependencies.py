@@ -63,6 +63,8 @@ def install(
     lock = find_lock(source, application)
     environment: t.Mapping[str, str] = {
         "UV_CACHE_DIR": str(cache / "uv"),
+        # It keeps a lock there, which other users of /tmp could hold.
+        "TMPDIR": str(cache),
         "UV_PROJECT_ENVIRONMENT": str(venv),
         # Debian's certificates, to which an operator may have added the company's own.
         "UV_SYSTEM_CERTS": "1",
@@ -78,5 +80,5 @@ def install(
                 f" {outcome.tail()}"
             )
     # uv lets everybody write its locks, for folders that users share; here none does.
-    locks = ["find", str(cache / "uv"), str(venv), "-name", "*.lock", "-perm", "/o+w"]
+    locks = ["find", str(cache), str(venv), "-name", "*.lock", "-perm", "/o+w"]
     _commands.as_user(application, [*locks, "-exec", "chmod", "o-w", "{}", "+"], home=cache)

@@ -88,12 +88,12 @@ def facts(connection: Connection) -> Facts:
     return Facts(version, connection.server_version // 10_000, size, extensions)
 
 
-def client_for(server_major: int, installed: pathlib.Path = CLIENTS) -> Client:
+def client_for(server_major: int, installed: pathlib.Path | None = None) -> Client:
     """The client of the server's own major, else the oldest newer one; an older one cannot dump."""
     found = sorted(
         (
             Client(int(path.parent.parent.name), path.parent)
-            for path in installed.glob("*/bin/pg_dump")
+            for path in (installed or CLIENTS).glob("*/bin/pg_dump")
             if path.parent.parent.name.isdigit()
         ),
         key=lambda client: client.major,

@@ -190,11 +190,15 @@ def read_bytes(path: str) -> bytes:
         return stream.read()
 
 
+_KINDS = {"directory": "a directory", "other": "a device, socket or pipe"}
+
+
 def plan_file(wanted: File) -> Change | None:
     found = observe(wanted.path)
     if found.kind in ("directory", "other"):
         raise StackError(
-            f"{wanted.path} is a {found.kind} and not a file; move it away, nothing was changed"
+            f"{wanted.path} is {_KINDS[found.kind]} and not a file; move it away, nothing was"
+            " changed"
         )
     if wanted.content is None:
         return None if found.kind == ABSENT else Change(wanted, found)
@@ -257,14 +261,14 @@ def make_parents(path: str) -> None:
 
 
 def apply_file(change: Change) -> None:
-    wanted, found = change.wanted, change.found
+    wanted = change.wanted
     with _sentence("write", wanted.path):
         if wanted.content is None:
             os.unlink(wanted.path)
         elif change.of_content:
             make_parents(wanted.path)
             write(wanted.path, wanted.content, wanted.attributes)
-        elif found.attributes != wanted.attributes:
+        else:
             _set_attributes(wanted.path, wanted.attributes)
 
 
@@ -277,15 +281,13 @@ def put_back(change: Change) -> None:
     """Undo apply_file."""
     found = change.found
     with _sentence("put back", change.path):
-        if found.kind == ABSENT:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(change.path)
-        elif found.kind == "link":
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(change.path)
-            os.symlink(found.target, change.path)
-        elif found.content is not None and found.attributes is not None:
+        if found.content is not None and found.attributes is not None:
             write(change.path, found.content, found.attributes)
+            return
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(change.path)
+        if found.kind == "link":
+            os.symlink(found.target, change.path)
 
 
 def write(path: str, content: bytes, attributes: Attributes) -> None:

@@ -96,11 +96,15 @@ def workers(
         if not trouble:
             answering = [worker for worker in all_of_them if worker.unit in restarted]
             _celery.require_answers(answering, timeout)
-    except StackError as error:
+    # A disk without room must not keep the release from going back.
+    except (StackError, OSError) as error:
         return str(error)
     return trouble
 
 
 def beat(name: str, current: str, run: _commands.Run) -> str:
     """Restart the scheduler where it runs; empty is success."""
-    return restart([name], current, run)[1] if name else ""
+    try:
+        return restart([name], current, run)[1] if name else ""
+    except (StackError, OSError) as error:
+        return str(error)

@@ -22,13 +22,17 @@ class Set:
     """One backup as backup.info lists it."""
 
     label: str
-    kind: str
+    archive: str
     prior: str | None
     started: datetime
     wal_start: str | None
     wal_stop: str | None
     repo_size: int
     failed_pages: bool
+
+    def full(self) -> str:
+        """The label of the full backup that it builds on, or is."""
+        return self.label.partition("_")[0]
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,6 @@ class File:
     label: str
     size: int
     sha1: str | None
-    repo_size: int | None
     repo_sha1: str | None
     bundle: int | None
 
@@ -51,7 +54,7 @@ def parse(text: str, origin: str) -> Sections:
     raw: dict[str, list[str]] = {}
     name = ""
     try:
-        for line in text.splitlines():
+        for line in text.split("\n"):
             if line.startswith("["):
                 name = line[1 : line.rindex("]")]
                 found = sections.setdefault(name, {})
@@ -92,7 +95,7 @@ def sets(info: Sections) -> list[Set]:
     found = [
         Set(
             label=label,
-            kind=str(value.get("backup-type")),
+            archive=_archive(info, value),
             prior=value.get("backup-prior"),
             started=datetime.fromtimestamp(value["backup-timestamp-start"], UTC),
             wal_start=value.get("backup-archive-start"),
@@ -103,6 +106,13 @@ def sets(info: Sections) -> list[Set]:
         for label, value in info.get("backup:current", {}).items()
     ]
     return sorted(found, key=lambda one: (one.started, one.label))
+
+
+def _archive(info: Sections, value: t.Mapping[str, t.Any]) -> str:
+    """The folder of its WAL: each major version of a database has its own."""
+    number = value.get("db-id")
+    version = info.get("db:history", {}).get(str(number), {}).get("db-version")
+    return f"{version}-{number}"
 
 
 def files(manifest: Sections, label: str) -> list[File]:
@@ -117,7 +127,6 @@ def files(manifest: Sections, label: str) -> list[File]:
                 label=value.get("reference") or label,
                 size=int(value["size"]),
                 sha1=value.get("checksum"),
-                repo_size=value.get("repo-size"),
                 repo_sha1=value.get("rck"),
                 bundle=value.get("bni"),
             )

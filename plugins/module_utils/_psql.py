@@ -59,14 +59,14 @@ class Psql:
 
     def ask(self, sql: str, attempts: int = 30) -> str:
         """The answer; waits while a server that was just started does not listen yet."""
-        for left in reversed(range(attempts)):
+        while True:
+            attempts -= 1
             status, output, errors = self._once(sql)
             if status == 0:
                 return output
-            if status != UNREACHABLE or left == 0:
+            if status != UNREACHABLE or attempts < 1:
                 raise PsqlError(_sentence(errors), output)
             self.sleep(1)
-        raise AssertionError("unreachable")
 
     def _once(self, sql: str) -> tuple[int, str, str]:
         command = ["psql", "-XqAt", "-v", "ON_ERROR_STOP=1", "-v", "VERBOSITY=terse"]

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import pathlib
 import shutil
@@ -58,8 +59,8 @@ def _tar(layers: _decode.Unwrapped, tools: Tools) -> Contents:
         return _scanned(layers, sql, header)
     with _scratch(tools.scratch) as directory:
         unpack = ("tar", "--extract", "--no-same-owner", f"--directory={directory}")
-        for _nothing in _decode.through(unpack, _while_room(layers.chunks, directory)):
-            pass
+        # tar says nothing; it is read to its end all the same.
+        collections.deque(_decode.through(unpack, _while_room(layers.chunks, directory)), maxlen=0)
         found = sorted(directory.rglob("toc.dat"))
         if not found:
             raise Unreadable("no toc.dat, so no directory dump, is inside its tar")

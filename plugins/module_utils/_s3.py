@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import pathlib
 import random
@@ -12,11 +11,10 @@ import typing as t
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from . import _errors
+from ._refused import S3Error, reported
 
 try:
     import boto3
-    import boto3.exceptions
     import boto3.s3.transfer
     import botocore.config
     import botocore.exceptions
@@ -31,22 +29,6 @@ READ_ATTEMPTS = 5
 FORGIVEN_BYTES = 256 * READ_BYTES
 
 Client = t.Any
-
-REMEDIES = {
-    "AccessDenied": "the key may not do this: allow it in the policy of the key or of the bucket",
-    "403": "the key may not do this, or it is not known: check it and its policy",
-    "InvalidAccessKeyId": "the server does not know the access key: check access_key",
-    "SignatureDoesNotMatch": "the secret key does not belong to the access key: check secret_key",
-    "NoSuchBucket": "the bucket does not exist: create it, or correct the name",
-    "InvalidObjectState": "the object is archived: restore it first, which takes hours",
-    "NoSuchKey": "the object does not exist",
-    "404": "the object or its bucket does not exist",
-    "RequestTimeTooSkewed": "the clock of this machine is wrong: set it",
-}
-
-
-class S3Error(_errors.StackError):
-    """The object store did not do what it was asked."""
 
 
 @dataclass(frozen=True)
@@ -203,33 +185,21 @@ def read_sha256(s3: Client, where: Target, key: str) -> tuple[str, int]:
     return digest.hexdigest(), size
 
 
-def read_text(s3: Client, where: Target, key: str, limit: int = 16 * READ_BYTES) -> str:
-    """A small object whole; one that is larger than its kind ever is, is refused."""
+def read_whole(s3: Client, where: Target, key: str, limit: int = 16 * READ_BYTES) -> bytes:
+    """A small object; one that is larger than its kind ever is, is refused."""
     whole = b""
     for chunk in read(s3, where, key):
         whole += chunk
         if len(whole) > limit:
             raise S3Error(f"{where.url(key)} is larger than {limit} bytes: that is no record.")
+    return whole
+
+
+def read_text(s3: Client, where: Target, key: str) -> str:
     try:
-        return whole.decode()
+        return read_whole(s3, where, key).decode()
     except UnicodeDecodeError as error:
         raise S3Error(f"{where.url(key)} is not text: {error.reason}.") from error
-
-
-def refusals() -> tuple[type[Exception], ...]:
-    """What boto3 raises when a request did not succeed, for whoever can do without it."""
-    return (
-        botocore.exceptions.ClientError,
-        botocore.exceptions.BotoCoreError,
-        urllib3.exceptions.HTTPError,
-    )
-
-
-def refusal(error: Exception) -> tuple[str, str]:
-    """The code of such a refusal, empty where no server said one, and a sentence."""
-    if isinstance(error, botocore.exceptions.ClientError):
-        return str(error.response.get("Error", {}).get("Code", "")), _reason(error)
-    return "", str(error).rstrip(".")
 
 
 def _broken_connections() -> tuple[type[Exception], ...]:
@@ -240,29 +210,3 @@ def _broken_connections() -> tuple[type[Exception], ...]:
         urllib3.exceptions.HTTPError,
         ConnectionError,
     )
-
-
-@contextlib.contextmanager
-def reported(action: str, url: str) -> t.Iterator[None]:
-    """Turn what boto3 raises into one sentence; request contents never get into it."""
-    try:
-        yield
-    except botocore.exceptions.ClientError as error:
-        raise S3Error(f"Cannot {action} {url}: {_reason(error)}.") from error
-    except boto3.exceptions.S3UploadFailedError as error:
-        cause = error.__context__
-        known = isinstance(cause, botocore.exceptions.ClientError)
-        raise S3Error(f"Cannot {action} {url}: {_reason(cause) if known else error}.") from error
-    except (
-        botocore.exceptions.BotoCoreError,
-        urllib3.exceptions.HTTPError,
-        ValueError,
-        OSError,
-    ) as error:
-        raise S3Error(f"Cannot {action} {url}: {str(error).rstrip('.')}.") from error
-
-
-def _reason(error: t.Any) -> str:
-    answer = error.response.get("Error", {})
-    code = str(answer.get("Code", "unknown"))
-    return f"{code}: {REMEDIES.get(code) or str(answer.get('Message', error)).rstrip('.')}"

@@ -9,7 +9,7 @@ import re
 import typing as t
 import zlib
 
-from . import _s3
+from . import _refused, _s3
 from ._evidence import Sums
 
 PLAIN_MD5 = re.compile(r'"?([0-9a-f]{32})"?\Z')
@@ -21,12 +21,12 @@ OPAQUE = ("aws:kms", "aws:kms:dsse")
 def sums(s3: _s3.Client, where: _s3.Target, key: str) -> Sums:
     """Ask for everything; raises S3Error if the object may not be looked at."""
     request = {"Bucket": where.bucket, "Key": key}
-    with _s3.reported("look at", where.url(key)):
+    with _refused.reported("look at", where.url(key)):
         try:
             head = s3.head_object(**request, ChecksumMode="ENABLED")
-        except _s3.refusals() as error:
+        except _refused.kinds() as error:
             # Some servers refuse what they do not know.
-            if _s3.refusal(error)[0] in ("403", "404", "AccessDenied"):
+            if _refused.told(error)[0] in ("403", "404", "AccessDenied"):
                 raise
             head = s3.head_object(**request)
         etag = "" if head.get("ServerSideEncryption") in OPAQUE else str(head.get("ETag", ""))
@@ -51,7 +51,7 @@ def _part_sizes(
     """Sizes of the parts; all but the last are as large as the first. Empty if nobody says."""
     try:
         first = s3.head_object(**request, PartNumber=1)
-    except _s3.refusals():
+    except _refused.kinds():
         return ()
     size, whole = int(first["ContentLength"]), int(head["ContentLength"])
     last = whole - size * (count - 1)

@@ -78,10 +78,11 @@ def argument_spec() -> dict[str, Any]:
         "validate": _validation.options(),
         "units": _units.options(),
     }
-    return {
+    lists = {
         name: {"type": "list", "elements": "dict", "default": [], "options": options}
         for name, options in parts.items()
     }
+    return {**lists, "owned_units": {"type": "list", "elements": "str", "default": []}}
 
 
 def request_from(params: Mapping[str, Any]) -> Request:
@@ -90,6 +91,9 @@ def request_from(params: Mapping[str, Any]) -> Request:
     twice = sorted({path for path in paths if paths.count(path) > 1})
     if twice:
         raise StackError(f"{twice[0]} is declared twice under files; keep one of the two")
+    units = tuple(_units.from_params(each, paths) for each in params["units"] or ())
+    declared = {unit.name for unit in units}
+    strays = _units.strays(params["owned_units"] or (), declared)
     return Request(
         users=tuple(_users.from_params(each) for each in params["users"] or ()),
         directories=tuple(
@@ -97,7 +101,8 @@ def request_from(params: Mapping[str, Any]) -> Request:
         ),
         files=files,
         validators=tuple(_validation.from_params(each) for each in params["validate"] or ()),
-        units=tuple(_units.from_params(each, paths) for each in params["units"] or ()),
+        # First, so that two schedulers never run at once.
+        units=(*strays, *units),
     )
 
 

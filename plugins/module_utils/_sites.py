@@ -24,6 +24,7 @@ ROOT = Path("/etc/slipway/tls")
 DECLARED = Path("/etc/slipway/certbot.json")
 LOCK = Path("/run/lock/slipway-certbot")
 UNIT = "nginx.service"
+PORT = 443
 
 
 @dataclasses.dataclass(frozen=True)
@@ -175,7 +176,7 @@ def served(address: str, name: str) -> str | None:
     context.verify_mode = ssl.CERT_NONE  # the question is which certificate, not whether it is good
     try:
         with (
-            socket.create_connection((address, 443), timeout=5) as plain,
+            socket.create_connection((address, PORT), timeout=5) as plain,
             context.wrap_socket(plain, server_hostname=name) as secured,
         ):
             return hashlib.sha256(secured.getpeercert(binary_form=True) or b"").hexdigest()
@@ -195,13 +196,13 @@ def obtain(machine: Machine, site: Site, now: datetime.datetime) -> None:
     _acme.issue(machine.authority, site.name, site.names, machine.run)
     # certbot's hook has installed it, unless something went wrong there, which certbot only logs.
     step = plan(machine, site, now)
-    if step.pair:
-        deploy(machine, site.name, step.pair())
-    elif step.wanted:
+    if step.wanted:
         raise StackError(
             f"certbot said it had obtained a certificate for site {site.name}, but"
             f" {_acme.lineage(machine.authority, site.name)} holds none for {', '.join(site.names)}"
         )
+    if step.pair:
+        deploy(machine, site.name, step.pair())
 
 
 @contextlib.contextmanager

@@ -16,6 +16,7 @@ from ansible_collections.slipway.stack.plugins.module_utils._serving import (
 
 _SANDBOX = ("NoNewPrivileges=yes", "PrivateTmp=yes", "ProtectHome=yes", "UMask=0027")
 _LONGEST_BOOT = 10.0
+RUNTIME = "/run"  # systemd's own, for RuntimeDirectory=
 
 
 def run_all(application: Application, name: str, run: _commands.Run) -> tuple[str, float]:
@@ -44,7 +45,7 @@ def _trial(
     application: Application, name: str, server: Server, run: _commands.Run
 ) -> tuple[str, float]:
     unit = unit_of(application, server)
-    socket = f"/run/slipway-trial-{application.name}-{server.kind}/http.sock"
+    socket = f"{RUNTIME}/slipway-trial-{application.name}-{server.kind}/http.sock"
     started = time.time()
     run(["systemctl", "stop", unit])
     done = run(_command(application, name, server, unit, socket))

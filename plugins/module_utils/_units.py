@@ -7,8 +7,9 @@ import json
 import os
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from ansible_collections.slipway.stack.plugins.module_utils import _files
@@ -126,6 +127,13 @@ def from_params(params: Mapping[str, Any], files: Sequence[str]) -> Unit:
         requires_path=params["requires_path"] or "",
         settle_seconds=params["settle_seconds"],
     )
+
+
+def strays(patterns: Sequence[str], declared: Collection[str]) -> tuple[Unit, ...]:
+    """The units that match a pattern and are not declared any more, to be stopped."""
+    folder = Path(UNIT_FOLDERS[0])
+    found = {path.name for pattern in patterns for path in folder.glob(pattern)}
+    return tuple(Unit(name, False, "stopped", (), ()) for name in sorted(found - set(declared)))
 
 
 def full_name(name: str) -> str:

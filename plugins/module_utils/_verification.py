@@ -182,7 +182,7 @@ def _recorded(chosen: Candidate, last: Candidate, promise: Promise) -> list[Find
     if not chosen.recorded:
         severity = "critical" if promise.require_record else "warning"
         return [_finding("present", severity, chosen, "a record beside it", "none", NO_RECORD)]
-    if last is not chosen and not last.recorded:
+    if last is not chosen:
         return [_finding("present", "warning", last, "a record beside it", "none", NO_RECORD)]
     return []
 

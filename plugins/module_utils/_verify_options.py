@@ -7,7 +7,7 @@ import pathlib
 import typing as t
 from datetime import UTC, datetime, timedelta
 
-from . import _errors, _findings, _read_dump, _retention, _s3, _verification, _verify
+from . import _errors, _findings, _read_dump, _retention, _s3, _verification, _verify_request, _wal
 
 
 def argument_spec() -> dict[str, dict[str, t.Any]]:
@@ -37,11 +37,15 @@ def argument_spec() -> dict[str, dict[str, t.Any]]:
     }
 
 
-def request(params: t.Mapping[str, t.Any]) -> _verify.Request:
+def request(params: t.Mapping[str, t.Any]) -> _verify_request.Request:
     """What the options ask for."""
     if params["parallel"] < 1:
         raise _errors.StackError(f"parallel is {params['parallel']}: set it to 1 or more.")
-    return _verify.Request(
+    if params["last_wal"] and not _wal.LAST.match(params["last_wal"]):
+        raise _errors.StackError(
+            f"last_wal is {params['last_wal']!r}: write last_archived_wal of pg_stat_archiver."
+        )
+    return _verify_request.Request(
         target=_s3.target(params),
         databases=params["databases"],
         engine=params["engine"],
@@ -86,7 +90,7 @@ def _day(text: str | None) -> datetime | None:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-def sentence(verdicts: t.Iterable[_verify.Verdict], level: str) -> str:
+def sentence(verdicts: t.Iterable[_verify_request.Verdict], level: str) -> str:
     """The worst of what keeps databases from the level, for the operator."""
     short = [verdict for verdict in verdicts if verdict.reached != level]
     worst = _findings.ordered(

@@ -3,12 +3,16 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import typing as t
 from dataclasses import dataclass
 
 SEGMENT = re.compile(r"([0-9A-F]{24})(\.partial)?-([0-9a-f]{40})(\.(?:gz|lz4|zst|bz2))?\Z")
-HISTORY = re.compile(r"([0-9A-F]{8})\.history\Z")
+# As pg_stat_archiver names what was archived last.
+LAST = re.compile(
+    r"([0-9A-F]{24})(?:\.[0-9A-F]{8}\.backup)?\Z|[0-9A-F]{24}\.partial\Z|[0-9A-F]{8}\.history\Z"
+)
 SWITCH = re.compile(r"^\s*(\d+)\s+([0-9A-F]+)/([0-9A-F]+)", re.MULTILINE)
 # initdb's default; pgBackRest's repository does not say another one.
 SEGMENT_BYTES = 16 * 1024 * 1024
@@ -40,18 +44,34 @@ class Archived:
 
 def position(name: str) -> Position | None:
     """Where a segment of this name belongs; None if it is not the name of one."""
-    if not re.fullmatch("[0-9A-F]{24}", name):
-        return None
+    return _placed(name) if re.fullmatch("[0-9A-F]{24}", name) else None
+
+
+def _placed(name: str) -> Position:
     timeline, high, low = (int(name[begin : begin + 8], 16) for begin in (0, 8, 16))
     return Position(timeline, high * PER_FILE + low)
 
 
+def last(name: str) -> Position | None:
+    """The segment that must be there if this was archived last; None if it tells of none."""
+    match = LAST.match(name)
+    return position(match.group(1) or "") if match else None
+
+
+def contradictory(segments: t.Iterable[Archived]) -> list[str]:
+    """The keys of segments that are there with several contents."""
+    keys: dict[tuple[Position, bool], list[str]] = {}
+    for one in segments:
+        keys.setdefault((one.position, one.partial), []).append(one.key)
+    return sorted(min(several) for several in keys.values() if len(several) > 1)
+
+
 def archived(key: str, size: int) -> Archived | None:
+    """The segment that this object is; None if it is something else."""
     match = SEGMENT.match(key.rpartition("/")[2])
-    place = position(match.group(1)) if match else None
-    if match is None or place is None:
+    if match is None:
         return None
-    return Archived(key, size, place, match.group(3), bool(match.group(2)))
+    return Archived(key, size, _placed(match.group(1)), match.group(3), bool(match.group(2)))
 
 
 def switches(history: str) -> dict[int, int]:
@@ -63,15 +83,15 @@ def switches(history: str) -> dict[int, int]:
     }
 
 
-def needed(start: Position, end: Position, history: t.Mapping[int, int]) -> list[Position]:
-    """Every segment from the one to the other, along the timelines that lead there."""
-    path: list[Position] = []
+def needed(start: Position, end: Position, history: t.Mapping[int, int]) -> list[tuple[int, range]]:
+    """The numbers of the segments from the one to the other, on each timeline that leads there."""
+    path: list[tuple[int, range]] = []
     number = start.number
     left = {line: at for line, at in history.items() if start.timeline <= line < end.timeline}
     for line, at in sorted(left.items()):
-        path += [Position(line, each) for each in range(number, at)]
+        path.append((line, range(number, at)))
         number = at
-    return path + [Position(end.timeline, each) for each in range(number, end.number + 1)]
+    return [*path, (end.timeline, range(number, end.number + 1))]
 
 
 def missing(
@@ -79,11 +99,9 @@ def missing(
 ) -> list[tuple[Position, Position]]:
     """The gaps, each by its first and last segment."""
     gaps: list[tuple[Position, Position]] = []
-    for each in needed(start, end, history):
-        if each in there:
-            continue
-        if gaps and gaps[-1][1] == Position(each.timeline, each.number - 1):
-            gaps[-1] = (gaps[-1][0], each)
-        else:
-            gaps.append((each, each))
+    for line, wanted in needed(start, end, history):
+        have = sorted(one.number for one in there if one.timeline == line and one.number in wanted)
+        for before, after in itertools.pairwise([wanted.start - 1, *have, wanted.stop]):
+            if after - before > 1:
+                gaps.append((Position(line, before + 1), Position(line, after - 1)))
     return gaps

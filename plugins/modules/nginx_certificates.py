@@ -135,6 +135,7 @@ AUTHORITY = {
     "ca_file": {"type": "str", "default": ""},
     "preflight_enabled": {"type": "bool", "default": True},
 }
+GROUP = "www-data"
 ARGUMENTS = {
     "sites": {"type": "list", "elements": "dict", "required": True, "options": SITE},
     "authority": {"type": "dict", "required": True, "options": AUTHORITY},
@@ -152,7 +153,7 @@ def nginx_version() -> str:
 def group() -> int:
     """The group that nginx runs as. Only the play sets it, the renewal finds it set."""
     try:
-        return grp.getgrnam("www-data").gr_gid
+        return grp.getgrnam(GROUP).gr_gid
     except KeyError:
         return -1
 

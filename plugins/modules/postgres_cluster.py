@@ -67,6 +67,7 @@ from pathlib import Path
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.slipway.stack.plugins.module_utils import _clusters, _errors
 
+ROOT = Path("/")
 ARGUMENTS: dict[str, t.Any] = {
     "version": {"type": "int", "required": True},
     "name": {"type": "str", "default": "main"},
@@ -96,7 +97,7 @@ def bring_about(
 
 def main() -> None:
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
-    cluster = _clusters.Cluster(module.params["version"], module.params["name"], Path("/"))
+    cluster = _clusters.Cluster(module.params["version"], module.params["name"], ROOT)
     port, predicting = module.params["port"], module.check_mode
     try:
         missing = bring_about(cluster, port, module.run_command, predicting=predicting)

@@ -9,9 +9,10 @@ module: s3_backup_info
 short_description: List the backups that an object store holds
 version_added: 0.1.0
 description:
-  - Lists the dumps below a prefix with age and size, and whether each was read back after its
-    upload.
-  - Reads listings and the small records beside the dumps, never the dumps themselves.
+  - Lists the dumps below a prefix with age and size. A dump whose record lies beside it was read
+    back after its upload.
+  - Of each database the newest record is read, and those before only until one fits its dump. No
+    dump is read; M(slipway.stack.s3_backup_verify) does that.
 author:
   - The Slipway authors (@slipway)
 extends_documentation_fragment:
@@ -71,17 +72,14 @@ backups:
     age:
       description: Seconds since then, by the clock of the machine that lists.
       type: int
-    verified:
-      description: Whether the dump was read back whole after its upload.
-      type: bool
     problem:
-      description: Why it is not verified.
-      type: str
-    sha256:
-      description: Digest of the dump as recorded when it was taken.
+      description:
+        - Why it does not count; null if nothing is known against it.
+        - What a record older than RV(newest) says is not known, because it is not read.
       type: str
 newest:
-  description: The newest verified backup of each database, by its name.
+  description: The newest backup of each database that counts, by its name, like one of
+    RV(backups), and with the C(sha256) that was recorded when it was taken.
   returned: success
   type: dict
 """
@@ -103,15 +101,10 @@ def main() -> None:
     now = datetime.now(UTC)
     try:
         where = _s3.target(module.params)
-        backups = _catalog.listing(_s3.client(where), where, module.params["databases"])
+        found = _catalog.catalog(_s3.client(where), where, module.params["databases"])
     except _errors.StackError as error:
         module.fail_json(msg=str(error))
-    newest = _catalog.newest(backups)
-    module.exit_json(
-        changed=False,
-        backups=[listed.as_dict(now) for listed in backups],
-        newest={name: listed.as_dict(now) for name, listed in newest.items()},
-    )
+    module.exit_json(changed=False, **found.as_dict(now))
 
 
 if __name__ == "__main__":

@@ -159,6 +159,14 @@ options:
         description: How long a unit must stay up that cannot announce its readiness (C(Type=exec)).
         type: int
         default: 1
+  owned_units:
+    description:
+      - Patterns of unit names, V(shop-worker-*.service) say, that this call alone decides about.
+      - A unit in C(/etc/systemd/system) that matches and is not among O(units) is stopped first,
+        in the time that it takes, and disabled. Its file stays.
+    type: list
+    elements: str
+    default: []
 """
 
 EXAMPLES = r"""
@@ -169,24 +177,16 @@ EXAMPLES = r"""
         template: redis.conf.j2
         vars:
           instance: {name: broker, port: 6379}
-        owner: redis
-        group: redis
-        mode: "0640"
       - path: /etc/redis/users.acl
         template: users.acl.j2
         secret: true
         owner: redis
-        group: redis
-        mode: "0640"
     units:
       - name: redis-server@broker.service
 
 - name: configure | Keep the sites served
   slipway.stack.service_config:
-    files:
-      - path: /etc/nginx/sites-enabled/shop.conf
-        template: site.conf.j2
-        independent: true
+    files: [{path: /etc/nginx/sites-enabled/shop.conf, template: site.conf.j2, independent: true}]
     validate:
       - tree: /etc/nginx
         command: nginx -t -q -c {staged}/nginx.conf

@@ -202,7 +202,7 @@ def _question(application: Item) -> Item:
         "version": source["version"],
         "revision": _revision(source),
         "deploy_key": _key_path(name) if source["deploy_key"] else "",
-        "python": _python(application["python"]),
+        "python": interpreter(application["python"]),
     }
 
 
@@ -235,7 +235,8 @@ def _revision(source: Item) -> str:
     return _tree.digest(path) if source["directory"] else _tree.digest_file(path)
 
 
-def _python(python: str) -> str:
+def interpreter(python: str) -> str:
+    """The path of an interpreter that an operator wrote as a path or as a version."""
     return python if python.startswith("/") else f"/usr/bin/python{python}"
 
 

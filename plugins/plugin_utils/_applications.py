@@ -8,6 +8,7 @@ sentence that names the option, the value and the remedy.
 
 from __future__ import annotations
 
+import itertools
 import re
 import typing as t
 from collections import Counter
@@ -33,6 +34,11 @@ SECRET_KEYS = frozenset(
         "private_key",
         "deploy_key",
     }
+)
+# What an application's environment must not say: how its processes are found and started.
+PROCESS_VARIABLES = frozenset(
+    {"PATH", "HOME", "USER", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "LD_PRELOAD"}
+    | {"LD_LIBRARY_PATH", "LISTEN_FDS", "LISTEN_PID", "NOTIFY_SOCKET"}
 )
 ACME_CHALLENGES = "/.well-known/acme-challenge/"
 
@@ -215,8 +221,18 @@ def _check_environment(environment: t.Mapping[t.Any, t.Any], label: str) -> None
             raise InventoryError(
                 f"{label} has the name {str(key)!r}; write letters, digits and underscores."
             )
+        if key in PROCESS_VARIABLES:
+            raise InventoryError(
+                f"{label}.{key} decides how the application's processes start, which its units do;"
+                " remove it."
+            )
         if value is None:
             raise InventoryError(f"{label}.{key} is empty; write '' if that is meant.")
+        if isinstance(value, (bool, float)):
+            raise InventoryError(
+                f"{label}.{key} was read by YAML as {_kind(value)}; write it in quotes, just as the"
+                " application is to read it."
+            )
         if isinstance(value, _specification.Undefined):
             raise InventoryError(_specification.complaint(f"{label}.{key}", value, ""))
         if isinstance(value, (t.Mapping, list)):
@@ -252,10 +268,21 @@ def _merge_secrets(application: Application, secrets: t.Any) -> None:
         *(lambda key=key: require_secret(secrets.get(key), f"{twin}.{key}") for key in required),
         *(lambda key=key: _require_pem(secrets.get(key), f"{twin}.{key}") for key in set(keys)),
         lambda: _check_environment(environment, f"{twin}.environment"),
+        lambda: _refuse_twice(application["environment"], environment, application["name"]),
     )
     application["secrets"] = {
         key: secrets.get(key) or ({} if key == "environment" else "") for key in SECRET_KEYS
     }
+
+
+def _refuse_twice(
+    environment: t.Mapping[t.Any, t.Any], secrets: t.Mapping[t.Any, t.Any], name: str
+) -> None:
+    for key in sorted(str(key) for key in set(environment) & set(secrets)):
+        raise InventoryError(
+            f"{key} is in stack_applications.{name}.environment and in the vault twin's; remove"
+            " one of them."
+        )
 
 
 def require_secret(value: t.Any, label: str) -> None:
@@ -266,7 +293,7 @@ def require_secret(value: t.Any, label: str) -> None:
         raise InventoryError(_specification.complaint(label, value, ""))
     if not isinstance(value, str):
         raise InventoryError(f"{label} is {_kind(value)}; write it in quotes.")
-    if value.lower() in PLACEHOLDERS:
+    if value.lower() in PLACEHOLDERS or re.fullmatch(r"<.*>|\[.*\]|\$?\{.*\}", value):
         raise InventoryError(
             f"{label} is a placeholder; write a random value (openssl rand -hex 32)."
         )
@@ -298,12 +325,25 @@ def _check_together(applications: list[Application], secrets: t.Mapping[t.Any, t
         [domain for a in applications for domain in [a["domain"], *a["redirects"]]],
     )
     refuse_duplicates("database.name", [a["database"]["name"] for a in applications])
+    _refuse_shared_keys(applications)
     names = {application["name"] for application in applications}
     for orphan in sorted(str(name) for name in secrets if name not in names):
         raise InventoryError(
             f"vault_stack_applications.{orphan} belongs to no application; add it to"
             " stack_applications, or remove it."
         )
+
+
+def _refuse_shared_keys(applications: list[Application]) -> None:
+    """Refuses patterns by which one application could reach the keys of another."""
+    claims = [(each["name"], pattern) for each in applications for pattern in each["redis_keys"]]
+    for (name, pattern), (other, theirs) in itertools.combinations(claims, 2):
+        ours, others = (re.split(r"[*?\[\\]", text)[0] for text in (pattern, theirs))
+        if name != other and (ours.startswith(others) or others.startswith(ours)):
+            raise InventoryError(
+                f"stack_applications.{name}.redis_keys has {pattern!r}, which may meet {theirs!r}"
+                f" of {other}; let each begin differently, like '{name}:*'."
+            )
 
 
 def refuse_duplicates(option: str, values: list[t.Any], remedy: str = "give each its own") -> None:

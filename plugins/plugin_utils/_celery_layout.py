@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible_collections.slipway.stack.plugins.module_utils._errors import StackError
+
 _SYSTEMD = "/etc/systemd/system"
 _BEAT_STOP_SECONDS = 15
 Item = dict[str, t.Any]
@@ -12,6 +14,12 @@ Item = dict[str, t.Any]
 
 def layout(applications: list[Item], beat_enabled: bool) -> Item:
     """The arguments of the role's modules for all applications at once."""
+    for application in applications:
+        if not application["application"] and application["workers"]:
+            raise StackError(
+                f"celery_applications: {application['name']} has workers but no application; write"
+                " the Python module that holds it, or workers: []"
+            )
     units = [
         unit
         for application in applications
@@ -21,11 +29,21 @@ def layout(applications: list[Item], beat_enabled: bool) -> Item:
         ]
     ]
     return {
-        "directories": [_state_directory(application["name"]) for application in applications],
+        "directories": [
+            _state_directory(application["name"])
+            for application in applications
+            if application["application"]
+        ],
         "files": [file for unit in units for file in _files(unit)],
         "units": [_unit(unit) for unit in units],
+        "owned": [pattern for each in applications for pattern in _owned(each["name"])],
         "workers": [_ping(unit) for unit in units if unit["runs"]],
     }
+
+
+def _owned(name: str) -> list[str]:
+    """What a worker or beat of the application is called, also of one that is declared no more."""
+    return [f"{name}-worker-*.service", f"{name}-beat.service"]
 
 
 def _state(name: str) -> str:

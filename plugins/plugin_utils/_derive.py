@@ -10,7 +10,7 @@ import dataclasses
 import typing as t
 from urllib.parse import quote
 
-from ansible_collections.slipway.stack.plugins.plugin_utils import _site_checks
+from ansible_collections.slipway.stack.plugins.plugin_utils import _app_layout, _site_checks
 
 Application = dict[str, t.Any]
 LOOPBACK = "127.0.0.1"
@@ -54,9 +54,6 @@ class Topology:
     def listen(self) -> list[str]:
         """What a service that other machines use listens on."""
         return [LOOPBACK] if self.single else [LOOPBACK, self.own]
-
-    def shares_machine(self, host: str, group: str) -> bool:
-        return host in self.groups.get(group, [])
 
 
 def derive(application: Application, topology: Topology) -> Application:
@@ -187,7 +184,7 @@ def _release(application: Application, topology: Topology) -> dict[str, t.Any]:
         "name": application["name"],
         "source": {**application["source"], "deploy_key": application["secrets"]["deploy_key"]},
         "framework": application["framework"],
-        "python": application["python"],
+        "python": _app_layout.interpreter(application["python"]),
         "web": {
             **{key: web[key] for key in ("wsgi", "asgi", "workers", "threads", "timeout_seconds")},
             "health_path": web["health_path"],
@@ -228,10 +225,11 @@ def _followers(application: Application, topology: Topology) -> dict[str, t.Any]
     return {"workers": workers, "beat": f"{name}-beat.service" if beats else ""}
 
 
-def _celery(application: Application) -> dict[str, t.Any] | None:
+def _celery(application: Application) -> dict[str, t.Any]:
     celery = application["celery"]
     if not celery:
-        return None
+        # Told all the same, so that workers of yesterday do not go on.
+        return {"name": application["name"], "workers": []}
     scheduler = celery["beat_scheduler"]
     if not scheduler and application["framework"] == "django":
         scheduler = "django_celery_beat.schedulers:DatabaseScheduler"
@@ -344,7 +342,7 @@ def _application_checks(
             for kind, server in SERVERS.items()
             if application["web"][kind]
         ]
-    if celery and here("worker"):
+    if celery["workers"] and here("worker"):
         beat_here = topology.groups["worker"][0] == topology.host
         checks.append(_celery_check(name, celery, beat_here))
     if here("web"):

@@ -3,17 +3,19 @@
 
 from __future__ import annotations
 
-import difflib
 import ipaddress
 import re
 import typing as t
 from collections import Counter
+from pathlib import Path
 
+from ansible_collections.slipway.stack.plugins.module_utils import _health_kinds
 from ansible_collections.slipway.stack.plugins.plugin_utils import (
     _applications,
     _derive,
     _rules,
     _specification,
+    _variables,
 )
 from ansible_collections.slipway.stack.plugins.plugin_utils._applications import (
     Application,
@@ -25,23 +27,6 @@ CONNECTIONS_BESIDES_POOLS = 23
 # What PostgreSQL itself accepts as max_connections.
 CONNECTIONS_LIMIT = 262_143
 REQUIRED_GROUPS = ("database", "cache", "application", "web")
-# Written by the wiring, or by an operator for one machine.
-_WIRED = (
-    "stack_address",
-    "stack_addresses",
-    "stack_authority",
-    "stack_release",
-    "stack_prepared_statements",
-    "stack_resolved",
-    "stack_topology",
-)
-_VAULT = tuple(
-    f"vault_stack_{name}"
-    for name in ("applications", "backup_s3", "pgbouncer_password", "redis_admin_password")
-)
-_ROLES = ("postgres", "pgbouncer", "redis", "nginx_certbot", "app", "celery", "backup")
-# How alike a variable must be to an option of a role to be taken for a slip of the finger.
-_LIKENESS = 0.9
 # What a playbook may be asked for with -e, and how.
 REQUESTS = {
     "app": "-e app={name}",
@@ -50,12 +35,15 @@ REQUESTS = {
 
 
 def problems(
-    inputs: dict[str, t.Any], groups: dict[str, list[str]], addresses: dict[str, str]
+    inputs: dict[str, t.Any],
+    groups: dict[str, list[str]],
+    addresses: dict[str, str],
+    machines: _variables.Machines | None = None,
 ) -> list[str]:
-    """Everything wrong with the operator's `inputs`, one sentence each."""
+    """Everything wrong with the operator's `inputs`, and with the variables of the `machines`."""
     inputs = _specification.plain(inputs)
     checks: list[t.Callable[[], t.Any]] = [
-        lambda: _check_names(inputs.get("names") or []),
+        lambda: _check_variables(machines or {}),
         lambda: _check_environment_name(inputs.get("environment")),
         lambda: check_groups(groups),
         lambda: _check_applications(inputs, groups, addresses),
@@ -68,6 +56,7 @@ def problems(
         ),
         lambda: _applications.typed("stack_acme", inputs.get("acme") or {}),
         lambda: _check_backup_s3(inputs.get("backup_s3"), inputs.get("backup_s3_secrets")),
+        lambda: _check_health(inputs.get("health", {})),
         lambda: _check_wired_ports(inputs.get("ports") or {}),
         lambda: _check_redis_instances(inputs.get("redis_instances")),
     ]
@@ -80,31 +69,37 @@ def problems(
     return list(dict.fromkeys(found))
 
 
-def _check_names(names: list[str]) -> None:
-    """Refuses variables that nobody reads, because their name has a slip of the finger."""
-    declared = _specification.options("common", "validate_inventory")
-    stack, vault = [*declared, *_WIRED], list(_VAULT)
-    known = {option for role in _ROLES for option in _specification.options(role, "main")}
-    for name in sorted(names):
-        if name.startswith(("stack_", "vault_stack_")):
-            supported = vault if name.startswith("vault_") else stack
-            if name not in supported:
-                shown = vault if name.startswith("vault_") else list(declared)
-                raise InventoryError(_specification.unknown("", name, shown))
-        elif name not in known:
-            near = difflib.get_close_matches(name, known, n=1, cutoff=_LIKENESS)
-            if near:
-                raise InventoryError(
-                    f"{name} is not an option; write {near[0]}, or give a variable of your own"
-                    " another name."
-                )
+def _check_variables(machines: _variables.Machines) -> None:
+    found = _variables.problems(machines)
+    if found:
+        raise InventoryError(*found)
+
+
+def _check_health(given: t.Any) -> None:
+    """Refuses kinds and options of health checks that there are not."""
+    timeout = {"timeout": {"type": "float"}}
+    kinds = {
+        kind: {
+            "type": "dict",
+            "options": {
+                **{name: {**option, "required": False} for name, option in each.OPTIONS.items()},
+                **timeout,
+            },
+        }
+        for kind, each in _health_kinds.KINDS.items()
+    }
+    whole = {"stack_health": {"type": "dict", "options": kinds}}
+    found = _specification.read(whole, {"stack_health": given})[1]
+    if found:
+        raise InventoryError(*found)
 
 
 def _check_environment_name(name: t.Any) -> None:
     if not isinstance(name, str) or not re.fullmatch(r"[a-z][a-z0-9-]{0,30}", name):
         shown = "missing" if name is None else _specification.shown(name)
         raise InventoryError(
-            f"stack_environment is {shown}; write its name, for example 'production'."
+            f"stack_environment is {shown}; write its name in lower-case letters, digits and"
+            " dashes, for example 'production'."
         )
 
 
@@ -114,11 +109,52 @@ def _check_applications(
     resolved = _applications.resolve(inputs.get("applications"), inputs.get("secrets") or {})
     check_topology(resolved, groups, addresses)
     check_connections(resolved, inputs.get("postgres_settings") or {})
-    if any(application["celery"] for application in resolved) and not groups.get("worker"):
+    _check_workers(resolved, groups)
+    _check_certificates(resolved, groups)
+    if inputs.get("sources_needed"):
+        _check_sources(resolved)
+
+
+def _check_workers(applications: list[Application], groups: dict[str, list[str]]) -> None:
+    if not any(application["celery"] for application in applications):
+        return
+    if not groups.get("worker"):
         raise InventoryError(
             "an application declares celery but the group 'worker' has no machine; "
             "add one to hosts.yml."
         )
+    for machine in groups["worker"]:
+        if machine not in groups["application"]:
+            raise InventoryError(
+                f"{machine} is in the group 'worker' but not in 'application', which brings the"
+                " releases that workers run; add it to both."
+            )
+
+
+def _check_certificates(applications: list[Application], groups: dict[str, list[str]]) -> None:
+    """Refuses a second web machine where an authority would ask either for the answer of one."""
+    asked = [each["name"] for each in applications if each["certificate_source"] == "acme"]
+    if asked and len(groups["web"]) > 1:
+        raise InventoryError(
+            f"the group 'web' has {len(groups['web'])} machines, and the authority that issues the"
+            f" certificate of {asked[0]} may ask either for the other's answer; keep one machine,"
+            " or write certificate_source: files."
+        )
+
+
+def _check_sources(applications: list[Application]) -> None:
+    """Refuses folders and archives that are not on the controller, where a release needs them."""
+    for application in applications:
+        source, label = application["source"], f"stack_applications.{application['name']}.source"
+        directory, archive = source["directory"], source["archive"]
+        if directory and not Path(directory).is_dir():
+            raise InventoryError(
+                _complaint(f"{label}.directory", directory, "write a folder of this computer")
+            )
+        if archive and "://" not in archive and not Path(archive).is_file():
+            raise InventoryError(
+                _complaint(f"{label}.archive", archive, "write a file of this computer")
+            )
 
 
 def _check_request(inputs: dict[str, t.Any]) -> None:
@@ -140,12 +176,31 @@ def _check_request(inputs: dict[str, t.Any]) -> None:
                 f"app is {_specification.shown(value)}, but this playbook serves every application;"
                 " leave -e app out (--limit chooses machines)."
             )
+    _check_version(given.get("version"), takes)
     value = given.get("app")
     if value is not None and value not in names:
         raise InventoryError(
             f"app is {_specification.shown(value)}, which is not declared; write one of"
             f" {', '.join(names)}."
         )
+
+
+def _check_version(version: t.Any, takes: list[str] | None) -> None:
+    if version is None:
+        return
+    if takes is not None and "version" not in takes:
+        raise InventoryError(
+            f"version is {_specification.shown(version)}, which this playbook does not heed; use"
+            " playbooks/deploy.yml, or write it into the application's source.version."
+        )
+    if not isinstance(version, str):
+        raise InventoryError(
+            f"version is {_specification.shown(version)}; write it in quotes:"
+            """ -e '{"version": "1.10"}'."""
+        )
+    for rule in _rules.RULES["stack_applications[].source.version"]:
+        if not rule.holds(version):
+            raise InventoryError(f"version is {_specification.shown(version)}; {rule.remedy}.")
 
 
 def _names(applications: t.Any) -> list[str]:

@@ -93,7 +93,8 @@ _APPLICATION: dict[str, tuple[Rule, ...]] = {
     ),
     "python": (
         matches(
-            r"(?:/(?!\.\.?/)[\w.+-]+)+|3\.[0-9]{1,2}", "write an interpreter's path, or '3.12'"
+            r"(?:/(?!\.\.?/)[\w.+-]+)+|3\.(?:9|1[0-9])",
+            "write an interpreter's path, or a version from '3.9' on",
         ),
     ),
     "web": (filled("write 'wsgi: shop.wsgi:application' or an asgi into it"),),
@@ -167,6 +168,10 @@ _S3: dict[str, tuple[Rule, ...]] = {
         matches(
             r"https?://[A-Za-z0-9.\[\]:-]+(?::[0-9]{1,5})?/?",
             "write a URL like 'https://s3.example.com', or leave it out for AWS",
+        ),
+        matches(
+            r"https://.*|http://(?:localhost|127\.0\.0\.1|\[::1\])(?:[:/].*)?",
+            "write https, or dumps would cross the network readable",
         ),
     ),
     "bucket": (

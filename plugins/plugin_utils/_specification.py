@@ -8,6 +8,7 @@ remedy. Ranges and patterns, which a specification cannot hold, come as a table 
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import difflib
 import functools
 import re
@@ -23,6 +24,8 @@ _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _SHOWN_LENGTH = 80
 # Their values are never shown, nor what lies in them.
 _SECRETS = re.compile(r"^vault_|password|secret|_key\b|token|\.environment\b|\.certificate\b")
+# What is looked for beside the application and belongs into its vault twin.
+_MISPLACED = re.compile(r"password|secret|private_key|deploy_key")
 _BOOLEANS = {"yes": True, "true": True, "on": True, "no": False, "false": False, "off": False}
 
 Options = t.Mapping[str, t.Any]
@@ -97,6 +100,8 @@ def shown(value: t.Any) -> str:
         return {None: "empty", True: "true", False: "false"}[value]
     if isinstance(value, Undefined):
         return f"not defined ({value.reason})"
+    if isinstance(value, datetime.date):
+        return f"the date {value}"
     if isinstance(value, (t.Mapping, list, tuple)):
         kind = "dictionary" if isinstance(value, t.Mapping) else "list"
         return f"a {kind}" if value else f"an empty {kind}"
@@ -106,6 +111,8 @@ def shown(value: t.Any) -> str:
 
 def complaint(path: str, value: t.Any, remedy: str, secret: bool = False) -> str:
     """One sentence: option, value, remedy."""
+    if isinstance(value, Undefined) and "vault" in value.reason.lower():
+        return f"{path} cannot be decrypted; add --ask-vault-pass or --vault-password-file."
     if isinstance(value, Undefined):
         remedy = "define that variable, or write the value itself"
     elif secret or _SECRETS.search(path):
@@ -117,6 +124,9 @@ def unknown(path: str, name: t.Any, supported: t.Iterable[str]) -> str:
     """The sentence about an option that does not exist, with the one that was probably meant."""
     supported = sorted(supported)
     dot = "." if path else ""
+    if path.startswith("stack_applications.") and _MISPLACED.search(str(name)):
+        twin = f"vault_stack_applications.{path.split('.')[1]}"
+        return f"{path}.{name} is not an option; a secret belongs into {twin}, in the vault."
     near = difflib.get_close_matches(str(name), supported, n=1)
     write = f"write {near[0]}" if near else f"write one of {', '.join(supported)}"
     return f"{path}{dot}{name} is not an option; {write}."
@@ -152,6 +162,14 @@ def _number(value: t.Any) -> int:
     raise _Wrong("write a whole number")
 
 
+def _decimal(value: t.Any) -> float:
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,18}(\.[0-9]{1,9})?", value.strip()):
+        return float(value)
+    raise _Wrong("write a number")
+
+
 def _boolean(value: t.Any) -> bool:
     if isinstance(value, bool):
         return value
@@ -176,6 +194,7 @@ _TYPES: dict[str, t.Callable[[t.Any], t.Any]] = {
     "str": _text,
     "path": _text,
     "int": _number,
+    "float": _decimal,
     "bool": _boolean,
     "dict": _dictionary,
     "list": _list,

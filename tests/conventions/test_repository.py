@@ -35,6 +35,14 @@ def test_playbooks_open_with_their_usage(playbook: Path) -> None:
     assert lines[1].startswith("# Usage: ansible-playbook ")
 
 
+@pytest.mark.parametrize("playbook", PLAYBOOKS, ids=lambda path: path.stem)
+def test_playbooks_begin_with_the_validation(playbook: Path) -> None:
+    if playbook.stem == "validate_declarations":
+        return
+    first = yaml.safe_load(playbook.read_text(encoding="utf-8"))[0]
+    assert first.get("ansible.builtin.import_playbook", "").startswith("validate_"), first
+
+
 def test_playbooks_lie_flat_so_that_the_wiring_reaches_them() -> None:
     folders = {path.name for path in (ROOT / "playbooks").iterdir() if path.is_dir()}
     assert folders == {"group_vars"}

@@ -4,10 +4,17 @@
 from __future__ import annotations
 
 import os
+import select
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
+
+from tests.lab.stages import minutes
+
+# Whoever waits longer wonders whether anything still moves.
+SILENCE_SECONDS = 20
 
 
 class LabError(Exception):
@@ -51,16 +58,44 @@ def attempt(
 
 
 def stream(*command: str, environment: dict[str, str] | None = None) -> None:
-    """Run a command and let the person see all it says while it says it."""
-    done = subprocess.run(
+    """Run a command and let the person see all it says while it says it, and that it goes on."""
+    process = subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         env={**os.environ, **(environment or {})},
-        check=False,
     )
-    if done.returncode != 0:
-        raise LabError(f"'{' '.join(command)}' failed with {done.returncode}; its output is above.")
+    assert process.stdout
+    try:
+        _relay(process, process.stdout.fileno())
+    except BaseException:
+        process.kill()
+        raise
+    finally:
+        process.stdout.close()
+        code = process.wait()
+    if code != 0:
+        raise LabError(f"'{' '.join(command)}' failed with {code}; its output is above.")
+
+
+def _relay(process: subprocess.Popen[bytes], source: int) -> None:
+    """Show what a process writes until it ends; a service that it started may hold the pipe."""
+    started = said = time.monotonic()
+    while True:
+        ready = select.select([source], [], [], 1)[0]
+        if ready:
+            chunk = os.read(source, 65_536)
+            if not chunk:
+                return
+            sys.stdout.buffer.write(chunk)
+            sys.stdout.flush()
+            said = time.monotonic()
+        elif process.poll() is not None:
+            return
+        elif time.monotonic() - said > SILENCE_SECONDS:
+            said = time.monotonic()
+            print(f"    ... {minutes(said - started)}, and it goes on", flush=True)
 
 
 def is_root() -> bool:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime
 import json
 import typing as t
+import urllib.error
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,6 +19,11 @@ from ansible_collections.slipway.stack.plugins.module_utils import (
     _sites,
 )
 from ansible_collections.slipway.stack.plugins.module_utils._errors import StackError
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from health_fakes import Certificates, Fake, Peer, answer, server_context
 
 NOW = datetime.datetime(2026, 11, 21, tzinfo=datetime.UTC)
 DIRECTORY = "https://acme.test/dir"
@@ -139,6 +146,26 @@ def test_preflight_says_which_name_does_not_lead_here(tmp_path: Path) -> None:
         _acme.preflight(_acme.Authority(DIRECTORY, webroot=tmp_path), "shop", NAMES, get)
 
 
+def test_preflight_tells_what_the_network_said(tmp_path: Path) -> None:
+    def get(url: str) -> bytes:
+        raise urllib.error.URLError("no such host")
+
+    with pytest.raises(StackError, match=r"cannot fetch http://shop\.test/.* \(no such host\)"):
+        _acme.preflight(_acme.Authority(DIRECTORY, webroot=tmp_path), "shop", NAMES, get)
+    assert list((tmp_path / ".well-known/acme-challenge").iterdir()) == []
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_nothing_is_asked_for_that_preflight_calls_hopeless(
+    machine: Machine, enabled: bool
+) -> None:
+    authority = dataclasses.replace(machine.value.authority, preflight_enabled=enabled)
+    refused = pytest.raises(StackError, match=r"^no certificate was requested for site shop: ")
+    with refused if enabled else contextlib.nullcontext():
+        _acme.issue(authority, "shop", NAMES, machine.run, lambda _url: b"parked domain")
+    assert bool(machine.told) != enabled
+
+
 def ari(start: str, end: str) -> t.Callable[..., bytes]:
     def get(url: str, _ca_file: str) -> bytes:
         if url == DIRECTORY:
@@ -178,3 +205,75 @@ def test_the_authority_may_ask_to_wait_but_not_for_ever(monkeypatch: pytest.Monk
     late = ari("2030-01-01T00:00:00Z", "2030-01-02T00:00:00Z")
     assert not due(monkeypatch, 20, late)
     assert due(monkeypatch, 14, late)
+
+
+# With a real web server; the certificate is the example of RFC 9773, section 4.1.
+
+EXAMPLE = "aYhba4dGQEHhs3uEe6CuLN4ByNQ.AIdlQyE"
+
+
+def example() -> bytes:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Example CA")])
+    identifier = bytes.fromhex("69885B6B87464041E1B37B847BA0AE2CDE01C8D4")
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(0x87654321)
+        .not_valid_before(NOW)
+        .not_valid_after(NOW + datetime.timedelta(days=90))
+        .add_extension(x509.AuthorityKeyIdentifier(identifier, None, None), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    chain: bytes = certificate.public_bytes(serialization.Encoding.PEM)
+    return chain
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> t.Iterator[tuple[_acme.Authority, list[str]]]:
+    """One that speaks TLS with a certificate of its own making, and what it was asked."""
+    made, asked = Certificates(tmp_path), []
+
+    def handler(peer: Peer) -> None:
+        path = peer.hear_request().split()[1]
+        asked.append(path)
+        base = f"https://localhost:{fake.port}/ari/"
+        window = {"start": "2026-12-01T00:00:00Z", "end": "2026-12-03T00:00:00Z"}
+        body = {"renewalInfo": base} if path == "/dir" else {"suggestedWindow": window}
+        peer.say(answer(json.dumps(body).encode()))
+
+    fake = Fake(handler, server_context(made.make("own", name="localhost")))
+    yield _acme.Authority(f"https://localhost:{fake.port}/dir", ca_file=str(made.authority)), asked
+    fake.close()
+
+
+@pytest.mark.parametrize(
+    ("digest", "day"), [("00000000", 1), ("80000000", 2), ("ffffffff", 3)], ids=lambda given: given
+)
+def test_an_authority_says_when_it_wants_the_renewal(
+    authority: tuple[_acme.Authority, list[str]], digest: str, day: int
+) -> None:
+    given, asked = authority
+    moment = _acme.suggested(given, example(), digest)
+    assert moment is not None
+    assert abs(moment - NOW.replace(month=12, day=day)) < datetime.timedelta(seconds=1)
+    assert asked == ["/dir", f"/ari/{EXAMPLE}"]
+
+
+def test_an_authority_that_cannot_be_believed_has_no_opinion(
+    authority: tuple[_acme.Authority, list[str]],
+) -> None:
+    given, asked = authority
+    stranger = dataclasses.replace(given, ca_file="")
+    local = dataclasses.replace(given, directory="file:///etc/hostname")
+    for one in (stranger, local):
+        assert _acme.suggested(one, example(), "00000000") is None
+    assert _acme.suggested(given, b"no certificate", "00000000") is None
+    assert asked == ["/dir"]
+
+
+def test_only_web_servers_are_asked() -> None:
+    with pytest.raises(StackError, match="'file:///etc/hostname' is not an address of a web serv"):
+        _acme._get("file:///etc/hostname")

@@ -152,3 +152,32 @@ def test_workers_carry_their_names_and_limits() -> None:
         "--hostname shop-mail@%H --queues a,b --concurrency 4 --max-tasks-per-child 1000" in command
     )
     assert [unit["name"] for unit in layout["units"]] == ["shop-worker-mail.service"]
+
+
+def test_an_application_without_workers_owns_those_of_yesterday() -> None:
+    layout = celery_layout([{"name": "shop", "workers": []}])
+    assert layout["owned"] == ["shop-worker-*.service", "shop-beat.service"]
+    assert layout["units"] == layout["directories"] == layout["files"] == []
+
+
+def test_workers_need_an_application() -> None:
+    with pytest.raises(AnsibleFilterError, match="shop has workers but no application; write"):
+        celery_layout([{"name": "shop"}])
+
+
+@pytest.mark.parametrize("kind", ["archive", "directory"])
+def test_a_source_of_the_controller_is_known_by_its_digest(tmp_path: Path, kind: str) -> None:
+    place = tmp_path / "source"
+    with pytest.raises(AnsibleFilterError, match="does not exist on the controller: correct the"):
+        app_layout([shop(source={kind: str(place)})])
+    if kind == "directory":
+        place.mkdir()
+    (place / "app.py" if kind == "directory" else place).write_text("x = 1\n")
+    (question,) = app_layout([shop(source={kind: str(place)})])["questions"]
+    assert len(question["revision"]) == 64
+
+
+def test_an_archive_with_a_digest_need_not_be_looked_at() -> None:
+    source = {"archive": "https://example.com/shop.tar.gz", "sha256": "AB" * 32}
+    (question,) = app_layout([shop(source=source)])["questions"]
+    assert question["revision"] == "ab" * 32

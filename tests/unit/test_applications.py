@@ -11,6 +11,7 @@ from ansible_collections.slipway.stack.plugins.plugin_utils import (
     _applications,
     _derive,
     _inventory,
+    _specification,
 )
 
 SECRET = "0123456789abcdef"
@@ -21,6 +22,7 @@ SHOP = {
     "web": {"wsgi": "shop.wsgi:application"},
 }
 SHOP_SECRETS = {"database_password": SECRET, "redis_password": SECRET, "secret_key": SECRET}
+MISSING = _specification.Undefined("'x' is undefined")
 GROUPS = {group: ["one"] for group in ("database", "cache", "application", "worker", "web")}
 ONE = {"one": "one"}
 
@@ -153,6 +155,23 @@ def test_duplicates_are_refused(other: dict[str, t.Any], sentence: str) -> None:
         ),
         ({"shop": SHOP_SECRETS, "blog": SHOP_SECRETS}, "blog belongs to no application"),
         ([], "is a list; write a dictionary that maps"),
+        ({"shop": MISSING}, r"shop is not defined \('x' is undefined\); write a dictionary with"),
+        (
+            {"shop": changed(SHOP_SECRETS, environment=["A"])},
+            "shop.environment is a list; write a dictionary of names and values",
+        ),
+        (
+            {"shop": changed(SHOP_SECRETS, environment={"A": MISSING})},
+            r"shop.environment.A is not defined .*; define that variable, or write",
+        ),
+        (
+            {"shop": changed(SHOP_SECRETS, secret_key=MISSING)},
+            "shop.secret_key is not defined .*; define that variable, or write the value itself",
+        ),
+        (
+            {"shop": changed(SHOP_SECRETS, secret_key="0123456789\nabcdef")},
+            "shop.secret_key contains a line break or another control character",
+        ),
     ],
 )
 def test_wrong_secrets_are_refused(secrets: t.Any, sentence: str) -> None:
@@ -202,6 +221,11 @@ def test_pools_must_fit_into_max_connections(connections: int, refused: bool) ->
     with pytest.raises(_applications.InventoryError, match="write at least 63"):
         _inventory.check_connections(resolve(SHOP), settings)
     return None
+
+
+def test_postgres_takes_no_more_connections_than_it_can() -> None:
+    with pytest.raises(_applications.InventoryError, match=r"is 300000; write at most 262143"):
+        _inventory.check_connections(resolve(SHOP), {"max_connections": 300_000})
 
 
 GOOD: dict[str, t.Any] = {
@@ -264,6 +288,10 @@ def test_a_web_machine_without_the_application_serves_no_files_itself() -> None:
     assert derive(SHOP, application=["two"])["site"]["static"] == []
 
 
+def test_an_application_without_celery_is_told_to_the_workers_machines_all_the_same() -> None:
+    assert derive(SHOP)["celery"] == {"name": "shop", "workers": []}
+
+
 def test_websockets_go_to_the_asgi_server() -> None:
     shop = derive(changed(SHOP, web__asgi="shop.asgi:application"))
     assert {"path": "/ws/", "upstream": "asgi", "websocket": True, "rate": "general"} in shop[
@@ -277,8 +305,8 @@ def test_an_asgi_only_application_answers_everything_there() -> None:
     assert {location["upstream"] for location in shop["site"]["locations"]} == {"asgi"}
 
 
-def test_the_operators_environment_wins_and_the_vaults_wins_over_it() -> None:
-    application = changed(SHOP, environment={"ALLOWED_HOSTS": "x", "DEBUG": 0, "TOKEN": "open"})
+def test_the_operators_environment_wins() -> None:
+    application = changed(SHOP, environment={"ALLOWED_HOSTS": "x", "DEBUG": 0})
     (resolved,) = resolve(
         application, secrets={"shop": changed(SHOP_SECRETS, environment={"TOKEN": "hidden"})}
     )
@@ -338,3 +366,9 @@ def test_settings_of_the_wrong_type_are_a_sentence_too(settings: t.Any) -> None:
 def test_names_of_the_systems_own_users_and_groups_are_refused(name: str) -> None:
     with pytest.raises(_applications.InventoryError, match="the system uses that name itself"):
         resolve({**SHOP, "name": name})
+
+
+def test_beat_of_another_framework_keeps_its_schedule_in_a_file() -> None:
+    celery = {"application": "shop", "beat_enabled": True}
+    shop = derive(changed(SHOP, framework="none", celery=celery))
+    assert shop["celery"]["beat"] == {"enabled": True, "scheduler": ""}

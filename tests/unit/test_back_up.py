@@ -305,6 +305,8 @@ def test_settings_that_cannot_be_used_end_the_program_in_one_sentence(
     tmp_path: pathlib.Path, text: str
 ) -> None:
     (tmp_path / "c").write_text(text)
+    with pytest.raises(_errors.BackupError, match=r"cannot be used: .* Run site\.yml to write it"):
+        _back_up.settings(tmp_path / "c")
     root = pathlib.Path(_back_up.__file__).parent
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM.format(root=str(root)), str(tmp_path / "c")],

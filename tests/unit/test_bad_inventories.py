@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import copy
+import datetime
 import re
 import typing as t
 
@@ -36,7 +37,6 @@ GOOD: dict[str, t.Any] = {
     "acme": {"directory": "https://services.test:14000/dir", "email": "operations@example.com"},
     "backup_s3": {"bucket": "example-backups", "prefix": "production/", "region": "eu-central-1"},
     "backup_s3_secrets": {"access_key": "AKIAEXAMPLE", "secret_key": SECRET},
-    "names": ["stack_applications", "vault_stack_applications", "postgres_settings", "app_of_mine"],
 }
 GROUPS = {group: ["one"] for group in ("database", "cache", "application", "worker", "web")}
 ONE = {"one": "one"}
@@ -89,7 +89,7 @@ def test_what_is_right_is_accepted() -> None:
         ("app.celery.workers", [{"name": "a", "queues": ["high", "low.priority"]}, {"name": "b"}]),
         ("app.redis_keys", ["shop:*", "asgi:*", "cache-?:[ab]"]),
         ("app.database.statement_timeout_seconds", 0),
-        ("app.environment", {"DEBUG": False, "LEVEL": 3, "EMPTY": ""}),
+        ("app.environment", {"DEBUG": "off", "LEVEL": 3, "EMPTY": ""}),
         ("twin.deploy_key", PEM.format("OPENSSH PRIVATE KEY")),
         ("acme", None),
         ("backup_s3", None),
@@ -104,18 +104,25 @@ def test_what_looks_unusual_but_works_is_accepted(option: str, value: t.Any) -> 
 
 
 WRONG: list[tuple[str, t.Any, str]] = [
-    # Names that nobody reads.
     (
-        "names",
-        ["stack_aplications"],
-        "stack_aplications is not an option; write stack_applications.",
+        "app.secret_key",
+        "x",
+        "shop.secret_key is not an option; a secret belongs into vault_stack_applications.shop,",
     ),
-    ("names", ["vault_stack_backups_s3"], "write vault_stack_backup_s3."),
-    (
-        "names",
-        ["postgres_setings"],
-        "postgres_setings is not an option; write postgres_settings, or",
-    ),
+    ("health", {"htpp": {}}, "stack_health.htpp is not an option; write http."),
+    ("health", {"http": {"sample": 3}}, "stack_health.http.sample is not an option; write samples"),
+    ("health", {"http": {"samples": "many"}}, "stack_health.http.samples is 'many'; write a whole"),
+    ("health", [], "stack_health is an empty list; write a dictionary."),
+    ("app.database.password", "x", "not an option; a secret belongs into vault_stack_applicat"),
+    ("app.environment", {"DEBUG": False}, "environment.DEBUG was read by YAML as true or false;"),
+    ("app.environment", {"RATE": 1.10}, "environment.RATE was read by YAML as a number; write it"),
+    ("app.environment", {"PATH": "/x"}, "environment.PATH decides how the application's processes"),
+    ("twin.environment", {"LD_PRELOAD": "/x"}, "shop.environment.LD_PRELOAD decides how"),
+    ("redis_admin_password", "<your-secret-here>", "redis_admin_password is a placeholder; write"),
+    ("app.python", "3.6", "shop.python is '3.6'; write an interpreter's path, or a version from"),
+    ("app.source.version", datetime.date(2026, 11, 21), "is the date 2026-11-21; write it in quot"),
+    ("environment", "Production", "stack_environment is 'Production'; write its name in lower"),
+    ("backup_s3.endpoint_url", "http://s3.example.com", "write https, or dumps would cross the"),
     ("app.celry", {}, "stack_applications.shop.celry is not an option; write celery."),
     ("app.web.worker", 2, "stack_applications.shop.web.worker is not an option; write workers."),
     # Values of the wrong kind.
@@ -322,6 +329,14 @@ def test_every_default_keeps_the_rules() -> None:
         (["app", "command"], {"app": "shop", "command": " "}, "command is ' '; write -e"),
         ([], {"app": "shop"}, "app is 'shop', but this playbook serves every application; leave"),
         (None, {"app": "blog"}, "app is 'blog', which is not declared; write one of shop."),
+        (
+            [],
+            {"version": "v9"},
+            "version is 'v9', which this playbook does not heed; use playbooks",
+        ),
+        (["app", "version"], {"app": "shop", "version": ""}, "version is ''; write a tag, branch"),
+        (["app", "version"], {"app": "shop", "version": "--x"}, "version is '--x'; write a tag"),
+        (["app", "version"], {"app": "shop", "version": 1.1}, "version is 1.1; write it in quotes"),
     ],
 )
 def test_a_request_is_honest(
@@ -335,6 +350,9 @@ def test_a_request_that_can_be_served_is_accepted() -> None:
     wanted = {"app": "shop", "command": "python manage.py check"}
     assert problems({"takes": ["app", "command"], "request": wanted}) == []
     assert problems({"takes": [], "request": {}}) == []
+    deploy = {"app": "shop", "version": "v1.4.2"}
+    assert problems({"takes": ["app", "version"], "request": deploy}) == []
+    assert problems({"takes": ["app", "version"], "request": {"app": "shop"}}) == []
     # A variable of the operator's own may be called command.
     assert problems({"takes": [], "request": {"command": "x"}}) == []
 
@@ -380,3 +398,76 @@ def test_a_key_that_is_no_text_is_a_sentence(place: str, key: t.Any) -> None:
     target[key] = "x"
     (problem,) = _inventory.problems(inputs, GROUPS, ONE)
     assert f"{key} is not an option; write" in problem
+
+
+BLOG = {
+    "name": "blog",
+    "domain": "blog.example.com",
+    "source": {"repository": "https://git.example.com/blog.git"},
+    "web": {"wsgi": "blog.wsgi:application", "port": 8002},
+}
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "refused"),
+    [
+        (["shop:*"], ["blog:*"], ""),
+        (["shop:*"], ["shop2:*"], ""),
+        (["*"], ["blog:*"], "shop.redis_keys has '*', which may meet 'blog:*' of blog; let each"),
+        (["shop:*", "asgi:*"], ["asgi:*"], "has 'asgi:*', which may meet 'asgi:*' of blog; let"),
+        (["shop:*"], ["shop:cache:*"], "'shop:*', which may meet 'shop:cache:*' of blog; let"),
+        (["b[l]og:*"], ["blog:*"], "shop.redis_keys has 'b[l]og:*', which may meet 'blog:*'"),
+    ],
+)
+def test_no_application_can_reach_the_keys_of_another(
+    ours: list[str], theirs: list[str], refused: str
+) -> None:
+    inputs = copy.deepcopy(GOOD)
+    inputs["applications"][0]["redis_keys"] = ours
+    inputs["applications"].append({**BLOG, "redis_keys": theirs})
+    inputs["secrets"]["blog"] = inputs["secrets"]["shop"]
+    found = _inventory.problems(inputs, GROUPS, ONE)
+    assert len(found) == bool(refused)
+    assert refused in "".join(found)
+
+
+def test_a_variable_is_plain_or_secret() -> None:
+    found = problems({"app.environment": {"DSN": "x"}, "twin.environment": {"DSN": "y"}})
+    assert found == [
+        "DSN is in stack_applications.shop.environment and in the vault twin's; remove one of them."
+    ]
+
+
+def test_a_worker_needs_the_releases() -> None:
+    groups = {**GROUPS, "worker": ["one", "two"]}
+    (found,) = _inventory.problems(GOOD, groups, TWO)
+    assert found.startswith("two is in the group 'worker' but not in 'application', which brings")
+    without = copy.deepcopy(GOOD)
+    del without["applications"][0]["celery"]
+    assert _inventory.problems(without, groups, TWO) == []
+
+
+def test_one_web_machine_answers_the_authority() -> None:
+    groups = {**GROUPS, "web": ["one", "two"]}
+    (found,) = _inventory.problems(GOOD, groups, TWO)
+    assert found.startswith("the group 'web' has 2 machines, and the authority that issues the")
+    own = copy.deepcopy(GOOD)
+    own["applications"][0]["certificate_source"] = "self_signed"
+    assert _inventory.problems(own, groups, TWO) == []
+
+
+@pytest.mark.parametrize(
+    ("source", "refused"),
+    [
+        ({"directory": "/nowhere"}, "source.directory is '/nowhere'; write a folder of this comp"),
+        ({"archive": "/nowhere.tar"}, "source.archive is '/nowhere.tar'; write a file of this c"),
+        ({"directory": "/"}, ""),
+        ({"archive": "/proc/version"}, ""),
+        ({"archive": "https://example.com/shop.tar", "sha256": "0" * 64}, ""),
+    ],
+)
+def test_what_is_sent_from_here_must_be_here(source: dict[str, str], refused: str) -> None:
+    assert problems({"app.source": source}) == []
+    found = problems({"app.source": source, "sources_needed": True})
+    assert len(found) == bool(refused)
+    assert refused in "".join(found)

@@ -44,8 +44,12 @@ class Bucket:
         self.put(found.database, found.file, body=body)
         self.put(found.database, _backups.record_name(found.file), body=found.as_json())
 
+    def catalog(self, *databases: str) -> _catalog.Catalog:
+        found: _catalog.Catalog = _catalog.catalog(self.s3, TARGET, databases)
+        return found
+
     def listing(self, *databases: str) -> list[_catalog.Listed]:
-        found: list[_catalog.Listed] = _catalog.listing(self.s3, TARGET, databases)
+        found: list[_catalog.Listed] = self.catalog(*databases).backups
         return found
 
 
@@ -58,18 +62,37 @@ def bucket() -> t.Iterator[Bucket]:
 def test_backups_are_listed_newest_first_with_age_and_digest(bucket: Bucket) -> None:
     for day in (19, 21, 20):
         bucket.put_backup(record(day))
-    found = bucket.listing()
-    assert [listed.taken.day for listed in found] == [21, 20, 19]
-    assert found[0].as_dict(NOW) == {
+    found = bucket.catalog().as_dict(NOW)
+    assert [listed["age"] // 86400 for listed in found["backups"]] == [0, 1, 2]
+    newest = {
         "database": "shop",
         "key": "night/shop/20261121T020000Z-0a1b2c3d.dump",
         "size": 5,
         "taken": "2026-11-21T02:00:00+00:00",
         "age": 3600,
-        "verified": True,
         "problem": None,
-        "sha256": "ab" * 32,
     }
+    assert found["backups"][0] == newest
+    assert found["newest"] == {"shop": {**newest, "sha256": "ab" * 32}}
+
+
+def test_records_are_read_only_until_one_counts(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for day in range(10, 20):
+        bucket.put_backup(record(day))
+        bucket.put_backup(record(day, "blog"))
+    bucket.put_backup(record(20), body="")
+    read: list[str] = []
+    real = _s3.read_text
+
+    def spy(s3: t.Any, where: _s3.Target, key: str) -> str:
+        read.append(key.split("/", 1)[1][:16])
+        return str(real(s3, where, key))
+
+    monkeypatch.setattr(_s3, "read_text", spy)
+    assert len(bucket.listing()) == 21
+    assert sorted(read) == ["blog/20261119T02", "shop/20261119T02", "shop/20261120T02"]
 
 
 def test_only_the_databases_asked_for_are_listed(bucket: Bucket) -> None:
@@ -94,8 +117,7 @@ def test_a_backup_unlike_its_record_does_not_count(
     bucket.put_backup(found, body)
     (listed,) = bucket.listing()
     assert problem in str(listed.problem)
-    assert listed.as_dict(NOW)["verified"] is False
-    assert _catalog.newest([listed]) == {}
+    assert bucket.catalog().newest == {}
 
 
 @pytest.mark.parametrize("other", [record(20), record(21, "blog")])
@@ -111,7 +133,6 @@ def test_a_dump_without_record_is_listed_but_does_not_count(bucket: Bucket) -> N
     bucket.put("shop", record(21).file)
     (listed,) = bucket.listing()
     assert listed.as_dict(NOW)["problem"] == "has no record: no upload of it was ever read back"
-    assert listed.as_dict(NOW)["sha256"] is None
 
 
 def test_a_record_that_cannot_be_read_does_not_stop_the_listing(bucket: Bucket) -> None:
@@ -134,8 +155,8 @@ def test_the_newest_is_the_newest_that_counts(bucket: Bucket) -> None:
     bucket.put_backup(record(19))
     bucket.put_backup(record(20))
     bucket.put_backup(record(21), body="")
-    newest = _catalog.newest(reversed(bucket.listing()))
-    assert newest["shop"].taken.day == 20
+    newest, _sha256 = bucket.catalog().newest["shop"]
+    assert newest.taken.day == 20
 
 
 def test_a_bucket_may_hold_backups_without_a_prefix(bucket: Bucket) -> None:
@@ -143,6 +164,6 @@ def test_a_bucket_may_hold_backups_without_a_prefix(bucket: Bucket) -> None:
     for name, body in ((found.file, "12345"), (found.file[:-5] + ".json", found.as_json())):
         bucket.s3.put_object(Bucket="backups", Key=f"shop/{name}", Body=body.encode())
     whole = _s3.Target(bucket="backups")
-    (listed,) = _catalog.listing(bucket.s3, whole, [])
+    (listed,) = _catalog.catalog(bucket.s3, whole, []).backups
     assert (listed.database, listed.problem) == ("shop", None)
     assert json.loads(found.as_json())["database"] == "shop"

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import os
 from pathlib import Path
 
 import pytest
 from ansible_collections.slipway.stack.plugins.module_utils import _certificates as certificates
 from ansible_collections.slipway.stack.plugins.module_utils._errors import StackError
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import AuthorityInformationAccessOID, NameOID
+from fakes import without
 
 NOW = datetime.datetime(2026, 11, 21, tzinfo=datetime.UTC)
 NAMES = ["shop.test", "www.shop.test", "10.0.0.1"]
@@ -98,3 +104,92 @@ def test_tidying_one_site_leaves_its_namesakes(tmp_path: Path) -> None:
     certificates.tidy(tmp_path, "shop")
     assert len(list((tmp_path / ".pairs").iterdir())) == 2
     assert certificates.read(tmp_path / "shop.example")
+
+
+def bare(*extensions: x509.ExtensionType) -> certificates.Pair:
+    """A pair whose certificate has these extensions alone, and no organisation."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "shop.test")])
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(NOW)
+        .not_valid_after(NOW + datetime.timedelta(days=9))
+    )
+    for extension in extensions:
+        builder = builder.add_extension(extension, critical=False)
+    signed = builder.sign(key, hashes.SHA256())
+    form = serialization.PrivateFormat.PKCS8
+    pem = key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption())
+    return certificates.Pair(signed.public_bytes(serialization.Encoding.PEM), pem)
+
+
+def access(method: x509.ObjectIdentifier) -> x509.AuthorityInformationAccess:
+    place = x509.UniformResourceIdentifier("http://authority.test/")
+    return x509.AuthorityInformationAccess([x509.AccessDescription(method, place)])
+
+
+def test_a_certificate_without_names_covers_none() -> None:
+    facts = certificates.inspect(bare())
+    assert (facts.names, facts.issuer, facts.covers(["shop.test"])) == (frozenset(), "", False)
+
+
+@pytest.mark.parametrize(
+    ("pair", "staples"),
+    [
+        (bare(), False),
+        (bare(access(AuthorityInformationAccessOID.CA_ISSUERS)), False),
+        (bare(access(AuthorityInformationAccessOID.OCSP)), True),
+    ],
+)
+def test_nginx_staples_where_the_certificate_names_a_responder(
+    tmp_path: Path, pair: certificates.Pair, staples: bool
+) -> None:
+    certificates.install(tmp_path, "shop", pair)
+    file = tmp_path / "shop" / "stapling.conf"
+    assert (file.read_text() if file.exists() else "") == ("ssl_stapling on;\n" if staples else "")
+
+
+def test_what_nginx_could_not_use_counts_as_nothing(tmp_path: Path) -> None:
+    assert certificates.facts(tmp_path / "none") is None
+    certificates.install(tmp_path, "shop", pair())
+    assert certificates.facts(tmp_path / "shop") is not None
+    (tmp_path / "shop" / "privkey.pem").write_bytes(pair().key)
+    assert certificates.facts(tmp_path / "shop") is None
+
+
+def test_a_directory_in_the_place_of_the_link_gives_way(tmp_path: Path) -> None:
+    (tmp_path / "shop").mkdir()
+    (tmp_path / "shop" / "fullchain.pem").write_bytes(b"by hand")
+    new = pair()
+    assert certificates.install(tmp_path, "shop", new) is None
+    assert (tmp_path / "shop").is_symlink()
+    assert certificates.read(tmp_path / "shop") == new
+
+
+@pytest.mark.parametrize("before", [None, ".pairs/shop.gone"])
+def test_without_a_predecessor_the_new_pair_stays(tmp_path: Path, before: str | None) -> None:
+    new = pair()
+    certificates.install(tmp_path, "shop", new)
+    certificates.restore(tmp_path, "shop", before)
+    assert certificates.read(tmp_path / "shop") == new
+
+
+def test_what_the_renewal_makes_later_belongs_to_the_group_too(tmp_path: Path) -> None:
+    group = os.getegid()
+    certificates.install(tmp_path, "shop", pair(), group)
+    pairs = tmp_path / ".pairs"
+    assert pairs.stat().st_mode & 0o7777 == 0o2750
+    assert {path.stat().st_gid for path in pairs.rglob("*")} == {group}
+    pairs.chmod(0o2700)
+    certificates.install(tmp_path, "shop", pair(), group)
+    assert pairs.stat().st_mode & 0o7777 == 0o2700, "what is shared already is left alone"
+
+
+def test_a_machine_without_the_library_learns_so_before_it_needs_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert not without(certificates, "cryptography", monkeypatch).HAS_CRYPTOGRAPHY

@@ -105,3 +105,11 @@ def test_a_failed_creation_is_a_sentence(tmp_path: Path) -> None:
         postgres_cluster.bring_about(
             _clusters.Cluster(17, "main", tmp_path), 5432, run, predicting=False
         )
+
+
+def test_a_cluster_that_does_not_say_where_its_data_lies_has_debians_place(tmp_path: Path) -> None:
+    add_cluster(tmp_path, 17)
+    made = _clusters.Cluster(17, "main", tmp_path)
+    assert made.data_directory() == "/srv/17/main"
+    made.configuration.write_text("# nothing\n")
+    assert made.data_directory() == "/var/lib/postgresql/17/main"

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import os
 import time
@@ -61,15 +62,40 @@ def test_a_long_phase_shows_signs_of_life(tmp_path: Path) -> None:
     held = _lock.Held("1", ADA, "deploy", "", "", 900)
     lock = _lock.Lock("shop", tmp_path)
     lock.take(held, NOW)
-    before = lock.read()
     with lock.kept("1", beat=0.01):
+        # The sign of life with which it begins is not the one that is meant.
+        stale = dataclasses.replace(held, expires="2000-01-01T00:00:00Z")
+        lock._write(stale)
         deadline = time.monotonic() + 5
-        while lock.read() == before and time.monotonic() < deadline:
+        while lock.read() == stale and time.monotonic() < deadline:
             time.sleep(0.01)
     after = lock.read()
-    assert before
     assert after
-    assert after.expires > before.expires
+    assert after.expires > stale.expires
+
+
+def test_a_lock_that_was_lost_meanwhile_does_not_end_the_work(tmp_path: Path) -> None:
+    lock = _lock.Lock("shop", tmp_path)
+    lock.take(_lock.Held("1", ADA, "deploy", "", "", 900), NOW)
+    with lock.kept("1", beat=0.01):
+        lock.path.unlink()
+        time.sleep(0.05)
+    assert lock.read() is None
+
+
+def test_only_its_own_lock_is_given_back(tmp_path: Path) -> None:
+    lock = _lock.Lock("shop", tmp_path)
+    lock.take(_lock.Held("1", ADA, "deploy", "", "", 900), NOW)
+    for number, held in (("2", True), ("1", False), ("1", False)):
+        lock.release(number)
+        assert (lock.read() is not None) == held
+
+
+def test_without_a_deployment_nothing_is_noted(tmp_path: Path) -> None:
+    with pytest.raises(StackError), _deployments.phase("shop", "", tmp_path):
+        raise StackError("no")
+    assert list(tmp_path.iterdir()) == []
+    assert _deployments.directory("shop") == Path("/var/lib/slipway/deployments/shop")
 
 
 def test_a_deployment_ends_as_its_phases_have_noted(tmp_path: Path) -> None:

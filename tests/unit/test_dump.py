@@ -9,6 +9,7 @@ import typing as t
 
 import pytest
 from ansible_collections.slipway.stack.plugins.module_utils import _dump, _errors
+from fakes import without
 
 
 @pytest.fixture
@@ -174,6 +175,15 @@ def test_the_dump_is_read_whole_not_only_its_table_of_contents(
     program(client, "pg_restore", f'echo "$@" > {said}')
     _dump.require_readable(client, tmp_path / "out")
     assert said.read_text().split() == ["--file=/dev/null", str(tmp_path / "out")]
+
+
+def test_without_its_library_the_remedy_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    bare = without(_dump, "psycopg2", monkeypatch)
+    with (
+        pytest.raises(_errors.BackupError, match=r"missing: install python3-psycopg2\.$"),
+        bare.connected("shop", 5432),
+    ):
+        pytest.fail("there is nothing to connect with")
 
 
 def test_facts_come_from_the_transaction_of_the_snapshot() -> None:

@@ -176,3 +176,133 @@ def test_a_digest_sees_where_a_link_leads_and_what_a_linked_file_says(tmp_path: 
     (tmp_path / "two/x").write_text("renewed")
     assert _files.digest(str(link), {}) != before
     assert _files.digest(str(tmp_path / "nowhere"), {}) == _files.ABSENT
+
+
+def test_an_absent_file_is_not_there() -> None:
+    assert _files.file_from_params({**PARAMS, "state": "absent", "content": None}).content is None
+    assert _files.directory_from_params({**PARAMS}) == _files.Directory(
+        "/etc/x", _files.Attributes("root", "root", 0o755)
+    )
+
+
+def test_an_owner_without_a_name_is_a_number() -> None:
+    assert (_files._owner(4_000_000), _files._group(4_000_000)) == ("4000000", "4000000")
+
+
+def test_what_is_no_file_is_refused_and_left_alone(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(StackError, match="pipe is a device, socket or pipe and not a file;"):
+        _files.plan_file(wanted(tmp_path / "pipe", "x"))
+    (tmp_path / "file").write_text("x")
+    directory = _files.Directory(str(tmp_path / "file"), _files.own(0o755))
+    with pytest.raises(StackError, match="file is a file and not a directory; move it away"):
+        _files.plan_directory(directory)
+
+
+def test_a_link_to_a_directory_does_for_one(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "link").symlink_to("elsewhere")
+    (tmp_path / "dangling").symlink_to("nowhere")
+    attributes = _files.own(0o755)
+    assert _files.plan_directory(_files.Directory(str(tmp_path / "link"), attributes)) is None
+    with pytest.raises(StackError, match="dangling is a link and not a directory"):
+        _files.plan_directory(_files.Directory(str(tmp_path / "dangling"), attributes))
+
+
+def test_a_directory_is_repaired_where_it_is(tmp_path: Path) -> None:
+    place = tmp_path / "d"
+    place.mkdir(0o700)
+    (place / "inside").touch()
+    directory = _files.Directory(str(place), _files.Attributes(OWNER, GROUP, 0o750))
+    found = _files.plan_directory(directory)
+    assert found is not None
+    _files.apply_directory(directory, found)
+    assert (place.stat().st_mode & 0o777, names(place)) == (0o750, ["inside"])
+    assert _files.plan_directory(directory) is None
+
+
+def test_what_the_disk_refuses_is_a_sentence_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    (tmp_path / "in-the-way").write_text("a file")
+    change = _files.plan_file(wanted(tmp_path / "in-the-way" / "x", "1"))
+    assert change is not None
+    with pytest.raises(StackError, match=r"^cannot write .*/in-the-way/x: File exists$"):
+        _files.apply_file(change)
+    (tmp_path / "full").mkdir()
+    with pytest.raises(OSError, match="Is a directory"):
+        _files.write(str(tmp_path / "full"), b"1", _files.own(0o600))
+    assert names(tmp_path) == ["full", "in-the-way"]
+
+
+@pytest.mark.parametrize("removed_meanwhile", [True, False])
+@pytest.mark.parametrize("was_link", [True, False])
+def test_what_somebody_removed_meanwhile_is_put_back_all_the_same(
+    tmp_path: Path, was_link: bool, removed_meanwhile: bool
+) -> None:
+    path = tmp_path / "x"
+    if was_link:
+        path.symlink_to("nowhere")
+    change = _files.plan_file(wanted(path, "new"))
+    assert change is not None
+    _files.apply_file(change)
+    if removed_meanwhile:
+        path.unlink()
+    _files.put_back(change)
+    assert (path.is_symlink(), path.exists()) == (was_link, False)
+
+
+def test_a_digest_knows_nothing_of_unfinished_files(tmp_path: Path) -> None:
+    (tmp_path / "x").write_text("1")
+    before = _files.digest(str(tmp_path), {})
+    (tmp_path / ".y.abc.slipway").write_text("half")
+    assert _files.digest(str(tmp_path), {}) == before
+    (tmp_path / "link").symlink_to("x")
+    assert _files.digest(str(tmp_path), {}) != before
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "before", "after"),
+    [
+        (b"old\n", b"new\n", "old\n", "new\n"),
+        (b"old\n", None, "old\n", ""),
+        (b"\xff\x00", b"new\n", "2 bytes that are not text\n", "new\n"),
+        (b"x" * 100_001, b"new\n", "100001 bytes\n", "new\n"),
+        (None, b"new\n", "symbolic link to elsewhere\n", "new\n"),
+    ],
+    ids=["text", "removed", "no text", "long", "link"],
+)
+def test_the_difference_is_told_so_that_it_can_be_read(
+    tmp_path: Path, old: bytes | None, new: bytes | None, before: str, after: str
+) -> None:
+    path = tmp_path / "x"
+    if old is None:
+        path.symlink_to("elsewhere")
+    else:
+        path.write_bytes(old)
+    text = None if new is None else new.decode()
+    change = _files.plan_file(wanted(path, text))
+    assert change is not None
+    first = _files.diff(change)[0]
+    assert (first["before"], first["after"]) == (before, after)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [("1", None, "removed"), (None, "2", "created"), ("1", "2", "wrote")],
+)
+def test_a_change_is_told_in_one_word(
+    tmp_path: Path, old: str | None, new: str | None, said: str
+) -> None:
+    if old:
+        (tmp_path / "x").write_text(old)
+    change = _files.plan_file(wanted(tmp_path / "x", new))
+    assert change is not None
+    assert _files.describe(change) == f"{said} {tmp_path}/x"
+
+
+def test_a_mode_alone_is_the_whole_difference(tmp_path: Path) -> None:
+    (tmp_path / "x").write_text("same")
+    (tmp_path / "x").chmod(0o600)
+    change = _files.plan_file(wanted(tmp_path / "x", "same", mode=0o644))
+    assert change is not None
+    (entry,) = _files.diff(change)
+    assert entry["before"].endswith(" 0600\n") and entry["after"].endswith(" 0644\n")

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import importlib
-import json
 import typing as t
 
 import pytest
 import yaml
-from ansible.module_utils import basic
-from ansible.module_utils.testing import patch_module_args
 from ansible_collections.slipway.stack.plugins.doc_fragments import _health as fragment
 from ansible_collections.slipway.stack.plugins.module_utils import (
     _health_http,
@@ -19,23 +16,13 @@ from ansible_collections.slipway.stack.plugins.module_utils import (
     _health_websocket,
 )
 from ansible_collections.slipway.stack.plugins.module_utils._errors import StackError
+from fakes import MODULES, run_module
 from health_fakes import Fake, answer, says
 
-MODULES = "ansible_collections.slipway.stack.plugins.modules"
 
-
-def run(
-    module_name: str, capsys: pytest.CaptureFixture[str], **arguments: t.Any
-) -> dict[str, t.Any]:
-    """What the module answers, its exit code included."""
-    module = importlib.import_module(f"{MODULES}.{module_name}")
-    with patch_module_args({**arguments, "_ansible_check_mode": True}):
-        with pytest.raises(SystemExit) as end:
-            module.main()
-        # A module reads its arguments once; the next test has others.
-        basic._ANSIBLE_ARGS = None
-    said: dict[str, t.Any] = json.loads(capsys.readouterr().out)
-    return {**said, "rc": end.value.code or 0}
+def run(kind: str, capsys: pytest.CaptureFixture[str], /, **arguments: t.Any) -> dict[str, t.Any]:
+    """A check runs in check mode as ever."""
+    return run_module(kind, capsys, True, **arguments)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from ansible.errors import AnsibleActionFail, AnsibleFilterError
+from ansible.errors import AnsibleActionFail
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar
 from ansible.utils.display import Display
@@ -242,7 +242,7 @@ def site(**changes: t.Any) -> dict[str, t.Any]:
             "websocket_health_path": "/ws/up/",
         },
         "pool": {"name": "shop"},
-        "celery": None,
+        "celery": {"name": "shop", "workers": []},
         **changes,
     }
 
@@ -287,8 +287,3 @@ def test_options_of_a_kind_reach_all_its_checks_and_no_other() -> None:
     assert found["http shop.example.com"]["samples"] == 2
     assert found["http www.shop.example.com"]["samples"] == 2
     assert "samples" not in found["tls shop.example.com"]
-
-
-def test_a_kind_that_there_is_none_of_is_refused() -> None:
-    with pytest.raises(AnsibleFilterError, match="stack_health has the kind 'htp'; use celery"):
-        derived({"htp": {}})

@@ -14,6 +14,8 @@ ROOT = Path(__file__).resolve().parents[2]
 SECRET = "5f2c0b9e4d7a1c3f"
 APPLICATIONS = "group_vars/all/applications.yml"
 HOSTS = "hosts.yml"
+# A change that changes nothing: what is wrong stands on the command line.
+NOTHING = (APPLICATIONS, "domain:", "domain:")
 
 
 class Trial:
@@ -77,6 +79,24 @@ def test_an_inventory_that_is_filled_in_goes_on_to_its_machines(
             [],
             (APPLICATIONS, "name: shop", 'name: "{{ shop_name }}"'),
             ["stack_applications[entry 1].name is not defined ('shop_name' is undefined); define"],
+        ),
+        (
+            "site",
+            ["--tags", "redis"],
+            NOTHING,
+            ["--tags redis would leave out what the rest"],
+        ),
+        (
+            "deploy",
+            ["-e", "version=--upload-pack=x"],
+            NOTHING,
+            ["app is missing; write -e app=shop (declared are shop)."],
+        ),
+        (
+            "rollback",
+            ["-e", "version=v1"],
+            NOTHING,
+            ["app is missing; write -e app=shop (declared are shop)."],
         ),
         (
             "manage",

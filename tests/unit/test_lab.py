@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -95,3 +97,24 @@ def test_a_command_that_fails_is_told_with_its_last_words() -> None:
 def test_a_program_that_is_missing_is_named() -> None:
     with pytest.raises(shell.LabError, match="slipway-nothing is not installed"):
         shell.output("slipway-nothing")
+
+
+def test_what_a_command_says_is_shown_and_that_it_goes_on(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shell, "SILENCE_SECONDS", 0)
+    shell.stream("sh", "-c", "echo first; sleep 2.5; echo $WORD >&2", environment={"WORD": "last"})
+    said = capfd.readouterr().out.splitlines()
+    assert (said[0], said[-1]) == ("first", "last")
+    assert "and it goes on" in said[1]
+
+
+def test_a_command_that_fails_is_an_error() -> None:
+    with pytest.raises(shell.LabError, match="'false' failed with 1; its output is above"):
+        shell.stream("false")
+
+
+def test_a_service_that_a_command_leaves_behind_is_not_waited_for(tmp_path: Path) -> None:
+    pid = tmp_path / "pid"
+    shell.stream("sh", "-c", f"sleep 300 & echo $! > {pid}")
+    os.kill(int(pid.read_text()), signal.SIGKILL)  # it still runs, and held the pipe

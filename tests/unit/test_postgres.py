@@ -245,3 +245,14 @@ def test_the_script_visits_each_database_and_numbers_its_steps() -> None:
 def test_names_and_words_are_quoted() -> None:
     assert _postgres.identifier('a"b') == '"a""b"'
     assert _postgres.literal("it's") == "'it''s'"
+
+
+def test_a_role_that_owns_two_databases_is_made_once_and_needs_no_pooler() -> None:
+    blog = entry("blog", owner="shop", connections=-1)
+    declared = _postgres.declare([entry(), blog], None, [])
+    assert declared.roles() == ("shop",)
+    steps = [step.what for step in _postgres.plan(declared, _postgres.Found())]
+    assert [step for step in steps if step.startswith("role")] == [
+        "role shop: create it, set its password"
+    ]
+    assert not any("pooler" in step for step in steps)

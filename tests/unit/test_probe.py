@@ -103,3 +103,16 @@ def test_waiting_ends_with_the_deadline() -> None:
 
 def test_waiting_ends_with_the_process() -> None:
     assert wait([False], 60, alive=False) == (False, 0)
+
+
+@pytest.mark.parametrize("host", ["", "0.0.0.0", "[::]", "*", "127.0.0.1"])  # noqa: S104
+def test_a_server_on_a_port_is_asked_on_this_machine(host: str) -> None:
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), _Handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        address = f"{host}:{server.server_address[1]}"
+        assert _probe.ask(_probe.Endpoint(address, "/", "shop.example.com"), 5).healthy
+        server.shutdown()
+
+
+def test_an_address_of_ipv6_has_no_brackets_for_the_connection() -> None:
+    assert _probe._connection("[fd00::1]:8000", 1).host == "fd00::1"

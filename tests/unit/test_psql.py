@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import typing as t
 
 import pytest
@@ -49,6 +50,22 @@ def test_a_server_that_never_comes_is_a_sentence() -> None:
     fake = Fake(*[(2, "", "psql: error: no server\n\tIs it running?")] * 3)
     with pytest.raises(_errors.StackError, match=r"^no server Is it running\?$"):
         psql(fake).ask("SELECT 1", attempts=3)
+
+
+def test_a_server_is_reachable_or_not() -> None:
+    assert psql(Fake((0, "1", ""))).reachable()
+    assert not psql(Fake((2, "", "no server"))).reachable()
+
+
+@pytest.mark.parametrize("root", [True, False])
+def test_only_root_has_to_become_the_servers_user(
+    monkeypatch: pytest.MonkeyPatch, root: bool
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0 if root else 1000)
+    fake = Fake((0, "", ""))
+    psql(fake).ask("SELECT 1")
+    start = ["setpriv", "--reuid=postgres", "--init-groups", "--regid=postgres", "--", "psql"]
+    assert fake.commands[0][:6] == start if root else fake.commands[0][0] == "psql"
 
 
 def test_a_failed_step_is_named_and_its_verifier_hidden() -> None:

@@ -23,6 +23,7 @@ from ansible_collections.slipway.stack.plugins.module_utils import (
 )
 from ansible_collections.slipway.stack.plugins.module_utils._errors import StackError
 from ansible_collections.slipway.stack.plugins.modules import app_revert
+from fakes import SECRET, SERVICE, SOCKET, Shop, action, run_module
 
 GOOD, FAILED, WITHDRAWN = _releases.GOOD, _releases.FAILED, _releases.WITHDRAWN
 
@@ -204,3 +205,185 @@ def test_a_peer_s_failure_is_seen(told: dict[str, t.Any], wrong: str) -> None:
     arguments = {"peers": ["a", "b", "c"], "steps": ["built", "switched"]}
     variables = {"inventory_hostname": "a", "hostvars": told}
     assert app_publish.failed_peer(arguments, variables) == wrong
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sent"),
+    [
+        ({"part": "first"}, {"part": "first"}),
+        ({"part": "undo"}, {}),
+        ({"part": "first", "peers": ["b"]}, {}),
+        ({"part": "all", "peers": ["b"]}, {}),
+        (
+            {"part": "second", "peers": ["b"]},
+            {
+                "part": "undo",
+                "withdraw": True,
+                "reason": "b failed, so this machine has gone back as well.",
+            },
+        ),
+        ({"part": "undo", "peers": ["b"]}, {"part": "undo", "withdraw": True}),
+    ],
+)
+def test_a_machine_stops_or_goes_back_when_another_has_failed(
+    arguments: dict[str, t.Any], sent: dict[str, t.Any]
+) -> None:
+    plugin = action(app_publish, {**arguments, "steps": ["built"]})
+    executed: list[dict[str, t.Any]] = []
+
+    def execute(_name: str, module_args: dict[str, t.Any], **_: t.Any) -> dict[str, t.Any]:
+        executed.append(module_args)
+        return {"changed": True}
+
+    plugin._execute_module = execute
+    told = {"a": {}, "b": {"built": {"failed": True}}}
+    result = plugin.run(task_vars={"inventory_hostname": "a", "hostvars": told})
+    assert [one.items() >= sent.items() for one in executed] == ([True] if sent else [])
+    stops = bool(arguments.get("peers")) and arguments["part"] in ("first", "all")
+    assert bool(result.get("failed")) == stops
+    assert not stops or result["msg"] == "b failed, nothing is switched here."
+
+
+# From here on with the real trial, switch and proof; only systemd and gunicorn are fakes.
+
+
+@pytest.fixture
+def serving(shop: Shop) -> Shop:
+    """Release 1 serves, release 2 is built."""
+    shop.add("1", GOOD)
+    shop.add("2", _releases.BUILT)
+    shop.releases.point("current", "1")
+    return shop
+
+
+def publish(shop: Shop, **switch: t.Any) -> _publication.Switch:
+    wanted = _publication.Switch(switch.pop("release", "2"), **switch)
+    return _publication.publish(shop.application, wanted, shop.systemd)
+
+
+def test_a_release_that_proves_itself_serves_and_the_one_before_is_remembered(
+    serving: Shop,
+) -> None:
+    found = publish(serving)
+    assert (serving.linked(), serving.linked("previous")) == ("2", "1")
+    assert (serving.result("2"), serving.result("1")) == (GOOD, GOOD)
+    assert (found.before, found.previous, found.boot_seconds > 0) == ("1", "", True)
+
+
+def test_the_first_release_of_all_has_none_before_it(shop: Shop) -> None:
+    shop.add("2", _releases.BUILT)
+    publish(shop)
+    assert (shop.linked(), shop.linked("previous"), shop.result("2")) == ("2", "", GOOD)
+
+
+def test_two_parts_make_one_whole(serving: Shop) -> None:
+    found = publish(serving, part=_publication.FIRST)
+    assert (serving.linked(), serving.result("2")) == ("2", _releases.BUILT)
+    assert serving.systemd.told.count(f"restart {SERVICE}") == 0, "workers come first"
+    publish(serving, part=_publication.SECOND, before=found.before)
+    assert (serving.linked("previous"), serving.result("2")) == ("1", GOOD)
+    assert len(serving.tried) == 1
+
+
+def test_a_release_that_fails_its_trial_is_refused_and_nothing_else_happens(serving: Shop) -> None:
+    serving.sick_on_trial = {"2"}
+    with pytest.raises(StackError, match=r"^Release 2 of shop was refused, 1 goes on serving: "):
+        publish(serving)
+    assert serving.linked() == "1"
+    assert not serving.releases.path("2").exists()
+    assert f"restart {SERVICE}" not in serving.systemd.told
+
+
+def test_a_restart_that_would_fail_is_refused_and_keeps_the_release(serving: Shop) -> None:
+    serving.sick_on_trial = {"1"}
+    with pytest.raises(StackError, match="1 goes on serving"):
+        publish(serving, release="1")
+    assert serving.result("1") == GOOD
+
+
+def test_a_good_release_that_is_not_well_after_a_restart_goes_on(serving: Shop) -> None:
+    serving.sick = {"1"}
+    with pytest.raises(StackError, match=r"^shop is not well after a restart: "):
+        publish(serving, release="1")
+    assert (serving.linked(), serving.result("1")) == ("1", GOOD)
+
+
+@pytest.mark.parametrize("old_one_is_sick", [False, True])
+def test_a_release_that_is_not_well_once_it_serves_is_taken_back(
+    serving: Shop, old_one_is_sick: bool
+) -> None:
+    serving.sick = {"1", "2"} if old_one_is_sick else {"2"}
+    with pytest.raises(StackError) as refusal:
+        publish(serving)
+    said = str(refusal.value)
+    assert said.startswith("Release 2 of shop was taken back, 1 goes on serving: shop-web.service")
+    assert said.endswith("Traceback: ******** is not good") and SECRET not in said
+    assert ("Nor does the old one serve" in said) == old_one_is_sick
+    assert (serving.linked(), serving.result("2")) == ("1", FAILED)
+    failed = serving.releases.read("2")
+    assert failed and "is not healthy" in failed.reason
+
+
+def test_a_first_release_that_is_taken_back_leaves_nothing_running(shop: Shop) -> None:
+    shop.add("2", _releases.BUILT)
+    shop.sick = {"2"}
+    with pytest.raises(StackError, match="taken back, there is none to go on with"):
+        publish(shop)
+    assert shop.linked() == ""
+    assert f"stop {SOCKET} {SERVICE}" in shop.systemd.told
+
+
+def test_a_machine_that_cannot_go_back_says_so(serving: Shop) -> None:
+    publish(serving)
+    serving.sick = {"1"}
+    with pytest.raises(StackError, match=r"^shop cannot go back to 1: "):
+        _publication.undo(
+            serving.application, _publication.Switch("2", before="1"), serving.systemd
+        )
+    assert serving.result("2") == FAILED
+
+
+@pytest.mark.parametrize(
+    ("current", "previous", "known", "left"),
+    [
+        (_releases.BUILT, GOOD, "", "2"),
+        (_releases.BUILT, GOOD, "1", "2"),
+        (_releases.BUILT, FAILED, "", ""),
+        (_releases.BUILT, GOOD, "2", ""),
+        (_releases.BUILT, "", "", ""),
+        (GOOD, GOOD, "", ""),
+        ("", GOOD, "", ""),
+    ],
+)
+def test_what_a_killed_publication_left_is_put_right(
+    shop: Shop, current: str, previous: str, known: str, left: str
+) -> None:
+    for link, name, result in (("previous", "1", previous), ("current", "2", current)):
+        if result:
+            shop.add(name, result)
+            shop.releases.point(link, name)
+    assert _publication.recover(shop.application, known, shop.systemd) == left
+    assert shop.linked() == ("1" if left else "2" if current else "")
+    assert shop.systemd.told[0] == "stop shop-web-trial.service"
+    assert (f"restart {SERVICE}" in shop.systemd.told) == bool(left)
+
+
+def test_a_good_release_that_does_not_come_back_either_is_told(shop: Shop) -> None:
+    shop.add("1", GOOD)
+    shop.add("2", _releases.BUILT)
+    shop.releases.point("previous", "1")
+    shop.releases.point("current", "2")
+    shop.sick = {"1"}
+    with pytest.raises(StackError, match=r"half-way between 1 and 2, and 1 does not serve either"):
+        _publication.recover(shop.application, run=shop.systemd)
+
+
+def test_what_to_go_back_to_is_told_or_why_there_is_nothing(
+    releases: _releases.Releases, capsys: pytest.CaptureFixture[str]
+) -> None:
+    add(releases, "1", GOOD)
+    given = {"name": "shop", "home": str(releases.home)}
+    said = run_module("app_revert", capsys, **given)
+    assert (said["release"], said["changed"], said["rc"]) == ("1", False, 0)
+    said = run_module("app_revert", capsys, **given, release="v9")
+    assert (said["rc"], said["msg"][:30]) == (1, "shop has no good release 'v9' ")

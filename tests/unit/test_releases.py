@@ -100,3 +100,18 @@ def test_failed_and_killed_ones_do_not_count_as_good(releases: _releases.Release
     add(releases, "3", BUILT)
     releases.path("4").mkdir()
     assert releases.prune(2) == ["2", "3", "4"]
+
+
+def test_before_the_first_build_there_is_no_release(tmp_path: Path) -> None:
+    assert _releases.Releases(tmp_path).all() == []
+
+
+def test_a_verdict_that_stands_is_not_written_again(releases: _releases.Releases) -> None:
+    add(releases, "1")
+    record = releases.path("1") / _releases.RECORD
+    before = record.stat().st_ino
+    releases.judge("1", GOOD)
+    assert record.stat().st_ino == before
+    releases.judge("1", FAILED, "it does not start")
+    found = releases.read("1")
+    assert found and (found.result, found.reason) == (FAILED, "it does not start")

@@ -3,11 +3,21 @@
 
 from __future__ import annotations
 
+import dataclasses
+import types
 import typing as t
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from ansible_collections.slipway.stack.plugins.module_utils import _findings, _retention
+from ansible_collections.slipway.stack.plugins.module_utils import (
+    _backups,
+    _evidence,
+    _findings,
+    _retention,
+    _verification,
+    _wal,
+)
 from ansible_collections.slipway.stack.plugins.module_utils._retention import Answer, Bucket, Ladder
 
 NOW = datetime(2026, 11, 21, 3, tzinfo=UTC)
@@ -32,10 +42,15 @@ def days(*ages: float) -> list[datetime]:
         ([*range(31), 33], Ladder(weekly=0, monthly=0), 0),
         ([*range(29), 31], Ladder(weekly=0, monthly=0), 1),
         ([0, 7, 14, 21], Ladder(daily=0, monthly=0), 0),
-        ([0, 7, 18], Ladder(daily=0, monthly=0), 1),
+        ([0, 7, 17.5], Ladder(daily=0, monthly=0), 0),
+        ([0, 7, 17.6], Ladder(daily=0, monthly=0), 1),
+        ([0, 31, 77.5], Ladder(daily=0, weekly=0), 0),
+        ([0, 31, 77.6], Ladder(daily=0, weekly=0), 1),
         ([0, 31, 62, 120], Ladder(daily=0, weekly=0), 1),
         ([0, 31, 62, 100], Ladder(daily=0, weekly=0), 0),
         ([-1, 0, 1], Ladder(), 0),
+        ([-1, 3], Ladder(weekly=0, monthly=0), 0),
+        ([0, 3], Ladder(weekly=0, monthly=0), 1),
         ([0, 1, 2], Ladder(weekly=0, monthly=0, since=NOW - 2 * DAY), 0),
         ([0, 1, 2], Ladder(weekly=0, monthly=0, since=NOW - 4 * DAY), 1),
         ([0, 1, 2, 4], Ladder(weekly=0, monthly=0, since=NOW - 2 * DAY), 0),
@@ -87,7 +102,9 @@ def test_one_fact_one_finding(changes: dict[str, Answer], severity: str, words: 
     [
         {"object_lock": Answer(372)},
         {"uploads": Answer([("k", NOW - DAY)])},
+        {"uploads": Answer([("k", NOW - DAY / 2)])},
         {"markers": Answer({"k": NOW - 372 * DAY})},
+        {"markers": Answer({"k": NOW - 373 * DAY})},
     ],
 )
 def test_what_is_just_good_enough(changes: dict[str, Answer]) -> None:
@@ -107,8 +124,10 @@ def test_what_is_required_is_critical(name: str) -> None:
     [
         ({"Expiration": {"Days": 371}}, "critical"),
         ({"Expiration": {"Days": 372}}, None),
+        ({"Expiration": {"Days": 373}}, None),
         ({"Expiration": {"Date": NOW}}, "critical"),
         ({"Expiration": {"Days": 9}, "Status": "Disabled"}, None),
+        ({"Expiration": {"Days": 9}, "Status": None}, None),
         ({"Expiration": {"Days": 9}, "Prefix": "day/"}, None),
         ({"Expiration": {"Days": 9}, "Prefix": "night/shop"}, "critical"),
         ({"Expiration": {"Days": 9}, "Filter": {"Prefix": "day/"}}, None),
@@ -116,6 +135,7 @@ def test_what_is_required_is_critical(name: str) -> None:
         ({"Expiration": {"ExpiredObjectDeleteMarker": True}}, None),
         ({"NoncurrentVersionExpiration": {"NoncurrentDays": 29}}, "warning"),
         ({"NoncurrentVersionExpiration": {"NoncurrentDays": 30}}, None),
+        ({"NoncurrentVersionExpiration": {"NoncurrentDays": 31}}, None),
         ({"Transitions": [{"StorageClass": "GLACIER"}]}, "warning"),
         ({"Transitions": [{"StorageClass": "STANDARD_IA"}]}, None),
     ],
@@ -129,6 +149,45 @@ def test_rules_of_the_lifecycle(rule: dict[str, t.Any], severity: str | None) ->
         lifecycle=Answer([{"Status": "Enabled", **rule}]),
     )
     assert [found for found, _said in judged(bucket)] == ([severity] if severity else [])
+
+
+@pytest.mark.parametrize(
+    ("rule", "name", "when"),
+    [
+        ({"ID": "short", "Expiration": {"Days": 9}}, "rule short", "after 9 days"),
+        ({"Prefix": "night", "Expiration": {"Days": 0}}, "rule night", "after 0 days"),
+        ({"Expiration": {"Date": NOW}}, "rule unnamed", "on a date"),
+    ],
+)
+def test_a_rule_of_the_lifecycle_is_named(rule: dict[str, t.Any], name: str, when: str) -> None:
+    answer = Answer([{"Status": "Disabled"}, {"Status": "Enabled", **rule}])
+    bucket = replace(WELL, lifecycle=answer)
+    (found,) = _retention.bucket_findings(bucket, Ladder(), (), "night/", NOW)
+    assert found.object == f"b, lifecycle {name}"
+    assert found.found == f"deletes them {when}"
+
+
+@pytest.mark.parametrize(
+    ("problem", "remedy"), [("unsupported", "keep a second copy"), ("unknown", "allow the key")]
+)
+def test_what_to_do_without_an_answer(problem: str, remedy: str) -> None:
+    bucket = replace(WELL, versioning=Answer(None, problem, "no"))
+    (found,) = _retention.bucket_findings(bucket, Ladder(), (), "", NOW)
+    assert found.remedy.startswith(remedy)
+
+
+def test_what_is_promised_unless_said_otherwise() -> None:
+    assert Ladder() == Ladder(daily=30, weekly=4, monthly=12, since=None)
+    assert Ladder().longest() == 372 * DAY
+
+
+@pytest.mark.parametrize(
+    "module", [_backups, _evidence, _findings, _retention, _verification, _wal]
+)
+def test_values_do_not_change(module: types.ModuleType) -> None:
+    values = [one for one in vars(module).values() if dataclasses.is_dataclass(one)]
+    assert values
+    assert all(vars(one)["__dataclass_params__"].frozen for one in values)
 
 
 def finding(level: str, severity: str) -> _findings.Finding:

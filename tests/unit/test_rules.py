@@ -65,6 +65,21 @@ def test_what_is_taken_for_a_dump(file: str, counts: bool) -> None:
     assert bool(found) is counts
 
 
+@pytest.mark.parametrize(
+    ("hours", "named"), [(-1, True), (0, False), (47, False), (48, True), (49, True)]
+)
+def test_a_mere_date_covers_two_days(hours: int, named: bool) -> None:
+    day = datetime(2026, 11, 19, tzinfo=UTC)
+    modified = day + hours * HOUR
+    assert _verification.taken("20261119.sql", modified) == (day if named else modified, named)
+
+
+def test_what_is_no_dump_does_not_hide_those_behind_it() -> None:
+    keys = ("night/a.dump", "night/shop/a.json.txt", "night/shop/b.dump")
+    (found,) = _verification.group([Stored(key, 1, NOW) for key in keys], "night")["shop"]
+    assert found.key == "night/shop/b.dump"
+
+
 def test_only_files_right_below_a_database_are_dumps() -> None:
     keys = ("night/a.dump", "night/shop/x/a.dump", "day/shop/a.dump", "night//a.dump")
     assert _verification.group([Stored(key, 1, NOW) for key in keys], "night") == {}
@@ -94,10 +109,41 @@ def test_presence(items: list[Stored], found: list[str]) -> None:
     assert all(one.startswith(start) for one, start in zip(said, found, strict=True))
 
 
+@pytest.mark.parametrize(("minutes", "text"), [(0, "0.0 h"), (90, "1.5 h"), (60_000, "1000.0 h")])
+def test_ages_are_told_in_hours(minutes: int, text: str) -> None:
+    assert _verification.hours(minutes * MINUTE) == text
+
+
+def test_what_is_promised_unless_said_otherwise() -> None:
+    assert Promise() == Promise(25 * HOUR, 5 * MINUTE, 200, 0.5, 4.0, True, {})
+
+
+@pytest.mark.parametrize(
+    ("required", "recorded", "chosen"),
+    [
+        (True, (True, False), 0),
+        (False, (True, False), 1),
+        (True, (True, True), 1),
+        (True, (False, False), 1),
+    ],
+)
+def test_the_newest_is_the_last_that_counts(
+    required: bool, recorded: tuple[bool, bool], chosen: int
+) -> None:
+    found = [
+        replace(one, recorded=has)
+        for one, has in zip(candidates(stored(9 * HOUR), stored(HOUR)), recorded, strict=True)
+    ]
+    promise = Promise(require_record=required)
+    assert _verification.newest(found, promise) == found[chosen]
+    assert _verification.newest([], promise) is None
+
+
 def test_the_median_is_that_of_the_seven_before() -> None:
-    old = [stored(n * HOUR, 100_000) for n in range(9, 20)]
-    new = [stored(n * HOUR, 1000) for n in range(2, 9)]
-    assert present(*old, *new, stored(HOUR, 600)) == []
+    """It is 1000 only of seven: of six, and of eight, it would be 5000."""
+    sizes = [9000, 1000, 9000, 9000, 9000, 1000, 1000, 1000]
+    before = [stored((9 - n) * HOUR, size) for n, size in enumerate(sizes)]
+    assert present(*before, stored(HOUR / 2, 600)) == []
 
 
 @pytest.mark.parametrize(("required", "severity"), [(True, "critical"), (False, "warning")])
@@ -121,6 +167,7 @@ RECORD = _backups.Record(
         ({"database": "blog"}, 1),
         ({"file": "x.dump"}, 1),
         ({"size": 999}, 1),
+        ({"size": 1001}, 1),
         ({"verified": False}, 1),
         ({"started": (ONE.taken + 5 * MINUTE).isoformat()}, 0),
         ({"started": (ONE.taken - 6 * MINUTE).isoformat()}, 1),
@@ -134,7 +181,14 @@ def test_the_record_is_that_of_the_dump(changes: dict[str, t.Any], count: int) -
 
 
 @pytest.mark.parametrize(
-    ("changes", "count"), [({}, 0), ({"file": "y.dump"}, 1), ({"file": "y", "sha256": "cd"}, 0)]
+    ("changes", "count"),
+    [
+        ({}, 0),
+        ({"file": "y.dump"}, 1),
+        ({"file": "0.dump"}, 1),
+        ({"file": "y", "sha256": "cd"}, 0),
+        ({"file": "y", "sha256": "aa"}, 0),
+    ],
 )
 def test_the_bytes_are_not_those_of_the_one_before(changes: dict[str, t.Any], count: int) -> None:
     before = replace(RECORD, **changes)
@@ -147,6 +201,7 @@ def test_the_bytes_are_not_those_of_the_one_before(changes: dict[str, t.Any], co
         (RECORD, Sums(), {"sha256": "ab" * 32}, 1000, []),
         (RECORD, Sums(), {"sha256": "cd" * 32}, 1000, ["critical"]),
         (RECORD, Sums(), {"sha256": "ab" * 32}, 999, ["critical"]),
+        (RECORD, Sums(), {"sha256": "ab" * 32}, 1001, ["critical"]),
         (RECORD, Sums(metadata_sha256="AB" * 32), {"sha256": "ab" * 32}, 1000, []),
         (None, Sums(metadata_sha256="cd"), {"sha256": "ab"}, 1000, ["critical"]),
         (None, Sums(sha256="cd"), {"sha256": "ab"}, 1000, ["critical"]),
@@ -203,10 +258,13 @@ def test_a_dump_without_a_table(before: _backups.Record | None, severity: str) -
     assert found.severity == severity
 
 
-def test_many_missing_tables_are_counted() -> None:
-    names = [f"public.t{n}" for n in range(7)]
+@pytest.mark.parametrize(
+    ("count", "rest"), [(1, ""), (5, ""), (6, " and 1 more"), (8, " and 3 more")]
+)
+def test_many_missing_tables_are_counted(count: int, rest: str) -> None:
+    names = [f"public.t{n}" for n in range(count)]
     (found,) = _evidence.contents_findings(ONE, RECORD, GOOD, names, None)
-    assert found.expected == "table " + ", ".join(names[:5]) + " and 2 more"
+    assert found.expected == "table " + ", ".join(names[:5]) + rest
 
 
 @pytest.mark.parametrize(
@@ -220,6 +278,7 @@ def test_many_missing_tables_are_counted() -> None:
     ],
 )
 def test_encryption(wanted: str, encrypted: bool, server: str | None, count: int) -> None:
+    assert not GOOD.encrypted
     contents = replace(GOOD, encrypted=encrypted)
     found = _evidence.encryption_findings(ONE, wanted, contents, Sums(server_encryption=server))
     assert len(found) == count
@@ -228,5 +287,6 @@ def test_encryption(wanted: str, encrypted: bool, server: str | None, count: int
 @pytest.mark.parametrize(("hours", "count"), [(0, 1), (1, 0), (2, 0)])
 def test_only_what_was_deleted_after_the_newest_hides_it(hours: int, count: int) -> None:
     markers = {stored(hours * HOUR).key: NOW, "night/shop/notes.txt": NOW}
-    assert len(_verification.hidden("shop", markers, [ONE])) == count
+    older = candidates(stored(9 * HOUR))[0]
+    assert len(_verification.hidden("shop", markers, [older, ONE])) == count
     assert len(_verification.hidden("shop", markers, [])) == 1

@@ -13,7 +13,7 @@ import botocore.response
 import moto
 import pytest
 import urllib3.exceptions
-from ansible_collections.slipway.stack.plugins.module_utils import _s3
+from ansible_collections.slipway.stack.plugins.module_utils import _refused, _s3
 
 TARGET = _s3.Target(bucket="backups", prefix="night", access_key="AKIA1", secret_key="s3cr3t")
 
@@ -130,7 +130,7 @@ def test_a_connection_that_breaks_at_once_is_begun_again_whole() -> None:
 @pytest.mark.parametrize("error", BROKEN, ids=lambda error: type(error).__name__)
 def test_a_connection_that_always_breaks_is_given_up(error: Exception) -> None:
     fake = FakeClient(*[Breaking(b"a", error) for _attempt in range(9)])
-    with pytest.raises(_s3.S3Error, match=r"^Cannot read s3://backups/k: "):
+    with pytest.raises(_refused.S3Error, match=r"^Cannot read s3://backups/k: "):
         list(_s3.read(fake, TARGET, "k", no_wait))
     assert len(fake.requests) == _s3.READ_ATTEMPTS
 
@@ -152,16 +152,16 @@ def test_connections_that_break_after_long_stretches_are_resumed_for_ever(
 
 def test_an_object_replaced_while_it_is_read_is_an_error() -> None:
     fake = FakeClient(Breaking(b"abc", BROKEN[0]), refused("PreconditionFailed", "At least one."))
-    with pytest.raises(_s3.S3Error, match=r"PreconditionFailed: At least one\.$"):
+    with pytest.raises(_refused.S3Error, match=r"PreconditionFailed: At least one\.$"):
         list(_s3.read(fake, TARGET, "k"))
 
 
-@pytest.mark.parametrize("code", sorted(_s3.REMEDIES))
+@pytest.mark.parametrize("code", sorted(_refused.REMEDIES))
 def test_a_refusal_names_object_code_and_remedy_and_is_not_repeated(code: str) -> None:
     fake = FakeClient(refused(code))
-    with pytest.raises(_s3.S3Error) as caught:
+    with pytest.raises(_refused.S3Error) as caught:
         _s3.read_text(fake, TARGET, "k")
-    assert str(caught.value) == f"Cannot read s3://backups/k: {code}: {_s3.REMEDIES[code]}."
+    assert str(caught.value) == f"Cannot read s3://backups/k: {code}: {_refused.REMEDIES[code]}."
     assert len(fake.requests) == 1
 
 
@@ -169,19 +169,30 @@ def test_an_upload_into_no_bucket_says_so(s3: t.Any, tmp_path: pathlib.Path) -> 
     path = tmp_path / "dump"
     path.write_bytes(b"abc")
     nowhere = _s3.Target(bucket="other")
-    with pytest.raises(_s3.S3Error, match=r"^Cannot upload s3://other/k: NoSuchBucket: the bucket"):
+    with pytest.raises(
+        _refused.S3Error, match=r"^Cannot upload s3://other/k: NoSuchBucket: the bucket"
+    ):
         _s3.upload(s3, nowhere, path, "k", "00")
 
 
 def test_an_upload_of_no_file_says_so(s3: t.Any, tmp_path: pathlib.Path) -> None:
-    with pytest.raises(_s3.S3Error, match="No such file"):
+    with pytest.raises(_refused.S3Error, match="No such file"):
         _s3.upload(s3, TARGET, tmp_path / "absent", "k", "00")
 
 
-@pytest.mark.parametrize("data", [b"x" * 11, b"\xff"])
-def test_a_record_that_is_none_is_refused(data: bytes) -> None:
-    with pytest.raises(_s3.S3Error, match=r"is larger than|is not text"):
-        _s3.read_text(FakeClient(Breaking(data, None)), TARGET, "k", limit=10)
+@pytest.mark.parametrize(("size", "refused"), [(10, False), (11, True)])
+def test_what_is_larger_than_its_kind_is_refused(size: int, refused: bool) -> None:
+    fake = FakeClient(Breaking(b"x", None, b"x" * (size - 1)))
+    if not refused:
+        assert _s3.read_whole(fake, TARGET, "k", limit=10) == b"x" * size
+        return
+    with pytest.raises(_refused.S3Error, match="is larger than 10 bytes"):
+        _s3.read_whole(fake, TARGET, "k", limit=10)
+
+
+def test_a_record_that_is_no_text_is_refused() -> None:
+    with pytest.raises(_refused.S3Error, match="is not text"):
+        _s3.read_text(FakeClient(Breaking(b"\xff", None)), TARGET, "k")
 
 
 @pytest.mark.parametrize(
@@ -194,7 +205,7 @@ def test_a_record_that_is_none_is_refused(data: bytes) -> None:
     ],
 )
 def test_half_a_target_is_refused(params: dict[str, str], complaint: str) -> None:
-    with pytest.raises(_s3.S3Error, match=complaint):
+    with pytest.raises(_refused.S3Error, match=complaint):
         _s3.target(params)
 
 
@@ -228,7 +239,7 @@ def test_path_style_and_endpoint_are_honoured() -> None:
 
 @pytest.mark.parametrize("url", ["s3.test", "https://"])
 def test_an_address_that_is_none_is_refused(url: str) -> None:
-    with pytest.raises(_s3.S3Error, match="Cannot connect to"):
+    with pytest.raises(_refused.S3Error, match="Cannot connect to"):
         _s3.client(_s3.Target(bucket="b", endpoint_url=url))
 
 

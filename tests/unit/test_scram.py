@@ -47,6 +47,10 @@ def test_what_is_no_verifier_matches_nothing(stored: str | None) -> None:
         ("\u2168", "IX"),
         ("a\u2003b", "a b"),  # another space becomes a space
         ("\u0627\u0031", "\u0627\u0031"),  # prohibited, so taken as it is
+        ("\u0627a\u0627", "\u0627a\u0627"),  # two directions are prohibited as well
+        ("\u0627\u00a01\u0628", "\u0627 1\u0628"),  # one direction, prepared
+        ("\u00adä\u0007", "\u00adä\u0007"),  # a control character is prohibited
+        ("\u00ad", "\u00ad"),  # nothing would be left of it
     ],
 )
 def test_passwords_are_prepared_as_libpq_does(written: str, prepared: str) -> None:

@@ -19,6 +19,7 @@ from ansible_collections.slipway.stack.plugins.module_utils import (
     _users,
 )
 from ansible_collections.slipway.stack.plugins.modules import service_config
+from fakes import run_module
 
 OWNER = pwd.getpwuid(os.geteuid()).pw_name
 GROUP = grp.getgrgid(os.getegid()).gr_name
@@ -349,9 +350,9 @@ def test_the_documentation_says_what_is_accepted() -> None:
     accepted = _service_config.argument_spec()
     assert list(documented) == list(accepted)
     for name, part in accepted.items():
-        said = documented[name]["suboptions"]
-        assert sorted(said) == sorted(part["options"]), name
-        for option, spec in part["options"].items():
+        said = documented[name].get("suboptions", {})
+        assert sorted(said) == sorted(part.get("options", {})), name
+        for option, spec in part.get("options", {}).items():
             for key in ("type", "elements", "default", "required", "choices"):
                 assert said[option].get(key) == spec.get(key), f"{name}.{option}.{key}"
 
@@ -359,3 +360,217 @@ def test_the_documentation_says_what_is_accepted() -> None:
 def test_a_file_that_is_declared_twice_is_refused(tmp_path: Path) -> None:
     with pytest.raises(Exception, match="is declared twice under files"):
         converge(Systemd(), files=[file(tmp_path / "x", "1"), file(tmp_path / "x", "2")])
+
+
+def test_a_user_that_cannot_be_made_is_a_sentence() -> None:
+    def refusing(argv: Sequence[str], timeout: float = 600) -> _commands.Completed:
+        return _commands.Completed(9, "no room in /etc/passwd\n")
+
+    users = [{"name": "nobody-at-all"}]
+    outcome = converge(refusing, users=users)  # type: ignore[arg-type]
+    assert outcome.failure == ("groupadd --system nobody-at-all failed: no room in /etc/passwd")
+    assert outcome.changes == []
+
+
+def test_a_user_of_ours_joins_the_groups_that_it_lacks() -> None:
+    systemd = Systemd()
+    outcome = converge(systemd, users=[{"name": OWNER, "groups": [GROUP, "nogroup"]}])
+    assert systemd.asked == [f"usermod --append --groups nogroup {OWNER}"]
+    assert outcome.changes == [f"added user {OWNER} to group nogroup"]
+
+
+def test_groups_may_be_those_that_the_same_call_creates() -> None:
+    _users.require_groups([_users.User("a", "/a", ("b", GROUP)), _users.User("b", "/b", ())])
+
+
+def test_a_group_of_the_system_is_given_to_nobody() -> None:
+    names = {group.gr_name for group in grp.getgrall() if group.gr_gid < _users.FIRST_DYNAMIC_ID}
+    taken = {user.pw_name for user in pwd.getpwall()}
+    name = min(names - taken)
+    outcome = converge(Systemd(), users=[{"name": name}])
+    assert outcome.failure.startswith(f"{name} is a group of the system itself, whose rights")
+
+
+def test_a_user_may_get_a_group_that_is_there_already() -> None:
+    taken = {user.pw_name for user in pwd.getpwall()}
+    name = next(
+        group.gr_name
+        for group in grp.getgrall()
+        if group.gr_gid >= _users.FIRST_DYNAMIC_ID and group.gr_name not in taken
+    )
+    assert [step.argv[0] for step in _users.plan(_users.User(name, "/x", ()))] == ["useradd"]
+
+
+def test_nobody_belongs_to_no_group() -> None:
+    assert _users.memberships("nobody-at-all") == frozenset()
+    assert GROUP in _users.memberships(OWNER)
+
+
+def test_a_drifted_directory_is_repaired_and_told(tmp_path: Path) -> None:
+    (tmp_path / "d").mkdir(0o700)
+    directory = {"path": str(tmp_path / "d"), "mode": "0750"}
+    repaired = converge(Systemd(), directories=[directory])
+    assert repaired.changes == [f"repaired {tmp_path}/d"]
+    assert converge(Systemd(), directories=[directory]).changes == []
+
+
+def test_a_disk_that_refuses_the_second_file_gets_the_first_one_back(tmp_path: Path) -> None:
+    good, blocked = tmp_path / "good", tmp_path / "in-the-way" / "x"
+    good.write_text("old")
+    blocked.parent.write_text("a file")
+    outcome = converge(Systemd(), files=[file(good, "new"), file(blocked, "1")])
+    assert outcome.failure.startswith(f"cannot write {blocked}: ")
+    assert good.read_text() == "old"
+
+
+@pytest.mark.parametrize(
+    ("content", "exists", "enabled"),
+    [
+        ("[Service]\n[Install]\nWantedBy=x\n", True, True),
+        ("[Service]\n", True, False),
+        ("", False, True),
+    ],
+    ids=["a file that says so", "a file without [Install]", "of a package to come"],
+)
+def test_check_mode_foresees_what_will_be_enabled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str, exists: bool, enabled: bool
+) -> None:
+    monkeypatch.setattr(_units, "UNIT_FOLDERS", (f"{tmp_path}/",))
+    files = [file(tmp_path / "new.service", content)] if exists else []
+    outcome = converge(Systemd(), check_mode=True, files=files, units=[{"name": "new"}])
+    assert ("enabled new.service" in outcome.changes) == enabled
+    assert outcome.units == {"new.service": "started"}
+
+
+@pytest.mark.parametrize("check_mode", [True, False])
+def test_a_unit_waits_for_the_path_that_it_needs(tmp_path: Path, check_mode: bool) -> None:
+    systemd = Systemd({"x.service": "inactive"})
+    unit = {**UNIT, "requires_path": str(tmp_path / "d")}
+    assert converge(systemd, check_mode, units=[unit]).units == {"x.service": "unchanged"}
+    directory = {"path": str(tmp_path / "d")}
+    outcome = converge(systemd, check_mode, directories=[directory], units=[unit])
+    assert outcome.units == {"x.service": "started"}
+
+
+def test_a_unit_that_is_to_stop_is_stopped_and_forgotten(tmp_path: Path) -> None:
+    systemd = Systemd({"x.service": "active"})
+    conf = file(tmp_path / "x.conf", "1")
+    converge(systemd, files=[conf], units=[UNIT])
+    stopped = converge(
+        systemd, files=[conf], units=[{**UNIT, "state": "stopped", "enabled": False}]
+    )
+    assert stopped.units == {"x.service": "stopped"}
+    assert _units.recall("x.service") is None
+    assert "disabled x.service" in stopped.changes
+
+
+def test_a_service_that_its_socket_has_restarted_is_not_restarted_again(tmp_path: Path) -> None:
+    class Activated(Systemd):
+        """A fake whose socket starts its service, as socket activation does."""
+
+        def show(self, name: str) -> str:
+            more = "\nTriggers=x.service" if name == "x.socket" else ""
+            return super().show(name) + more
+
+    systemd = Activated({"x.service": "active", "x.socket": "active"})
+    conf = tmp_path / "x.conf"
+    units = [{"name": "x.socket"}, UNIT]
+    converge(systemd, files=[file(conf, "1")], units=units)
+    systemd.starts.clear()
+    changed = converge(systemd, files=[file(conf, "2")], units=units)
+    assert changed.units == {"x.socket": "restarted", "x.service": "restarted"}
+    assert systemd.starts == ["x.socket"]
+    assert converge(systemd, files=[file(conf, "2")], units=units).changes == []
+
+
+def test_a_failure_without_new_files_says_that_nothing_was_put_back(tmp_path: Path) -> None:
+    conf = tmp_path / "x.conf"
+    conf.write_text("broken")
+    systemd = Systemd({"x.service": "inactive"}, breaks_on="broken", conf=conf)
+    failed = converge(systemd, units=[UNIT])
+    assert "this call had written nothing, so there was nothing to put back" in failed.failure
+
+
+def test_new_unit_files_are_taken_back_from_systemd_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_units, "UNIT_FOLDERS", (f"{tmp_path}/",))
+    drop_in = tmp_path / "x.service.d/a.conf"
+    systemd = Systemd({"x.service": "active"}, breaks_on="broken", conf=drop_in)
+    converge(systemd, files=[file(drop_in, "good")], units=[UNIT])
+    systemd.asked.clear()
+    failed = converge(systemd, files=[file(drop_in, "broken")], units=[UNIT])
+    assert failed.failure and drop_in.read_text() == "good"
+    assert systemd.asked.count("systemctl daemon-reload") == 2
+
+
+def test_a_unit_that_does_not_run_on_its_old_files_either_is_named(tmp_path: Path) -> None:
+    conf = tmp_path / "x.conf"
+    systemd = Systemd({"x.service": "active"}, conf=conf)
+    converge(systemd, files=[file(conf, "1")], units=[UNIT])
+    systemd.breaks_on = "1"
+    failed = converge(systemd, files=[file(conf, "11")], units=[UNIT])
+    assert "put back, but x.service does not run on them either (Job for x.serv" in failed.failure
+
+
+def test_a_unit_that_runs_on_none_of_the_files_put_back_is_left_alone(tmp_path: Path) -> None:
+    systemd = Systemd({"x.service": "active", "y.service": "active"})
+    by_hand, conf = tmp_path / "x.conf", tmp_path / "y.conf"
+    units = [
+        {**UNIT, "restart_on": [str(by_hand)]},
+        {"name": "y.service", "restart_on": [], "reload_on": [str(conf)]},
+    ]
+    by_hand.write_text("1")
+    converge(systemd, files=[file(conf, "1")], units=units)
+
+    def refusing(argv: Sequence[str], timeout: float = 600) -> _commands.Completed:
+        done = systemd(argv, timeout)
+        fails = argv[1] == "reload" and conf.read_text() == "2"
+        return _commands.Completed(1, "no") if fails else done
+
+    systemd.starts.clear()
+    by_hand.write_text("2")
+    failed = converge(refusing, files=[file(conf, "2")], units=units)  # type: ignore[arg-type]
+    assert failed.failure.startswith("y.service did not reload: no; the files of this call were")
+    assert systemd.starts.count("x.service") == 1
+    assert converge(systemd, files=[file(conf, "1")], units=units).units["x.service"] == "unchanged"
+
+
+# The module itself; no unit is declared, so that it asks no systemd.
+
+
+def test_the_module_tells_what_it_did_and_repeats_no_contents(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = str(tmp_path / "x")
+    given = {"path": path, "content": "hunter22", "owner": OWNER, "group": GROUP, "secret": True}
+    predicted = run_module("service_config", capsys, True, files=[given])
+    assert (predicted["changed"], list(tmp_path.iterdir())) == (True, [])
+    said = run_module("service_config", capsys, files=[given])
+    assert (said["rc"], said["changes"], said["units"]) == (0, [f"created {path}"], {})
+    assert "hunter22" not in str(said)
+    assert run_module("service_config", capsys, files=[given])["changed"] is False
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({"mode": "640"}, "mode 640 of "),
+        ({"owner": "nobody-at-all"}, "/x belongs to nobody-at-all"),
+    ],
+)
+def test_the_module_fails_with_the_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], given: dict[str, Any], sentence: str
+) -> None:
+    wanted = {"path": str(tmp_path / "x"), "content": "1", "group": GROUP, "owner": OWNER, **given}
+    said = run_module("service_config", capsys, files=[wanted])
+    assert said["rc"] == 1 and sentence in said["msg"]
+
+
+def test_the_module_warns_of_what_it_foresees(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wanted = {"path": str(tmp_path / "x"), "content": "1", "group": GROUP, "owner": OWNER}
+    judge = {"tree": str(tmp_path), "command": "/bin/sh -c 'echo no; exit 1' {staged}"}
+    said = run_module("service_config", capsys, True, files=[wanted], validate=[judge])
+    assert "would be refused as things are now: no" in said["warned"]

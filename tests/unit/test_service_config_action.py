@@ -71,6 +71,12 @@ def test_the_file_has_variables_of_its_own(role: Path) -> None:
     assert render(role, "{{ port }}") == "1"
 
 
+def test_ansible_managed_of_the_inventory_is_kept(role: Path) -> None:
+    (role / "templates/x.j2").write_text("# {{ ansible_managed }}")
+    [sent] = prepare(role, [{"path": "/etc/x", "template": "x.j2"}], {"ansible_managed": "ours"})
+    assert base64.b64decode(sent["encoded_content"]) == b"# ours"
+
+
 def test_a_template_may_include_another(role: Path) -> None:
     (role / "templates/part.j2").write_text("part {{ port }}\n")
     assert render(role, "{% include 'part.j2' %}\n") == "part 1\n"
@@ -104,3 +110,7 @@ def test_mistakes_are_refused_with_a_sentence(role: Path, files: object, sentenc
     (role / "templates/x.j2").write_text("{{ missing }}")
     with pytest.raises(AnsibleError, match=sentence):
         prepare(role, files)
+
+
+def test_a_template_of_nothing_is_an_empty_file(role: Path) -> None:
+    assert render(role, "{{ none }}", vars={"none": None}) == ""

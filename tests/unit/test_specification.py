@@ -7,6 +7,7 @@ import typing as t
 import pytest
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.slipway.stack.plugins.plugin_utils import _specification
+from jinja2.exceptions import UndefinedError
 
 
 class Lazy(dict[str, t.Any]):
@@ -133,3 +134,45 @@ def test_credentials_of_a_url_are_not_shown() -> None:
         "'https://***@git.example.com/x y'"
     )
     assert len(_specification.shown("x" * 500)) == 80
+
+
+class Broken(dict[str, t.Any]):
+    """A dictionary like Ansible's, with a template of what nobody has defined."""
+
+    def __getitem__(self, key: str) -> t.Any:
+        raise UndefinedError("'port' is undefined")
+
+
+def test_what_is_not_defined_is_told_with_the_reason() -> None:
+    given = _specification.plain(Broken(number=1))
+    _read, found = _specification.read(OPTIONS, given)
+    assert found == [
+        "number is not defined ('port' is undefined); define that variable, or write the value"
+        " itself."
+    ]
+
+
+def test_a_list_of_anything_is_read_as_it_is() -> None:
+    given = {"many": [1, "a", None], "any": {"x": [1]}}
+    options = {"many": {"type": "list"}, "any": {"type": "dict"}}
+    assert _specification.read(options, given) == (given, [])
+
+
+def test_what_the_vault_keeps_to_itself_is_not_to_be_written_in_clear() -> None:
+    sealed = _specification.Undefined("A vault exception marker was tripped.")
+    said = _specification.complaint("shop.secret_key", sealed, "write it")
+    assert said == (
+        "shop.secret_key cannot be decrypted; add --ask-vault-pass or --vault-password-file."
+    )
+
+
+@pytest.mark.parametrize(("given", "read"), [(1, 1.0), (0.5, 0.5), ("2.5", 2.5), (" 3 ", 3.0)])
+def test_decimals(given: object, read: float) -> None:
+    specification = {"share": {"type": "float"}}
+    assert _specification.read(specification, {"share": given}) == ({"share": read}, [])
+
+
+@pytest.mark.parametrize("given", [True, "half", [1]])
+def test_what_is_no_decimal(given: object) -> None:
+    _nothing, (problem,) = _specification.read({"share": {"type": "float"}}, {"share": given})
+    assert problem.endswith("; write a number.")

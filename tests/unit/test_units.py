@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+import typing as t
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from ansible_collections.slipway.stack.plugins.module_utils import _units
+from ansible_collections.slipway.stack.plugins.module_utils import _commands, _units
 from ansible_collections.slipway.stack.plugins.module_utils._errors import StackError
 
 RUNNING = _units.Shown("loaded", "active", "running", "enabled", can_reload=True, kind="notify")
@@ -183,3 +186,147 @@ def test_a_reload_does_not_hide_what_another_call_watches(records: Path) -> None
     assert _units.recall("x.service") == {**NOW, "/another": "pending"}
     _units.remember_all("x.service", recorded, NOW, fresh=True)
     assert _units.recall("x.service") == {**NOW, "/another": "absent"}
+
+
+def test_what_matches_and_is_not_declared_is_to_be_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_units, "UNIT_FOLDERS", (f"{tmp_path}/",))
+    for name in ("shop-worker-mail", "shop-worker-old", "shop-beat", "shop-web", "blog-beat"):
+        (tmp_path / f"{name}.service").touch()
+    (tmp_path / "shop-worker-old.service.d").mkdir()
+    owned = ["shop-worker-*.service", "shop-beat.service"]
+    strays = _units.strays(owned, {"shop-worker-mail.service"})
+    assert [unit.name for unit in strays] == ["shop-beat.service", "shop-worker-old.service"]
+    assert {(unit.state, unit.enabled) for unit in strays} == {("stopped", False)}
+
+
+def answers(*said: str, code: int = 0) -> tuple[list[str], t.Callable[..., _commands.Completed]]:
+    """A fake of systemctl that gives these answers in turn, the last one for ever."""
+    told: list[str] = []
+    left = list(said)
+
+    def run(argv: Sequence[str], timeout: float = 0) -> _commands.Completed:
+        told.append(" ".join(argv))
+        return _commands.Completed(code, left.pop(0) if len(left) > 1 else left[0])
+
+    return told, run
+
+
+def shown(state: str = "active", kind: str = "notify", restarts: int = 0, **more: str) -> str:
+    more = {"LoadState": "loaded", "SubState": "x", "Result": "exit-code", **more}
+    lines = [f"{key}={value}" for key, value in more.items()]
+    return "\n".join([f"ActiveState={state}", f"Type={kind}", f"NRestarts={restarts}", *lines])
+
+
+def test_what_was_never_remembered_can_be_forgotten(records: Path) -> None:
+    _units.forget("x.service")
+    _units.remember("x.service", SAME)
+    _units.forget("x.service")
+    assert _units.recall("x.service") is None
+
+
+def test_a_record_is_written_only_if_it_changes(records: Path) -> None:
+    _units.remember("x.service", SAME)
+    before = (records / "x.service.json").stat().st_ino
+    _units.remember_all("x.service", SAME, SAME, fresh=False)
+    assert (records / "x.service.json").stat().st_ino == before
+
+
+@pytest.mark.parametrize(
+    ("call", "sentence"),
+    [
+        (_units.reload_manager, "systemctl daemon-reload failed: no bus"),
+        (lambda run: _units.enable(["x"], True, run), "systemctl enable x failed: no bus"),
+        (lambda run: _units.enable(["x"], False, run), "systemctl disable x failed: no bus"),
+        (lambda run: _units.show(["x"], run), "systemd does not answer on this machine: no bus"),
+    ],
+)
+def test_what_systemd_refuses_is_a_sentence(
+    call: t.Callable[[t.Any], t.Any], sentence: str
+) -> None:
+    _told, run = answers("no bus\n", code=1)
+    with pytest.raises(StackError, match=sentence):
+        call(run)
+
+
+def test_an_answer_about_fewer_units_is_none() -> None:
+    _told, run = answers(shown())
+    with pytest.raises(StackError, match="systemd does not answer"):
+        _units.show(["x.service", "y.service"], run)
+
+
+@pytest.mark.parametrize("action", ["start", "stop"])
+def test_a_masked_unit_can_only_be_stopped(action: str) -> None:
+    told, run = answers("")
+    masked = _units.Shown("masked", "active")
+    said = _units.act(unit(), action, masked, run)
+    assert said == (
+        "" if action == "stop" else "it is masked; unmask it with: systemctl unmask x.service"
+    )
+    assert told == (["systemctl stop -- x.service"] if action == "stop" else [])
+
+
+def test_a_unit_that_systemd_restarts_by_itself_is_restarted_at_once() -> None:
+    told, run = answers("", "", shown())
+    assert _units.act(unit(), "start", LOOPING, run) == ""
+    assert told[:2] == [
+        "systemctl reset-failed -- x.service",
+        "systemctl restart -- x.service",
+    ]
+
+
+def test_a_socket_takes_its_running_services_along() -> None:
+    socket = _units.Unit("x.socket", True, "started", (), ())
+    triggers = ("a.service", "b.service")
+    told, run = answers(f"{shown()}\n\n{shown('inactive')}", "", "", "", shown())
+    assert _units.act(socket, "restart", _units.Shown("loaded", triggers=triggers), run) == ""
+    assert told[1:4] == [
+        "systemctl stop -- x.socket a.service",
+        "systemctl reset-failed -- x.socket a.service",
+        "systemctl start -- x.socket a.service",
+    ]
+
+
+def test_systemds_advice_is_left_out() -> None:
+    _told, run = answers('Job for x.service failed.\nSee "systemctl status x.service"', code=1)
+    assert _units.act(unit(), "restart", RUNNING, run) == "Job for x.service failed."
+
+
+@pytest.mark.parametrize(
+    ("said", "pauses", "trouble"),
+    [
+        ([shown(kind="notify")], 0, ""),
+        ([shown(kind="simple")], 4, ""),
+        ([shown(kind="exec"), shown("failed", "exec")], 1, "it is failed (x) afterwards"),
+        ([shown(kind="simple"), shown(kind="simple", restarts=1)], 1, "it is active (x)"),
+        ([shown("inactive", "oneshot", RemainAfterExit="no", Result="success")], 0, ""),
+        ([shown("inactive", "oneshot", RemainAfterExit="no")], 0, "it is inactive (x)"),
+    ],
+    ids=["tells itself", "stays", "ends", "is restarted", "job done", "job failed"],
+)
+def test_a_unit_that_cannot_say_that_it_is_ready_is_watched(
+    said: list[str], pauses: int, trouble: str
+) -> None:
+    _told, run = answers(*said)
+    slept: list[float] = []
+    found = _units.watch(unit(), 0, run, slept.append)
+    assert found.startswith(trouble) and bool(found) == bool(trouble)
+    assert slept == [0.25] * pauses
+
+
+@pytest.mark.parametrize(("restarts", "trouble"), [(3, False), (4, True)])
+def test_a_reload_counts_restarts_from_where_they_were(restarts: int, trouble: bool) -> None:
+    before = dataclasses.replace(RUNNING, restarts=3)
+    _told, run = answers("", shown(kind="simple", restarts=restarts))
+    assert bool(_units.act(unit(), "reload", before, run, lambda _: None)) == trouble
+
+
+@pytest.mark.parametrize(
+    ("said", "code", "told"),
+    [("one\ntwo\n", 0, "one\ntwo"), ("\n", 0, "(its journal is empty)"), ("no journal", 1, "(its")],
+)
+def test_the_last_words_of_a_unit(said: str, code: int, told: str) -> None:
+    _told, run = answers(said, code=code)
+    assert _units.journal("x.service", 7.9, run).startswith(told)
+    assert "--since=@7" in _told[0]

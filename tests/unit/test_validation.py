@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -106,3 +107,43 @@ def test_a_validator_is_asked_only_about_changes_in_its_tree(tmp_path: Path) -> 
 def test_a_command_that_would_judge_live_files_is_refused(command: str) -> None:
     with pytest.raises(StackError, match=r"validate\.command nginx -t"):
         _validation.from_params({"tree": "/etc/nginx", "command": command, "timeout": 1})
+
+
+def test_a_validator_that_says_nothing_is_quoted_by_its_code(tmp_path: Path) -> None:
+    new = change(f"{tmp_path}/x")
+    said = _validation.judge(validator(tmp_path, "raise SystemExit(7)"), [new], run)
+    assert said == f"{sys.executable} ended with 7 and said nothing"
+
+
+def test_a_file_whose_owner_is_not_there_yet_is_judged_all_the_same(tmp_path: Path) -> None:
+    later = _files.Attributes("nobody-at-all", "nobody-at-all", 0o640)
+    new = _files.Change(_files.File(f"{tmp_path}/x", b"new", later), _files.Found(_files.ABSENT))
+    with _validation.staged(str(tmp_path), [new]) as copy:
+        assert Path(copy, "x").read_text() == "new"
+
+
+def test_what_is_no_file_is_left_out_of_the_copy_and_what_is_gone_already_stays_gone(
+    tmp_path: Path,
+) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    gone = _files.Change(
+        _files.File(f"{tmp_path}/x", None, _files.own(0o644)), _files.Found("file")
+    )
+    with _validation.staged(str(tmp_path), [gone]) as copy:
+        assert list(Path(copy).iterdir()) == []
+
+
+def test_a_tree_that_cannot_be_copied_is_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    inside = change(f"{tmp_path}/file/x")
+    with (
+        pytest.raises(StackError, match=f"^cannot copy {tmp_path} to judge it: "),
+        _validation.staged(str(tmp_path), [inside]),
+    ):
+        pytest.fail("there is no copy")
+
+
+def test_nothing_better_is_found_where_every_file_is_bad() -> None:
+    changes = [change(f"/i{number}", independent=True) for number in range(3)]
+    verdict = _validation.sift(changes, lambda _changes: "no")
+    assert (verdict.accepted, verdict.all_refused_because) == ((), "no")

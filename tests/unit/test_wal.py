@@ -37,11 +37,68 @@ def test_gaps_are_named_by_their_ends(there: t.Iterable[int], gaps: list[tuple[i
     assert [(first.number, last.number) for first, last in found] == gaps
 
 
+def test_a_gap_as_wide_as_all_segments_there_can_be_is_one() -> None:
+    far = _wal.position("00000001FFFFFFFF000000FF")
+    assert far is not None
+    assert _wal.missing(Position(1, 1), far, {Position(1, 1)}, {}) == [(Position(1, 2), far)]
+
+
 def test_a_timeline_is_left_where_its_history_says() -> None:
-    history = "1\t0/3000098\tno recovery target specified\n\n2\t0/5000000\tbefore\n"
-    assert _wal.switches(history) == {1: 3, 2: 5}
-    path = _wal.needed(Position(1, 2), Position(3, 6), _wal.switches(history))
-    assert [(one.timeline, one.number) for one in path] == [(1, 2), (2, 3), (2, 4), (3, 5), (3, 6)]
+    history = "1\t0/3FFFFFF\tno recovery target specified\n\n2\t12/5000000\tbefore\n"
+    assert _wal.switches(history) == {1: 3, 2: 0x12 * 256 + 5}
+    assert _wal.switches("1\t1/FFFFFF\tbefore\n") == {1: 256}  # the last byte of a segment
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "path"),
+    [
+        ((1, 2), (3, 6), [(1, range(2, 3)), (2, range(3, 5)), (3, range(5, 7))]),
+        ((2, 4), (3, 6), [(2, range(4, 5)), (3, range(5, 7))]),
+        ((1, 2), (2, 4), [(1, range(2, 3)), (2, range(3, 5))]),
+        ((3, 6), (3, 6), [(3, range(6, 7))]),
+    ],
+)
+def test_the_way_from_a_backup_to_the_last_segment(
+    start: tuple[int, int], end: tuple[int, int], path: list[tuple[int, range]]
+) -> None:
+    history = {2: 5, 1: 3, 3: 6}
+    assert _wal.needed(Position(*start), Position(*end), history) == path
+
+
+def test_a_later_timeline_is_later_whatever_its_number() -> None:
+    assert max(Position(1, 9), Position(2, 1), Position(1, 10)) == Position(2, 1)
+
+
+def test_a_gap_does_not_reach_over_a_switch() -> None:
+    there = {Position(1, 1), Position(2, 4), Position(1, 9), Position(3, 2)}
+    found = _wal.missing(Position(1, 1), Position(2, 4), there, {1: 3})
+    one, two = Position(1, 2), Position(2, 3)
+    assert found == [(one, one), (two, two)]
+
+
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [
+        (FIRST, Position(1, 1)),
+        (f"{FIRST}.00000028.backup", Position(1, 1)),
+        (f"{FIRST}.partial", None),
+        ("00000002.history", None),
+        ("", None),
+        ("nonsense", None),
+        (f"{FIRST}x", None),
+    ],
+)
+def test_what_was_archived_last(name: str, place: Position | None) -> None:
+    assert _wal.last(name) == place
+
+
+def test_two_contents_of_one_segment_contradict_each_other() -> None:
+    names = [f"{FIRST}-{'cd' * 20}.gz", f"{FIRST}-{'ab' * 20}.gz", f"{FIRST}.partial-{'cd' * 20}"]
+    other = f"0000000100000000000000FF-{'ab' * 20}"
+    found = [_wal.archived(name, 1) for name in [*names, other]]
+    segments = [one for one in found if one]
+    assert _wal.contradictory(segments) == [names[1]]
+    assert _wal.contradictory(segments[1:]) == []
 
 
 @pytest.mark.parametrize(
@@ -54,8 +111,11 @@ def test_a_timeline_is_left_where_its_history_says() -> None:
     ],
 )
 def test_segments_are_told_from_other_files(name: str, partial: bool | None) -> None:
-    found = _wal.archived(f"archive/shop/15-1/0000000100000000/{name}", 5)
-    assert (found.partial if found else None) == partial
+    key = f"archive/shop/15-1/0000000100000000/{name}"
+    expected = None
+    if partial is not None:
+        expected = _wal.Archived(key, 5, Position(1, 1), "ab" * 20, partial)
+    assert _wal.archived(key, 5) == expected
 
 
 def info(body: str, canonical: str) -> str:
@@ -82,8 +142,8 @@ def test_an_info_file_that_is_damaged_is_refused(text: str) -> None:
 
 def test_a_file_lies_at_its_label_or_in_a_bundle() -> None:
     there = {"r/F/pg_data/a.gz", "r/F/bundle/3"}
-    plain = _pgbackrest.File("pg_data/a", "F", 1, None, None, None, None)
-    bundled = _pgbackrest.File("pg_data/b", "F", 1, None, None, None, 3)
+    plain = _pgbackrest.File("pg_data/a", "F", 1, None, None, None)
+    bundled = _pgbackrest.File("pg_data/b", "F", 1, None, None, 3)
     assert _pgbackrest.place(plain, "r", there) == "r/F/pg_data/a.gz"
     assert _pgbackrest.place(bundled, "r", there) == "r/F/bundle/3"
     assert _pgbackrest.place(plain, "r", set()) is None

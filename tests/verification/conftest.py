@@ -16,6 +16,7 @@ import pytest
 from ansible_collections.slipway.stack.plugins.module_utils import _decode, _s3
 
 from . import database as postgres
+from . import repository as pgbackrest
 from .store import Store
 
 
@@ -52,6 +53,15 @@ def dumps() -> t.Iterator[Dumps]:
 
 
 @pytest.fixture(scope="session")
+def repositories() -> t.Iterator[pgbackrest.Repositories]:
+    server, made = pgbackrest.make()
+    try:
+        yield made
+    finally:
+        postgres.remove(server)
+
+
+@pytest.fixture(scope="session")
 def endpoint() -> t.Iterator[str]:
     """The server of moto: HTTP on a port, like any other."""
     server = moto.server.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
@@ -81,14 +91,18 @@ def store(dumps: Dumps, target: _s3.Target) -> Store:
 
 
 @pytest.fixture
-def rclone(dumps: Dumps, tmp_path: pathlib.Path) -> t.Iterator[Store]:
+def rclone(
+    dumps: Dumps, tmp_path: pathlib.Path, request: pytest.FixtureRequest
+) -> t.Iterator[Store]:
     """A bucket on the other server, which checks signatures and knows no features."""
     (tmp_path / "backups").mkdir()
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     address = f"127.0.0.1:{port}"
-    command = ["rclone", "serve", "s3", str(tmp_path), "--addr", address]
+    # Who changes the folder after a first verdict must not be answered from memory.
+    remembered = f"--dir-cache-time={getattr(request.module, 'REMEMBERED', '5m')}"
+    command = ["rclone", "serve", "s3", str(tmp_path), "--addr", address, remembered]
     process = subprocess.Popen(
         [*command, "--auth-key", "lab,secret", "--config", "/dev/null", "--vfs-cache-mode=writes"],
         stderr=subprocess.DEVNULL,

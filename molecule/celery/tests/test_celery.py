@@ -9,10 +9,12 @@ import os
 import shutil
 import subprocess
 import time
+import typing as t
 from pathlib import Path
 
 import pytest
 import yaml
+from operations import apply
 from testinfra.host import Host
 
 WORKERS = ["shop-worker-default", "shop-worker-slow"]
@@ -93,6 +95,21 @@ def test_beat_runs_on_one_machine_only(host: Host) -> None:
     assert host.service("shop-beat").is_enabled is runs_beat(host)
     beats = host.run("pgrep -fc '[c]elery --app tasks beat'").stdout.strip()
     assert beats == ("1" if runs_beat(host) else "0")
+
+
+def test_what_is_no_longer_declared_is_stopped(host: Host, scenario: dict[str, t.Any]) -> None:
+    (shop,) = scenario["celery_applications"]
+    fewer = [{**shop, "workers": shop["workers"][:1], "beat": {"enabled": False}}]
+    try:
+        assert apply(host, celery_applications=fewer).returncode == 0
+        for name in ("shop-worker-slow", "shop-beat"):
+            assert not host.service(name).is_running
+            assert not host.service(name).is_enabled
+        assert " changed=0 " in apply(host, celery_applications=fewer).stdout
+    finally:
+        assert converge(host).returncode == 0
+    assert host.service("shop-worker-slow").is_running
+    assert host.service("shop-worker-slow").is_enabled
 
 
 def test_beat_s_schedule_is_kept_and_its_tasks_are_done(host: Host) -> None:

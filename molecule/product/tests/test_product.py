@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import re
+import shlex
 import subprocess
 import threading
 import time
@@ -14,6 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import testinfra
+import yaml
 from conftest import INVENTORIES, LAB, ROOT, Visitor, eventually, playbook
 
 Machines = dict[str, list[t.Any]]
@@ -75,6 +78,38 @@ def test_a_backup_is_taken_and_read_back() -> None:
     assert "verified" in result.stdout
 
 
+def test_what_lies_in_s3_could_be_restored() -> None:
+    result = playbook("verify_backups")
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "0 critical, 0 unknown" in result.stdout
+
+
+FLIP = """
+import boto3
+s3 = boto3.client("s3", "us-east-1", endpoint_url="http://127.0.0.1:5000",
+                  aws_access_key_id="any", aws_secret_access_key="any")
+found = s3.list_objects_v2(Bucket="backups", Prefix="test/")["Contents"]
+dumps = [each for each in found if not each["Key"].endswith(".json")]
+key = max(dumps, key=lambda each: each["LastModified"])["Key"]
+body = bytearray(s3.get_object(Bucket="backups", Key=key)["Body"].read())
+body[len(body) // 2] ^= 1
+s3.put_object(Bucket="backups", Key=key, Body=bytes(body))
+"""
+
+
+def test_a_bit_that_flipped_in_s3_is_told() -> None:
+    services = testinfra.get_host(f"docker://{LAB}-services")
+    flip = f"/opt/lab/venv/bin/python -c {shlex.quote(FLIP)}"
+    services.check_output(flip)
+    try:
+        result = playbook("verify_backups")
+    finally:
+        services.check_output(flip)
+    assert result.returncode != 0
+    assert "sha256" in result.stdout
+    assert "0 critical" not in result.stdout
+
+
 SERVICES = [
     ("database", "postgresql@*-main.service"),
     ("database", "pgbouncer.service"),
@@ -118,6 +153,16 @@ def test_a_bad_file_is_refused_before_any_machine_is_touched() -> None:
     assert "changed=0" in result.stdout
 
 
+def test_a_python_that_is_not_there_is_refused_before_any_machine_is_touched() -> None:
+    written = (ROOT / "molecule/product/inventory/group_vars/all/applications.yml").read_text()
+    (auction,) = yaml.safe_load(written)["stack_applications"]
+    declared = {"stack_applications": [{**auction, "python": "3.19"}]}
+    result = playbook("site", "--extra-vars", json.dumps(declared))
+    assert result.returncode != 0
+    assert "has no /usr/bin/python3.19, which an application's python names" in result.stdout
+    assert re.findall(r"changed=[1-9]\d*", result.stdout) == []
+
+
 def test_everything_comes_back_after_a_reboot(
     visitor: Visitor, auction: int, healthy: Callable[[], bool]
 ) -> None:
@@ -154,6 +199,13 @@ def test_the_installed_collection_does_the_same(tmp_path: Path) -> None:
     run("ansible-galaxy", "collection", "install", str(archive), "-p", str(tmp_path), "--offline")
     said = run("ansible-playbook", "slipway.stack.site", *INVENTORIES)
     assert re.findall(r"changed=[1-9]\d*", said) == [], said
+
+
+def test_a_machine_alone_is_told_the_same(machines: Machines) -> None:
+    host = machines["application"][-1].backend.name
+    done = playbook("site", f"--limit={host}", "--check", "--diff")
+    assert done.returncode == 0, done.stdout
+    assert " changed=0 " in done.stdout.partition("PLAY RECAP")[2], done.stdout
 
 
 def sample_processes(machine: t.Any, stop: threading.Event, seen: set[str]) -> None:

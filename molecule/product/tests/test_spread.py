@@ -5,7 +5,7 @@ from __future__ import annotations
 import typing as t
 
 import pytest
-from conftest import SCENARIO, Visitor, address_of, eventually, playbook
+from conftest import SCENARIO, Visitor, address_of, eventually
 
 Machines = dict[str, list[t.Any]]
 pytestmark = pytest.mark.skipif(SCENARIO != "four", reason="one machine does everything")
@@ -43,10 +43,3 @@ def test_the_database_admits_only_the_machines_that_use_it(machines: Machines) -
     users = {address_of(machine.backend.name) for machine in machines["application"]}
     admitted = {word[:-3] for word in rules.split() if word.endswith("/32")}
     assert admitted == {"127.0.0.1", *users}
-
-
-def test_a_machine_alone_is_told_the_same(machines: Machines) -> None:
-    host = machines["application"][-1].backend.name
-    done = playbook("site", f"--limit={host}", "--check", "--diff")
-    assert done.returncode == 0, done.stdout
-    assert " changed=0 " in done.stdout.partition("PLAY RECAP")[2], done.stdout

@@ -1,0 +1,21 @@
+"""Fixtures of several files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import fakes
+import pytest
+from ansible_collections.slipway.stack.plugins.module_utils import _trial, _units
+
+room = fakes.room
+
+
+@pytest.fixture
+def shop(tmp_path: Path, room: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[fakes.Shop]:
+    monkeypatch.setattr(_units, "RECORDS", str(tmp_path / "records"))
+    monkeypatch.setattr(_trial, "RUNTIME", str(room))
+    made = fakes.Shop(tmp_path, room)
+    yield made
+    made.close()

@@ -1,0 +1,183 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Filters as a template calls them."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import typing as t
+from pathlib import Path
+
+import pytest
+from ansible.errors import AnsibleFilterError
+from ansible_collections.slipway.stack.plugins.filter.backup_table import backup_table
+from ansible_collections.slipway.stack.plugins.filter.group_addresses import group_addresses
+from ansible_collections.slipway.stack.plugins.filter.inventory_problems import inventory_problems
+from ansible_collections.slipway.stack.plugins.filter.nginx_layout import nginx_layout
+from ansible_collections.slipway.stack.plugins.filter.resolve_applications import (
+    resolve_applications,
+)
+from ansible_collections.slipway.stack.plugins.filter.topology import topology
+from ansible_collections.slipway.stack.plugins.filter.typed import typed
+from ansible_collections.slipway.stack.plugins.plugin_utils import _operator, _tree
+from jinja2.exceptions import UndefinedError
+from test_applications import SHOP, SHOP_SECRETS
+
+FILTERS = sorted((Path(__file__).parents[2] / "plugins/filter").glob("*.py"))
+GROUPS = ["database", "cache", "application", "worker", "web"]
+
+
+@pytest.mark.parametrize("name", [path.stem for path in FILTERS])
+def test_a_file_offers_the_filter_of_its_name(name: str) -> None:
+    module = importlib.import_module(f"ansible_collections.slipway.stack.plugins.filter.{name}")
+    assert module.FilterModule().filters() == {name: getattr(module, name)}
+
+
+class Variables(dict[str, t.Any]):
+    """A machine's variables, of which one refers to what nobody has defined."""
+
+    def get(self, key: str, default: t.Any = None) -> t.Any:
+        if self[key] == "{{ missing }}":
+            raise UndefinedError("'missing' is undefined")
+        return self[key]
+
+
+def placed(*machines: str, host: str = "one") -> dict[str, t.Any]:
+    variables = {
+        "one": {"stack_address": "10.0.0.1", "ansible_host": "one.example.com"},
+        "two": {"ansible_host": "10.0.0.2"},
+        "three": {},
+        "four": Variables(stack_address="{{ missing }}"),
+    }
+    groups = {group: list(machines) for group in GROUPS if group != "worker"}
+    found: dict[str, t.Any] = topology({**groups, "ungrouped": ["five"]}, variables, host)
+    return found
+
+
+def test_a_machine_has_the_address_that_says_most() -> None:
+    found = placed("one", "two", "three", "four")
+    assert found["addresses"] == {
+        "one": "10.0.0.1",
+        "two": "10.0.0.2",
+        "three": "three",
+        "four": "not defined ('missing' is undefined)",
+    }
+    assert (found["groups"]["worker"], found["host"]) == ([], "one")
+
+
+def test_a_single_machine_keeps_everything_to_itself() -> None:
+    assert group_addresses(placed("one")) == {
+        "listen": ["127.0.0.1"],
+        "clients": ["127.0.0.1"],
+        "first": {**dict.fromkeys(GROUPS, "one"), "worker": ""},
+    }
+
+
+def test_services_listen_for_exactly_the_machines_that_use_them() -> None:
+    found = group_addresses(placed("one", "two"))
+    assert found["listen"] == ["127.0.0.1", "10.0.0.1"]
+    assert found["clients"] == ["127.0.0.1", "10.0.0.1", "10.0.0.2"]
+    assert group_addresses(placed("one", "two", host="localhost"))["listen"] == []
+
+
+def test_applications_are_resolved_or_refused_in_one_sentence() -> None:
+    (shop,) = resolve_applications([SHOP], {"shop": SHOP_SECRETS}, placed("one"))
+    assert shop["backup"] == {"name": "shop"}
+    with pytest.raises(AnsibleFilterError, match=r"vault_stack_applications\.shop is missing"):
+        resolve_applications([SHOP], {}, placed("one"))
+
+
+def test_problems_of_an_inventory_are_told() -> None:
+    problems = inventory_problems({}, placed("one"))
+    assert problems[0].startswith("stack_environment is missing; write its name")
+
+
+def test_the_variables_of_every_machine_are_looked_at() -> None:
+    machines = {"one": {"redis_engin": "redis"}}
+    assert "redis_engin is not an option; write redis_engine, or give a variable" in "\n".join(
+        inventory_problems({}, placed("one"), machines)
+    )
+
+
+def test_an_option_is_typed_or_refused() -> None:
+    assert typed({}, "stack_acme")["directory"].startswith("https://")
+    with pytest.raises(AnsibleFilterError, match=r"stack_acme\.drectory is not an option"):
+        typed({"drectory": "x"}, "stack_acme")
+
+
+def test_sites_are_laid_out_or_refused() -> None:
+    assert nginx_layout([], ["127.0.0.1"])
+    with pytest.raises(AnsibleFilterError):
+        nginx_layout([{"name": "shop"}], ["127.0.0.1"])
+
+
+def verdict(database: str, *findings: dict[str, str], **given: t.Any) -> dict[str, t.Any]:
+    plain = {"key": "night/x.dump", "age": 5400, "level": "kept"}
+    return {**plain, "database": database, "findings": list(findings), **given}
+
+
+PUBLIC = {
+    "severity": "critical",
+    "object": "s3://b",
+    "expected": "a closed bucket",
+    "found": "an open one",
+    "remedy": "close it",
+}
+
+
+def test_verdicts_are_one_table_and_a_bucket_is_told_once() -> None:
+    odd = {**PUBLIC, "severity": "warning", "object": "a\nb\\c"}
+    found = [verdict("shop", PUBLIC, odd), verdict("blog", PUBLIC, key=None, age=None)]
+    assert backup_table({"db1": found}).splitlines() == [
+        "machine  database  newest  age    level  findings",
+        "db1      shop      x.dump  1.5 h  kept   2",
+        "  critical: s3://b: expected a closed bucket, found an open one; close it",
+        "  warning: a\\nb\\\\c: expected a closed bucket, found an open one; close it",
+        "db1      blog      -       -      kept   1",
+        "1 critical, 0 unknown, 0 unsupported, 1 warning",
+    ]
+
+
+# What the controller knows of itself and of its files.
+
+
+def test_without_processes_to_look_at_nobody_is_known(tmp_path: Path) -> None:
+    assert _operator.process(7, tmp_path) == "7::"
+
+
+@pytest.mark.parametrize(("sudo", "who"), [("ada", "ada"), ("", None)])
+def test_whoever_runs_it_is_named(
+    monkeypatch: pytest.MonkeyPatch, sudo: str, who: str | None
+) -> None:
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("SUDO_USER", sudo)
+    found = _operator.holder({})["who"]
+    assert found == (who or found) and found
+
+
+def test_a_user_without_a_name_is_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME", "SUDO_USER"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 4_000_000)
+    assert _operator.holder({})["who"] == "uid 4000000"
+
+
+def test_a_tree_is_known_by_what_matters_of_it(tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text("x = 1\n")
+    (tmp_path / "link").symlink_to("app.py")
+    (tmp_path / "folder").symlink_to("/etc")
+    seen = {_tree.digest(tmp_path)}
+    for folder in (".git", "__pycache__"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "x").touch()
+    (tmp_path / "app.pyc").touch()
+    seen.add(_tree.digest(tmp_path))
+    assert len(seen) == 1, "what belongs to a workplace is no change"
+    (tmp_path / "app.py").chmod(0o755)
+    seen.add(_tree.digest(tmp_path))
+    (tmp_path / "link").unlink()
+    (tmp_path / "link").symlink_to("elsewhere")
+    seen.add(_tree.digest(tmp_path))
+    assert len(seen) == 3
+    assert len(_tree.digest_file(tmp_path / "app.py")) == 64

@@ -1,0 +1,140 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Workers and beat follow a release; systemd is a fake, also the systemd-run that asks Celery."""
+
+from __future__ import annotations
+
+import errno
+import typing as t
+from pathlib import Path
+
+import pytest
+from ansible_collections.slipway.stack.plugins.module_utils import _celery, _following, _units
+from fakes import Systemd, needs_root, program
+
+ONE, TWO = "shop-worker-a.service", "shop-worker-b.service"
+IDLE = "->  shop-a@one: OK\n    - empty -\n"
+BUSY = "->  shop-a@one: OK\n    * {'id': '1', 'name': 'orders.ship'}\n"
+
+
+@pytest.fixture(autouse=True)
+def records(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_units, "RECORDS", str(tmp_path / "records"))
+
+
+def worker(unit: str = ONE, home: Path = Path("/srv/shop")) -> _celery.Worker:
+    return _celery.Worker(unit, "shop-a", "root", "tasks", home)
+
+
+@pytest.mark.parametrize(
+    ("said", "holding"),
+    [
+        (IDLE, False),
+        (BUSY, True),
+        (IDLE + BUSY, True),
+        ("Error: No nodes replied", True),
+        ("", True),
+    ],
+)
+def test_only_an_empty_answer_means_that_nothing_is_in_reserve(said: str, holding: bool) -> None:
+    assert _following.holding(said) is holding
+
+
+@needs_root
+@pytest.mark.parametrize(("answers", "pauses"), [([IDLE], 0), ([BUSY, IDLE], 1), ([BUSY] * 9, 3)])
+def test_workers_are_waited_for_until_idle_but_not_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answers: list[str], pauses: int
+) -> None:
+    for number, answer in enumerate(answers):
+        (tmp_path / f"answer{number}").write_text(answer)
+    text = f"cd {tmp_path}; echo $* >> asked; cat answer$(($(wc -l < asked) - 1))"
+    path = program(tmp_path / "bin", "systemd-run", text).parent
+    monkeypatch.setenv("PATH", f"{path}:/usr/bin:/bin")
+    slept: list[float] = []
+    _following.wait_until_idle(
+        [worker(home=tmp_path)], 1.5, clock=lambda: sum(slept), sleep=slept.append
+    )
+    assert len(slept) == pauses
+    asked = (tmp_path / "asked").read_text().splitlines()
+    assert len(asked) == pauses + 1
+    assert "inspect reserved --timeout 3 --destination shop-a@" in asked[0]
+
+
+def test_nobody_is_asked_where_no_worker_runs() -> None:
+    _following.wait_until_idle([], 9)
+
+
+def test_a_disk_without_room_is_told_as_trouble(tmp_path: Path) -> None:
+    (tmp_path / "current").symlink_to("releases/2")
+
+    def full(*_arguments: t.Any, **_options: t.Any) -> t.Any:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    told = "[Errno 28] No space left on device"
+    assert _following.workers([worker(home=tmp_path)], 1, full, going_back=False) == told
+    assert _following.beat(ONE, str(tmp_path / "current"), full) == told
+
+
+def test_units_that_run_are_restarted_together_and_the_others_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "current").symlink_to("releases/2")
+    systemd = Systemd(ONE, TWO)
+    systemd.running.remove(TWO)
+    current = str(tmp_path / "current")
+    assert _following.restart([ONE, TWO], current, systemd) == ([ONE], "")
+    assert systemd.told == [f"restart {ONE}"]
+    assert _units.recall(TWO) is None
+    recorded = _units.recall(ONE)
+    (tmp_path / "current").unlink()
+    assert recorded and recorded != _units.digests_of(_unit(current), {})
+
+
+def _unit(current: str) -> _units.Unit:
+    return _units.Unit(ONE, True, "started", (current,), ())
+
+
+def test_where_nothing_runs_nothing_is_restarted() -> None:
+    systemd = Systemd()
+    assert _following.restart([ONE], "/current", systemd) == ([], "")
+    assert _following.beat(ONE, "/current", systemd) == ""
+    assert _following.beat("", "/current", systemd) == ""
+    assert systemd.told == []
+
+
+@pytest.mark.parametrize(
+    ("refuses", "dies", "trouble"),
+    [
+        ({f"restart {ONE}": "no memory"}, set(), f"{ONE} did not restart: no memory"),
+        ({}, {ONE}, f"{ONE} does not start: it is inactive (x) afterwards"),
+    ],
+)
+def test_a_worker_that_does_not_come_back_is_named_and_not_pinged(
+    refuses: dict[str, str], dies: set[str], trouble: str
+) -> None:
+    class Dying(Systemd):  # type: ignore[misc]
+        """A fake whose units end as soon as they were restarted."""
+
+        def __call__(self, argv: list[str], timeout: float = 0) -> object:
+            done = super().__call__(argv, timeout)
+            self.running -= dies if argv[1] == "restart" else set()
+            return done
+
+    systemd = Dying(ONE)
+    systemd.refuses = refuses
+    said = _following.workers([worker()], 1, systemd, going_back=False)
+    assert said.startswith(trouble)
+    assert _units.recall(ONE) is None
+
+
+@needs_root
+def test_a_worker_that_does_not_answer_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = program(tmp_path / "bin", "systemd-run", "exit 1").parent
+    monkeypatch.setenv("PATH", f"{path}:/usr/bin:/bin")
+    systemd = Systemd(ONE)
+    said = _following.workers([worker(home=tmp_path)], 0, systemd, going_back=True)
+    assert said.startswith(f"{ONE} does not answer a ping after 0 s")
+    assert "is not deployed here" in said
+
+
+def test_an_application_without_workers_has_nothing_to_follow() -> None:
+    assert _following.workers([], 1, Systemd(), going_back=True) == ""

@@ -1,0 +1,278 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What servers keep beside an object, and a bucket's facts, on fakes of what they answer."""
+
+from __future__ import annotations
+
+import base64
+import datetime
+import hashlib
+import importlib.util
+import sys
+import types
+import typing as t
+import zlib
+
+import boto3.exceptions
+import botocore.config
+import botocore.exceptions
+import pytest
+from ansible_collections.slipway.stack.plugins.module_utils import (
+    _bucket,
+    _refused,
+    _s3,
+    _s3_sums,
+)
+from ansible_collections.slipway.stack.plugins.module_utils._evidence import Sums
+
+TARGET = _s3.Target(bucket="b")
+MD5 = "ab" * 16
+
+
+def refused(code: str) -> Exception:
+    answer: t.Any = {"Error": {"Code": code, "Message": "no"}}
+    error: Exception = botocore.exceptions.ClientError(answer, "Head")
+    return error
+
+
+class Heads:
+    """Answers questions about an object, one after the other."""
+
+    def __init__(self, *answers: dict[str, t.Any] | Exception) -> None:
+        self.answers = list(answers)
+        self.asked: list[dict[str, t.Any]] = []
+
+    def head_object(self, **request: t.Any) -> dict[str, t.Any]:
+        self.asked.append(request)
+        answer = self.answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+def sums(*answers: dict[str, t.Any] | Exception) -> Sums:
+    return _s3_sums.sums(Heads(*answers), TARGET, "k")
+
+
+def coded(digest: bytes) -> str:
+    return base64.b64encode(digest).decode()
+
+
+@pytest.mark.parametrize(
+    ("head", "expected"),
+    [
+        ({}, Sums()),
+        ({"ETag": f'"{MD5}"'}, Sums(md5=MD5)),
+        ({"ETag": '"opaque"', "Metadata": {"sha256": "cd"}}, Sums(metadata_sha256="cd")),
+        (
+            {"ETag": MD5, "ServerSideEncryption": "aws:kms"},
+            Sums(server_encryption="aws:kms"),
+        ),
+        (
+            {"ETag": MD5, "ServerSideEncryption": "AES256"},
+            Sums(md5=MD5, server_encryption="AES256"),
+        ),
+        ({"ETag": MD5, "SSECustomerAlgorithm": "AES256"}, Sums()),
+        ({"ChecksumSHA256": coded(b"\xab")}, Sums(sha256="ab")),
+        ({"ChecksumSHA256": coded(b"\xab") + "-2"}, Sums()),
+        ({"ChecksumCRC32": coded(b"\xab"), "ChecksumType": "FULL_OBJECT"}, Sums(crc32="ab")),
+        ({"ChecksumCRC32": coded(b"\xab"), "ChecksumType": "COMPOSITE"}, Sums()),
+    ],
+)
+def test_what_a_server_keeps(head: dict[str, t.Any], expected: Sums) -> None:
+    assert sums(head) == expected
+
+
+@pytest.mark.parametrize(
+    ("size", "first", "sizes"),
+    [(25, 10, (10, 10, 5)), (30, 10, (10, 10, 10)), (31, 10, ()), (20, 10, ())],
+)
+def test_parts_are_as_large_as_the_first(size: int, first: int, sizes: tuple[int, ...]) -> None:
+    head = {"ETag": f"{MD5}-3", "ContentLength": size, "ChecksumSHA256": coded(b"x")}
+    expected = Sums(part_sizes=sizes, multipart_md5=MD5 if sizes else None)
+    assert sums(head, {"ContentLength": first}) == expected
+    assert sums(head, refused("NotImplemented")) == Sums()
+
+
+def test_a_server_that_knows_no_checksums_is_asked_without() -> None:
+    heads = Heads(refused("NotImplemented"), {"ETag": MD5})
+    assert _s3_sums.sums(heads, TARGET, "k").md5 == MD5
+    assert [one.get("ChecksumMode") for one in heads.asked] == ["ENABLED", None]
+
+
+@pytest.mark.parametrize("code", ["403", "404", "AccessDenied"])
+def test_an_object_that_may_not_be_looked_at(code: str) -> None:
+    with pytest.raises(_refused.S3Error, match=f"Cannot look at s3://b/k: {code}"):
+        sums(refused(code))
+
+
+BODY = [b"x" * 7, b"y" * 13, b"z"]
+
+
+@pytest.mark.parametrize(
+    ("kept", "recorded", "found"),
+    [
+        (Sums(), True, {"sha256": hashlib.sha256(b"".join(BODY)).hexdigest()}),
+        (Sums(md5="ab"), False, {"md5": hashlib.md5(b"".join(BODY)).hexdigest()}),  # noqa: S324
+        (Sums(crc32="ab"), False, {"crc32": f"{zlib.crc32(b''.join(BODY)):08x}"}),
+        (Sums(), False, {}),
+        (
+            Sums(multipart_md5="ab", part_sizes=(10, 10, 1)),
+            False,
+            {
+                "multipart_md5": hashlib.md5(  # noqa: S324
+                    b"".join(
+                        hashlib.md5(part).digest()  # noqa: S324
+                        for part in (b"x" * 7 + b"y" * 3, b"y" * 10, b"z")
+                    )
+                ).hexdigest()
+            },
+        ),
+    ],
+)
+def test_digests_of_what_comes_back(kept: Sums, recorded: bool, found: dict[str, str]) -> None:
+    digests = _s3_sums.Digests(iter(BODY), kept, recorded)
+    assert list(digests) == BODY
+    assert (digests.found(), digests.size) == (found, 21)
+
+
+class Answers:
+    """A bucket that gives the same answer to every question of a kind."""
+
+    def __init__(self, **answers: t.Any) -> None:
+        self.answers = answers
+
+    def __getattr__(self, name: str) -> t.Callable[..., t.Any]:
+        def ask(**_request: t.Any) -> t.Any:
+            answer = self.answers.get(name, refused("NotImplemented"))
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+
+        return ask
+
+    def get_paginator(self, name: str) -> types.SimpleNamespace:
+        return types.SimpleNamespace(paginate=lambda **_where: [getattr(self, name)()])
+
+
+def test_a_server_that_answers_something_else_has_not_got_it() -> None:
+    everything = ("get_bucket_lifecycle_configuration", "get_object_lock_configuration")
+    found = _bucket.facts(Answers(**{name: {} for name in everything}), TARGET)
+    assert (found.lifecycle.problem, found.object_lock.problem) == ("unsupported", "unsupported")
+    assert found.markers.problem is None
+    assert found.public.problem == "unsupported"
+
+
+def test_what_may_not_be_asked_is_unknown() -> None:
+    found = _bucket.answer(lambda: Answers(x=refused("AccessDenied")).x(), 7)
+    assert (found.value, found.problem) == (7, "unknown")
+    assert _bucket.answer(lambda: Answers(x=refused("NoSuchBucketPolicy")).x(), 7).problem is None
+
+
+@pytest.mark.parametrize(("default", "days"), [({"Days": 9}, 9), ({"Years": 2}, 730), ({}, 0)])
+def test_how_long_a_bucket_locks(default: dict[str, int], days: int) -> None:
+    answer = {"ObjectLockConfiguration": {"Rule": {"DefaultRetention": default}}}
+    found = _bucket.facts(Answers(get_object_lock_configuration=answer), TARGET)
+    assert found.object_lock.value == days
+
+
+ALLOW = {"Effect": "Allow", "Principal": "*"}
+
+
+@pytest.mark.parametrize(
+    ("policy", "ways"),
+    [
+        (f"{[ALLOW]}", 1),
+        (f"{ALLOW}", 1),
+        (f"{[{**ALLOW, 'Sid': 'all'}, ALLOW]}", 2),
+        (f"{[{**ALLOW, 'Condition': {'x': 'y'}}]}", 0),
+        (f"{[{**ALLOW, 'Effect': 'Deny'}]}", 0),
+        (f"{[{**ALLOW, 'Principal': {'AWS': ['a', 'b']}}]}", 0),
+        (f"{[{**ALLOW, 'Principal': {'AWS': '*'}}]}", 1),
+        (f"{[{'Effect': 'Allow'}]}", 0),
+        ("no policy", None),
+    ],
+)
+def test_policies_that_let_strangers_in(policy: str, ways: int | None) -> None:
+    text = '{"Statement": ' + policy.replace("'", '"') + "}"
+    client = Answers(get_bucket_policy={"Policy": text}, get_bucket_acl={})
+    found = _bucket.public(client, "b")
+    assert (len(found.value) if ways is not None else found.problem) == (
+        ways if ways is not None else "unsupported"
+    )
+
+
+def test_deleted_backups_and_unfinished_uploads_are_listed() -> None:
+    now = datetime.datetime.now(datetime.UTC)
+    client = Answers(
+        get_bucket_versioning={"Status": "Suspended"},
+        list_object_versions={
+            "DeleteMarkers": [
+                {"Key": "a", "IsLatest": True, "LastModified": now},
+                {"Key": "b", "IsLatest": False, "LastModified": now},
+            ]
+        },
+        list_multipart_uploads={"Uploads": [{"Key": "c", "Initiated": now}]},
+    )
+    found = _bucket.facts(client, TARGET)
+    assert (found.versioning.value, found.markers.value) == (False, {"a": now})
+    assert found.uploads.value == [("c", now)]
+
+
+def without_boto3(name: str, monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
+    """The module as it is on a machine that lacks boto3."""
+    for absent in [one for one in sys.modules if one.startswith("boto")]:
+        monkeypatch.setitem(sys.modules, absent, None)
+    package = _s3.__name__.rpartition(".")[0]
+    path = str(_s3.__file__).replace("_s3.py", f"{name}.py")
+    specification = importlib.util.spec_from_file_location(f"{package}._without", path)
+    assert specification is not None
+    assert specification.loader is not None
+    module = importlib.util.module_from_spec(specification)
+    monkeypatch.setitem(sys.modules, f"{package}._without", module)
+    specification.loader.exec_module(module)
+    return module
+
+
+def test_a_machine_without_boto3_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    without_boto3("_refused", monkeypatch)
+    module = without_boto3("_s3", monkeypatch)
+    with pytest.raises(_refused.S3Error, match="install the package python3-boto3"):
+        module.client(TARGET)
+
+
+def test_an_older_boto3_is_not_told_of_checksums(monkeypatch: pytest.MonkeyPatch) -> None:
+    old = {
+        name: value
+        for name, value in botocore.config.Config.OPTION_DEFAULTS.items()
+        if "checksum" not in name
+    }
+    told: list[dict[str, t.Any]] = []
+    config = types.SimpleNamespace(OPTION_DEFAULTS=old)
+
+    class Config:
+        OPTION_DEFAULTS = config.OPTION_DEFAULTS
+
+        def __new__(cls, **settings: t.Any) -> t.Any:
+            told.append(settings)
+
+    monkeypatch.setattr(botocore.config, "Config", Config)
+    _s3.client(TARGET)
+    assert not [name for name in told[0] if "checksum" in name]
+
+
+@pytest.mark.parametrize(
+    ("cause", "said"),
+    [(refused("AccessDenied"), "AccessDenied: the key may not"), (None, "broken off")],
+)
+def test_an_upload_that_fails_says_why(cause: Exception | None, said: str) -> None:
+    error = boto3.exceptions.S3UploadFailedError("broken off")
+    error.__context__ = cause
+    sentence = f"^Cannot upload x: {said}"
+    with pytest.raises(_refused.S3Error, match=sentence), _refused.reported("upload", "x"):
+        raise error
+
+
+def test_a_refusal_without_an_answer_has_no_code() -> None:
+    error = botocore.exceptions.EndpointConnectionError(endpoint_url="http://x")
+    code, said = _refused.told(error)
+    assert (code, said.startswith("Could not connect")) == ("", True)

@@ -1,0 +1,94 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Variables that nobody reads, of the wrong type, or said in two ways, on whichever machine."""
+
+from __future__ import annotations
+
+import typing as t
+
+import pytest
+from ansible_collections.slipway.stack.plugins.plugin_utils import _variables
+from jinja2.exceptions import UndefinedError
+
+SITE = {"stack_environment": "production", "stack_applications": [{"name": "shop"}]}
+
+
+class Lazy(dict[str, t.Any]):
+    """As Ansible's own: a template is rendered when it is asked for, and may fail then."""
+
+    def __getitem__(self, name: str) -> t.Any:
+        value = super().__getitem__(name)
+        if isinstance(value, UndefinedError):
+            raise value
+        return value
+
+
+def problems(**second: t.Any) -> list[str]:
+    """Of two machines, the second of which has more variables."""
+    return _variables.problems({"one": Lazy(SITE), "two": Lazy({**SITE, **second})})
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {},
+        {"stack_address": "10.0.0.2"},
+        {"stack_health": {"host": {}}},
+        {"postgres_settings": {"work_mem": "16MB"}, "backup_retention_days": "30"},
+        {"app_of_mine": 1, "backup_window": 1, "shop_port": 1, "ansible_host": "x"},
+        {"postgres_listen_addresses": "a wire's own affair"},
+        {"redis_engine": UndefinedError("'ansible_facts' is undefined")},
+        {"postgres_settings": Lazy(work_mem=UndefinedError("'ansible_facts' is undefined"))},
+        {"redis_instances": [Lazy(name=UndefinedError("later"))]},
+    ],
+)
+def test_what_is_right_or_not_ours_is_accepted(variables: dict[str, t.Any]) -> None:
+    assert problems(**variables) == []
+
+
+@pytest.mark.parametrize(
+    ("variables", "sentence"),
+    [
+        (
+            {"stack_aplications": []},
+            "stack_aplications is not an option; write stack_applications.",
+        ),
+        ({"vault_stack_backups_s3": {}}, "is not an option; write vault_stack_backup_s3."),
+        ({"stack_adress": "x"}, "stack_adress is not an option; write"),
+        (
+            {"postgres_setings": {}},
+            "postgres_setings is not an option; write postgres_settings, or",
+        ),
+        ({"app_releases_keeps": 3}, "app_releases_keeps is not an option; write app_releases_kept"),
+        (
+            {"pgbouncer_pool_size": 20},
+            "pgbouncer_pool_size is not an option; see ansible-doc -t role slipway.stack.pgbouncer",
+        ),
+        ({"redis_engine": "memcached"}, "redis_engine is 'memcached'; write one of redis, valkey"),
+        ({"redis_engine": "memcached"}, "(of two)."),
+        (
+            {"nginx_certbot_general_requests_per_second": "fast"},
+            "nginx_certbot_general_requests_per_second is 'fast'; write a whole number (of two).",
+        ),
+        (
+            {"redis_engine": UndefinedError("A vault exception marker was tripped.")},
+            "redis_engine cannot be decrypted; add --ask-vault-pass or --vault-password-file",
+        ),
+        (
+            {"stack_environment": "staging"},
+            "stack_environment is one for the whole site, but one has one and two has another;",
+        ),
+        (
+            {"vault_stack_pgbouncer_password": "x"},
+            "vault_stack_pgbouncer_password is one for the whole site, but two has one and one has"
+            " none; write it into group_vars/all only.",
+        ),
+    ],
+)
+def test_what_is_wrong_is_a_sentence(variables: dict[str, t.Any], sentence: str) -> None:
+    (problem,) = problems(**variables)
+    assert sentence in problem
+
+
+def test_the_wiring_is_no_option_of_an_operator() -> None:
+    assert "postgres_databases" in _variables.wires()
+    assert "stack_topology" in _variables.wires()

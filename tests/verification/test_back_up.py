@@ -1,0 +1,122 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The nightly program as it is installed: a real PostgreSQL, a real S3 server, real files."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import pathlib
+import subprocess
+import typing as t
+
+import pytest
+from ansible_collections.slipway.stack.plugins.module_utils import _back_up, _dump, _errors, _s3
+
+from .conftest import Dumps
+from .database import SHOP_TABLES
+
+TARGET = {"bucket": "nightly", "access_key": "AKIA1", "secret_key": "s3cr3t"}
+
+
+class Night:
+    """The program's folders and its configuration."""
+
+    def __init__(self, path: pathlib.Path, endpoint: str) -> None:
+        for name in ("state", "backups"):
+            (path / name).mkdir()
+        self.path = path
+        self.target = {**TARGET, "endpoint_url": endpoint, "prefix": path.name}
+        self.client = _s3.client(_s3.target(self.target))
+        self.client.create_bucket(Bucket="nightly")
+
+    def run(self, *databases: str, to_s3: bool = True) -> int:
+        settings = {
+            "databases": list(databases),
+            "directory": str(self.path / "backups"),
+            "state": str(self.path / "state"),
+            "port": 5432,
+            "retention_days": 30,
+            "keep": 3,
+            "reserve_percent": 0,
+            "s3": self.target if to_s3 else {},
+        }
+        (self.path / "settings.json").write_text(json.dumps(settings))
+        code: int = _back_up.main(["slipway-backup", str(self.path / "settings.json")])
+        return code
+
+    def records(self, database: str) -> list[dict[str, t.Any]]:
+        found = (self.path / "backups" / database).glob("*.json")
+        return [json.loads(path.read_text()) for path in found]
+
+
+@pytest.fixture
+def night(
+    tmp_path: pathlib.Path, dumps: Dumps, endpoint: str, monkeypatch: pytest.MonkeyPatch
+) -> t.Iterator[Night]:
+    monkeypatch.setenv("PGHOST", str(dumps.server.place))
+    monkeypatch.setenv("PGUSER", "postgres")
+    monkeypatch.setattr(_dump, "CLIENTS", dumps.server.installed)
+    # The server from PyPI was built without zstd, Debian's was not.
+    monkeypatch.setattr(_dump, "compression", lambda _client: "gzip:3")
+    before = os.umask(0o022)
+    yield Night(tmp_path, endpoint)
+    os.umask(before)
+
+
+def test_a_night_leaves_a_dump_that_can_be_restored_with_its_counts(
+    night: Night, dumps: Dumps, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert night.run("shop", "void") == 0
+    (record,) = night.records("shop")
+    assert record["tables"] == SHOP_TABLES
+    assert (record["verified"], record["compression"]) == (True, "gzip:3")
+    assert record["extensions"] == {"plpgsql": "1.0"}
+    dump = night.path / "backups" / "shop" / record["file"]
+    listed = subprocess.run(
+        [dumps.server.home / "bin" / "pg_restore", "--list", dump], check=True, capture_output=True
+    )
+    assert b"TABLE DATA public bids" in listed.stdout
+    key = f"{night.path.name}/shop/{record['file']}"
+    stored = night.client.get_object(Bucket="nightly", Key=key)["Body"].read()
+    assert stored == dump.read_bytes()
+    assert night.records("void")[0]["tables"] == {}
+    said = capsys.readouterr().out.splitlines()
+    assert [line.split(":")[0] for line in said] == ["shop", "void"]
+
+
+def test_a_database_that_is_not_there_fails_alone_in_one_sentence(
+    night: Night, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert night.run("shop", "none", to_s3=False) == 1
+    warning, good, bad = capsys.readouterr().out.splitlines()
+    assert warning.startswith("<4>backup_s3 is empty")
+    assert good.startswith("shop: ")
+    assert bad.startswith("<3>Backup of none failed: cannot connect: ")
+    assert bad.endswith('database "none" does not exist.')
+    assert list((night.path / "backups" / "none").iterdir()) == []
+
+
+def test_a_second_run_waits_for_nobody(night: Night, capsys: pytest.CaptureFixture[str]) -> None:
+    with (night.path / "state" / "lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert night.run("shop") == 1
+    assert capsys.readouterr().out.startswith("<3>Nothing was backed up: Another backup is run")
+
+
+def test_a_server_that_refuses_is_a_sentence(night: Night) -> None:
+    with (
+        pytest.raises(_errors.BackupError, match=r"^the server refused: syntax error at .* 1: X"),
+        _dump.connected("shop", 5432) as connection,
+        connection.cursor() as cursor,
+    ):
+        cursor.execute("X")
+
+
+def test_nothing_is_written_to_the_database(night: Night) -> None:
+    with (
+        pytest.raises(_errors.BackupError, match="cannot execute DELETE in a read-only transact"),
+        _dump.connected("shop", 5432) as connection,
+        connection.cursor() as cursor,
+    ):
+        cursor.execute("DELETE FROM bids")
