@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import typing as t
 from pathlib import Path
 
@@ -18,11 +17,7 @@ BASE = "CREATE TABLE item (id int PRIMARY KEY, title text, price int)"
 
 @pytest.fixture(scope="session")
 def server() -> t.Iterator[postgres.Database]:
-    server = postgres.Database(Path(tempfile.mkdtemp(prefix="slipway-migrations-")))
-    server.start()
-    for setting in ("archive_mode = on", "archive_command = true"):
-        server.sql("postgres", f"ALTER SYSTEM SET {setting}")
-    server.program("pg_ctl", "-D", "data", "-w", "-l", "log", "restart")
+    server = postgres.serve("archive_mode = on", "archive_command = 'true'")
     try:
         yield server
     finally:

@@ -109,12 +109,18 @@ def packed(parent: Path, name: str) -> bytes:
     ).stdout
 
 
-def make() -> Database:
-    """Three databases: of a shop, of a blog, and one without a table."""
+def serve(*settings: str) -> Database:
+    """A server of its own, with what `settings` add to its configuration."""
     place = Path(tempfile.mkdtemp(prefix="slipway-postgres-"))
     database = Database(place, _embedded(place))
-    database.initialize()
+    database.initialize(*settings)
     database.start()
+    return database
+
+
+def make() -> Database:
+    """Three databases: of a shop, of a blog, and one without a table."""
+    database = serve()
     for name, text in (("shop", SHOP), ("blog", BLOG), ("void", "SELECT 1")):
         database.sql("postgres", f"CREATE DATABASE {name}")
         database.sql(name, text)
