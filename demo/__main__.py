@@ -156,8 +156,10 @@ def clean() -> None:
     """Remove machines, network and images; the engine and .venv stay."""
     if shell.attempt("docker", "version", timeout=20).returncode == 0:
         machines.down(LAB)
-        images.remove()
-        shell.say("no trace of the demo is left (the Docker engine and .venv stay)")
+        stays = ["the Docker engine", ".venv"]
+        if not images.remove():
+            stays.append("the images, of which other machines are made")
+        shell.say(f"no trace of the demo is left (what stays: {', '.join(stays)})")
     else:
         shell.say("no Docker engine answers, so nothing of the demo is running")
 
