@@ -8,10 +8,12 @@ import http
 import http.client
 import json
 import os
+import re
 import socket
 import ssl
 import sys
 import time
+import urllib.parse
 from pathlib import Path
 
 from tests.lab import engine, images, machines, repository, shell
@@ -110,7 +112,7 @@ def play(playbook: str, inventory: str) -> None:
 
 
 def prove(address: str, port: int, seconds: float = 30) -> None:
-    """Fail unless the page that the person is going to open can be opened."""
+    """Fail unless the page that the person is going to open can be opened, and used."""
     trusting = ssl.create_default_context()
     trusting.check_hostname, trusting.verify_mode = False, ssl.CERT_NONE
     deadline = time.monotonic() + seconds
@@ -120,25 +122,44 @@ def prove(address: str, port: int, seconds: float = 30) -> None:
             with socket.create_connection(("127.0.0.1", port), timeout=10) as plain:
                 page = http.client.HTTPSConnection(DOMAIN, port)
                 page.sock = trusting.wrap_socket(plain, server_hostname=DOMAIN)
-                page.request("GET", "/")
-                status = page.getresponse().status
-            problem = "" if status == http.HTTPStatus.OK else f"answers {status}"
+                problem = _problem(page, address.rstrip("/"))
         except OSError as error:
             problem = f"does not answer: {error}"
         if not problem:
-            shell.say(f"{address} answers 200")
+            shell.say(f"{address} shows its page and takes bids")
             return
         if time.monotonic() > deadline:
             raise shell.LabError(f"{address} {problem}; see journalctl in the machines.")
         time.sleep(1)
 
 
+def _problem(page: http.client.HTTPSConnection, origin: str) -> str:
+    """What is wrong with the page and its form, for which a browser says where it comes from."""
+    page.request("GET", "/")
+    answer = page.getresponse()
+    token = re.search(r'name="csrfmiddlewaretoken" value="([^"]+)"', answer.read().decode())
+    if answer.status != http.HTTPStatus.OK or not token:
+        return f"answers {answer.status}{'' if token else ' without a form to bid'}"
+    headers = {
+        "Origin": origin,
+        "Cookie": answer.headers["Set-Cookie"].partition(";")[0],
+        "Content-Type": "application/x-www-form-urlencoded",
+    }
+    # Too low on purpose: refused by the auction, not by the protection of the form.
+    bid = {"bidder": "demo", "amount": "0", "csrfmiddlewaretoken": token[1]}
+    page.request("POST", "/auctions/1/bid/", urllib.parse.urlencode(bid), headers)
+    status = page.getresponse().status
+    return "" if status == http.HTTPStatus.FOUND else f"answers a bid with {status}"
+
+
 def clean() -> None:
     """Remove machines, network and images; the engine and .venv stay."""
     if shell.attempt("docker", "version", timeout=20).returncode == 0:
         machines.down(LAB)
-        images.remove()
-        shell.say("no trace of the demo is left (the Docker engine and .venv stay)")
+        stays = ["the Docker engine", ".venv"]
+        if not images.remove():
+            stays.append("the images, of which other machines are made")
+        shell.say(f"no trace of the demo is left (what stays: {', '.join(stays)})")
     else:
         shell.say("no Docker engine answers, so nothing of the demo is running")
 

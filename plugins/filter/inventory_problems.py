@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible.parsing.dataloader import DataLoader
+from ansible.utils.vars import load_extra_vars
 from ansible_collections.slipway.stack.plugins.plugin_utils import _inventory
 
 DOCUMENTATION = """
@@ -46,6 +48,8 @@ def inventory_problems(
     hostvars: t.Mapping[str, t.Mapping[str, t.Any]] | None = None,
 ) -> list[str]:
     """See DOCUMENTATION."""
+    # An option that is misspelt is in no variable that anything asks for.
+    inputs = {**inputs, "extra": load_extra_vars(DataLoader())}
     groups, addresses = topology["groups"], topology["addresses"]
     machines = {name: hostvars[name] for name in addresses} if hostvars else {}
     sentences: list[str] = _inventory.problems(inputs, groups, addresses, machines)

@@ -20,6 +20,7 @@ from ansible_collections.slipway.stack.plugins.module_utils import (
 # Two servers share the socket: one healthy answer says little about either.
 STEADY_ANSWERS = 5
 STANDIN = "standin"
+_ASK_SECONDS = 10.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,20 +118,22 @@ def _replace(
     One that stands in already is of a release that failed: it serves until the good one is back.
     """
     unit = application.unit(server.service)
-    stands_in = _has_standin(server, unit, run)
-    failed = stands_in and _units.show([server.standin], run)[server.standin].is_running
-    if stands_in and not failed:
+    known = _has_standin(server, unit, run)
+    failed = known and _units.show([server.standin], run)[server.standin].is_running
+    # Nobody is lost with a server that is ill, and its answers would be taken for the new one's.
+    stands_in = known and not failed and _probe.ask(server.endpoint, _ASK_SECONDS).healthy
+    if stands_in:
         if trouble := _stand_in(application, server, name, run, boot_seconds):
             return f"{server.standin} does not start: {trouble}"
         if trouble := prove(application, [server], STEADY_ANSWERS):
             return trouble
     if trouble := _restart(unit, run):
         return f"{unit.name} does not start: {trouble}"
-    if stands_in and not failed:
+    if stands_in:
         time.sleep(boot_seconds)
         if trouble := prove(application, [server], STEADY_ANSWERS):
             return trouble
-    if stands_in:
+    if known:
         dismiss(application, [server], run)
     return prove(application, [server])
 
@@ -193,7 +196,7 @@ def prove(
     for server in application.servers if servers is None else servers:
         answer = _probe.wait(server.endpoint, max(1.0, end - time.monotonic()))
         for _number in range(answers - 1):
-            answer = _probe.ask(server.endpoint, 10.0) if answer.healthy else answer
+            answer = _probe.ask(server.endpoint, _ASK_SECONDS) if answer.healthy else answer
         if not answer.healthy:
             return (
                 f"{server.service} is not healthy after {application.health_timeout:.0f} s:"

@@ -342,6 +342,8 @@ def watch(unit: Unit, restarts: int, run: Run, sleep: Callable[[float], None]) -
 
 def journal(name: str, since: float, run: Run) -> str:
     """The last lines that the unit wrote."""
-    argv = ["journalctl", f"--unit={name}", f"--since=@{int(since)}", "--lines=20"]
+    # systemd 252 takes --lines with --since for the first ones, unless the order is reversed.
+    argv = ["journalctl", f"--unit={name}", f"--since=@{int(since)}", "--lines=20", "--reverse"]
     done = run([*argv, "--no-pager", "--output=cat", "--quiet"], timeout=30)
-    return done.output.strip() if done.ok and done.output.strip() else "(its journal is empty)"
+    lines = done.output.strip().splitlines() if done.ok else []
+    return "\n".join(reversed(lines)) or "(its journal is empty)"

@@ -67,7 +67,10 @@ def resolve(applications: t.Any, secrets: t.Any) -> list[Application]:
     """Complete, checked applications with their secrets merged; raises InventoryError."""
     name = "stack_applications"
     if applications is None:
-        applications = []
+        raise InventoryError(
+            f"{name} is missing; write a list of applications into group_vars/all, each with name,"
+            " domain, source and web."
+        )
     secrets = _specification.plain(secrets)
     if not isinstance(secrets, t.Mapping):
         raise InventoryError(

@@ -13,6 +13,7 @@ from ansible_collections.slipway.stack.plugins.module_utils import _health_kinds
 from ansible_collections.slipway.stack.plugins.plugin_utils import (
     _applications,
     _derive,
+    _request,
     _rules,
     _specification,
     _variables,
@@ -27,11 +28,6 @@ CONNECTIONS_BESIDES_POOLS = 23
 # What PostgreSQL itself accepts as max_connections.
 CONNECTIONS_LIMIT = 262_143
 REQUIRED_GROUPS = ("database", "cache", "application", "web")
-# What a playbook may be asked for with -e, and how.
-REQUESTS = {
-    "app": "-e app={name}",
-    "command": """-e '{{"command": "python manage.py check"}}'""",
-}
 
 
 def problems(
@@ -47,7 +43,7 @@ def problems(
         lambda: _check_environment_name(inputs.get("environment")),
         lambda: check_groups(groups),
         lambda: _check_applications(inputs, groups, addresses),
-        lambda: _check_request(inputs),
+        lambda: _request.check(inputs, _names(inputs.get("applications"))),
         lambda: _applications.require_secret(
             inputs.get("pgbouncer_password"), "vault_stack_pgbouncer_password"
         ),
@@ -155,52 +151,6 @@ def _check_sources(applications: list[Application]) -> None:
             raise InventoryError(
                 _complaint(f"{label}.archive", archive, "write a file of this computer")
             )
-
-
-def _check_request(inputs: dict[str, t.Any]) -> None:
-    """Refuses -e app and -e command where they are missing, unknown, or would not be heeded."""
-    given = inputs.get("request") or {}
-    takes = inputs.get("takes")
-    names = _names(inputs.get("applications"))
-    for option, example in REQUESTS.items():
-        value = given.get(option)
-        example = example.format(name=names[0] if names else "shop")
-        if takes is None:
-            continue
-        if option in takes and not (isinstance(value, str) and value.strip()):
-            shown = "missing" if value in (None, "") else _specification.shown(value)
-            known = f" (declared are {', '.join(names)})" if option == "app" else ""
-            raise InventoryError(f"{option} is {shown}; write {example}{known}.")
-        if option == "app" and option not in takes and value is not None:
-            raise InventoryError(
-                f"app is {_specification.shown(value)}, but this playbook serves every application;"
-                " leave -e app out (--limit chooses machines)."
-            )
-    _check_version(given.get("version"), takes)
-    value = given.get("app")
-    if value is not None and value not in names:
-        raise InventoryError(
-            f"app is {_specification.shown(value)}, which is not declared; write one of"
-            f" {', '.join(names)}."
-        )
-
-
-def _check_version(version: t.Any, takes: list[str] | None) -> None:
-    if version is None:
-        return
-    if takes is not None and "version" not in takes:
-        raise InventoryError(
-            f"version is {_specification.shown(version)}, which this playbook does not heed; use"
-            " playbooks/deploy.yml, or write it into the application's source.version."
-        )
-    if not isinstance(version, str):
-        raise InventoryError(
-            f"version is {_specification.shown(version)}; write it in quotes:"
-            """ -e '{"version": "1.10"}'."""
-        )
-    for rule in _rules.RULES["stack_applications[].source.version"]:
-        if not rule.holds(version):
-            raise InventoryError(f"version is {_specification.shown(version)}; {rule.remedy}.")
 
 
 def _names(applications: t.Any) -> list[str]:

@@ -113,6 +113,8 @@ def complaint(path: str, value: t.Any, remedy: str, secret: bool = False) -> str
     """One sentence: option, value, remedy."""
     if isinstance(value, Undefined) and "vault" in value.reason.lower():
         return f"{path} cannot be decrypted; add --ask-vault-pass or --vault-password-file."
+    if isinstance(value, Undefined) and "template" in value.reason.lower():
+        return f"{path} is no valid Jinja ({value.reason}); correct it, or quote the braces."
     if isinstance(value, Undefined):
         remedy = "define that variable, or write the value itself"
     elif secret or _SECRETS.search(path):

@@ -62,10 +62,11 @@ def _unknown(name: str) -> str:
     if name.startswith("vault_stack_"):
         return "" if name in _VAULT else _specification.unknown("", name, _VAULT)
     if name.startswith("stack_"):
-        return "" if name in declared else _specification.unknown("", name, declared)
+        known = [*declared, *_OF_A_MACHINE]
+        return "" if name in declared else _specification.unknown("", name, known)
     role = next((role for role in _ROLES if name.startswith(f"{role}_")), "")
     common = name.startswith(_COMMON_WORDS)
-    near = difflib.get_close_matches(name, _options(), n=1, cutoff=_LIKENESS if common else 0.8)
+    near = difflib.get_close_matches(name, _options(), n=1, cutoff=_LIKENESS if common else 0.85)
     if not role or (common and not near):
         return ""
     write = f"write {near[0]}" if near else f"see ansible-doc -t role slipway.stack.{role}"

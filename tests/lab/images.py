@@ -45,15 +45,15 @@ def ensure(names: list[str] | None = None) -> None:
             _build(SERVICES, "services", {"BASE": machine("debian12"), "CA": CA}, HERE / "services")
 
 
-def remove() -> None:
-    """Remove all images, unless machines of another lab are made of them."""
+def remove() -> bool:
+    """Remove all images, unless machines of another lab are made of them; whether they are gone."""
     if shell.output("docker", "ps", "--all", "--quiet", "--filter", f"label={INPUTS}"):
-        shell.say("the images stay: other machines are made of them")
-        return
+        return False
     ours = shell.output("docker", "images", "--quiet", "--filter", f"label={INPUTS}").split()
     for _round in range(3):  # children before parents, whatever the order of the list
         for image in dict.fromkeys(ours):
             shell.attempt("docker", "rmi", "--force", image)
+    return True
 
 
 @contextlib.contextmanager

@@ -7,9 +7,11 @@ import hashlib
 import importlib.util
 import shutil
 import sys
+import time
 from pathlib import Path
 
 from tests.lab import shell
+from tests.lab.stages import minutes
 
 ROOT = Path(__file__).resolve().parents[2]
 VENV = ROOT / ".venv"
@@ -36,13 +38,15 @@ def ensure() -> None:
 def _create() -> None:
     if not importlib.util.find_spec("ensurepip"):
         shell.install(["python3-venv"], wanted="python3-venv", purpose="tools live in .venv")
-    shell.say("making .venv")
+    shell.say("making .venv: ansible-core and the tools of the tests, from PyPI")
+    started = time.monotonic()
     shutil.rmtree(VENV, ignore_errors=True)
     shell.stream(sys.executable, "-m", "venv", str(VENV))
     shell.stream(
         *(str(VENV / "bin" / "python"), "-m", "pip", "install", "--disable-pip-version-check"),
-        *("--progress-bar", "off", "--requirement", str(REQUIREMENTS)),
+        *("--quiet", "--requirement", str(REQUIREMENTS)),
     )
+    shell.say(f".venv made in {minutes(time.monotonic() - started)}")
 
 
 def _link() -> None:

@@ -241,7 +241,7 @@ GOOD: dict[str, t.Any] = {
     ("inputs", "sentence"),
     [
         ({"environment": None}, "stack_environment is missing; write its name"),
-        ({"applications": None, "secrets": {}}, "stack_applications is an empty list; write at"),
+        ({"applications": None, "secrets": {}}, "stack_applications is missing; write a list of"),
         ({"request": {"app": "blog"}}, "app is 'blog', which is not declared; write one of shop"),
         ({"pgbouncer_password": None}, "vault_stack_pgbouncer_password is missing"),
         ({"acme": {"mail": "x"}}, "stack_acme.mail is not an option; write email"),

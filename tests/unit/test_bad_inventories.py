@@ -123,6 +123,11 @@ WRONG: list[tuple[str, t.Any, str]] = [
     ("app.source.version", datetime.date(2026, 11, 21), "is the date 2026-11-21; write it in quot"),
     ("environment", "Production", "stack_environment is 'Production'; write its name in lower"),
     ("backup_s3.endpoint_url", "http://s3.example.com", "write https, or dumps would cross the"),
+    (
+        "app.domain",
+        _specification.Undefined("Syntax error in template: unexpected '}'"),
+        "shop.domain is no valid Jinja (Syntax error in template: unexpected '}'); correct it,",
+    ),
     ("app.celry", {}, "stack_applications.shop.celry is not an option; write celery."),
     ("app.web.worker", 2, "stack_applications.shop.web.worker is not an option; write workers."),
     # Values of the wrong kind.

@@ -72,14 +72,14 @@ def test_options_become_an_application() -> None:
     [
         ({}, [], BEGUN + RESTARTED + DISMISSED, ""),
         ({BEGUN[1]: "no memory"}, [], BEGUN, f"{STANDIN} does not start: no memory"),
-        ({}, [200, 503], BEGUN, f"{SERVICE} is not healthy"),
+        ({}, [200, 200, 503], BEGUN, f"{SERVICE} is not healthy"),
         (
             {RESTARTED[1]: "no memory"},
             [],
             BEGUN + RESTARTED,
             f"{SERVICE} does not start: no memory",
         ),
-        ({}, [200] * 7 + [503], BEGUN + RESTARTED, f"{SERVICE} is not healthy"),
+        ({}, [200] * 8 + [503], BEGUN + RESTARTED, f"{SERVICE} is not healthy"),
     ],
     ids=["goes well", "no stand-in", "a sick stand-in", "no restart", "sick after the restart"],
 )
@@ -107,6 +107,12 @@ def test_where_nobody_can_stand_in_the_server_restarts_alone(shop: Shop, missing
         shop.systemd.running.remove(SERVICE)
     assert _serving.replace(application, "2", shop.systemd) == ""
     assert shop.systemd.told == RESTARTED
+
+
+def test_a_server_that_is_ill_is_replaced_at_once(shop: Shop) -> None:
+    shop.statuses = [503]
+    assert _serving.replace(shop.application, "2", shop.systemd) == ""
+    assert shop.systemd.told == RESTARTED + DISMISSED
 
 
 def test_a_stand_in_of_a_failed_release_serves_until_the_good_one_is_back(shop: Shop) -> None:

@@ -324,7 +324,7 @@ def test_a_reload_counts_restarts_from_where_they_were(restarts: int, trouble: b
 
 @pytest.mark.parametrize(
     ("said", "code", "told"),
-    [("one\ntwo\n", 0, "one\ntwo"), ("\n", 0, "(its journal is empty)"), ("no journal", 1, "(its")],
+    [("two\none\n", 0, "one\ntwo"), ("\n", 0, "(its journal is empty)"), ("no journal", 1, "(its")],
 )
 def test_the_last_words_of_a_unit(said: str, code: int, told: str) -> None:
     _told, run = answers(said, code=code)

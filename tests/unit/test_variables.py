@@ -53,7 +53,7 @@ def test_what_is_right_or_not_ours_is_accepted(variables: dict[str, t.Any]) -> N
             "stack_aplications is not an option; write stack_applications.",
         ),
         ({"vault_stack_backups_s3": {}}, "is not an option; write vault_stack_backup_s3."),
-        ({"stack_adress": "x"}, "stack_adress is not an option; write"),
+        ({"stack_adress": "x"}, "stack_adress is not an option; write stack_address."),
         (
             {"postgres_setings": {}},
             "postgres_setings is not an option; write postgres_settings, or",

@@ -62,7 +62,7 @@ class Visitor:
     def ask(self, method: str, path: str, body: t.Any = None, **headers: str) -> Answer:
         with contextlib.closing(http.client.HTTPSConnection(DOMAIN, timeout=15)) as connection:
             connection.sock = self.connect()
-            payload = None if body is None else json.dumps(body)
+            payload = body if body is None or isinstance(body, str) else json.dumps(body)
             connection.request(method, path, payload, headers)
             answer = connection.getresponse()
             found = {name.lower(): value for name, value in answer.getheaders()}

@@ -11,13 +11,14 @@ import subprocess
 import threading
 import time
 import typing as t
+import urllib.parse
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import testinfra
 import yaml
-from conftest import INVENTORIES, LAB, ROOT, Visitor, eventually, playbook
+from conftest import DOMAIN, INVENTORIES, LAB, ROOT, Visitor, eventually, playbook
 
 Machines = dict[str, list[t.Any]]
 
@@ -31,6 +32,25 @@ def test_the_page_and_its_files_are_served(visitor: Visitor) -> None:
     answer = visitor.get(styles[0].decode())
     assert answer.status == 200
     assert "max-age=2592000" in answer.headers["cache-control"]
+
+
+@pytest.mark.parametrize("port", ["", ":8443"])
+def test_a_browsers_form_is_taken_also_behind_a_forwarded_port(
+    visitor: Visitor, auction: int, port: str
+) -> None:
+    page = visitor.get("/")
+    found = re.search(rb'name="csrfmiddlewaretoken" value="([^"]+)"', page.body)
+    assert found
+    fields = {"bidder": "Grace", "amount": "41", "csrfmiddlewaretoken": found[1].decode()}
+    browser = {
+        "Host": f"{DOMAIN}{port}",
+        "Origin": f"https://{DOMAIN}{port}",
+        "Cookie": page.headers["set-cookie"].partition(";")[0],
+        "Content-Type": "application/x-www-form-urlencoded",
+    }
+    path = f"/auctions/{auction}/bid/"
+    assert visitor.ask("POST", path, urllib.parse.urlencode(fields), **browser).status == 302
+    assert visitor.get(f"/api/auctions/{auction}/").json()["leader"] == "Grace"
 
 
 def test_health_says_that_everything_is_connected(visitor: Visitor) -> None:

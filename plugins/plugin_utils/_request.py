@@ -1,0 +1,182 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What a playbook is asked for with -e and --limit, looked at before any machine is touched."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import shlex
+import typing as t
+from pathlib import Path
+
+from ansible_collections.slipway.stack.plugins.plugin_utils import _rules, _specification
+from ansible_collections.slipway.stack.plugins.plugin_utils._applications import InventoryError
+
+# What a playbook may be asked for with -e, and how. The first two are needed where they are taken.
+OPTIONS = {
+    "app": "-e app={name}",
+    "command": """-e '{{"command": "python manage.py check"}}'""",
+    "version": "-e version=v1.4.2",
+    "release": "-e release=v1.4.1",
+    "reason": """-e '{{"reason": "checkout is slow"}}'""",
+    "verify_level": "-e verify_level=readable",
+    "verify_max_age": "-e verify_max_age=90000",
+    "health_timeout_seconds": "-e health_timeout_seconds=60",
+    "health_report_json": "-e health_report_json=health.json",
+    "health_report_html": "-e health_report_html=health.html",
+}
+NEEDED = ("app", "command")
+# How alike a name must be to an option to be taken for it; others are an operator's own variables.
+_LIKENESS = 0.75
+# A variable of the operator's own may well be called so.
+_COMMON_WORDS = ("command", "release", "reason")
+_LEVELS = ("present", "intact", "readable", "kept")
+# What ansible-playbook calls the words of -e 'a=b c' that are no assignment.
+_REST = "_raw_params"
+
+
+def check(inputs: t.Mapping[str, t.Any], names: list[str]) -> None:
+    """Refuses what is missing, unknown, wrong or would not be heeded; `names` are applications."""
+    extra = inputs.get("extra") or {}
+    asked = {name: extra[name] for name in OPTIONS if extra.get(name) is not None}
+    asked |= {
+        name: value for name, value in (inputs.get("request") or {}).items() if value is not None
+    }
+    takes = inputs.get("takes")
+    _refuse_cut(extra)
+    for name in extra:
+        _refuse_misspelt(str(name))
+    for name in NEEDED if takes is not None else ():
+        _require(name, asked.get(name), takes, names)
+    for name, value in asked.items():
+        if takes is not None and name not in takes and name not in _COMMON_WORDS:
+            raise InventoryError(_not_heeded(name, value))
+        _CHECKS.get(name, _accept)(name, value)
+    _refuse_undeclared(asked.get("app"), names)
+    _check_limit(inputs)
+
+
+def _refuse_cut(extra: t.Mapping[str, t.Any]) -> None:
+    if _REST in extra:
+        raise InventoryError(
+            f"-e was cut at a space before {str(extra[_REST])!r}; write values with spaces as"
+            f" {OPTIONS['command'].format()}."
+        )
+
+
+def _refuse_misspelt(name: str) -> None:
+    near = difflib.get_close_matches(name, OPTIONS, n=1, cutoff=_LIKENESS)
+    if near and name not in OPTIONS:
+        raise InventoryError(
+            f"{name} is not an option; write {near[0]}, or give a variable of your own another"
+            " name."
+        )
+
+
+def _require(name: str, value: t.Any, takes: list[str], names: list[str]) -> None:
+    if name not in takes or (isinstance(value, str) and value.strip()):
+        return
+    shown = "missing" if value in (None, "") else _specification.shown(value)
+    known = f" (declared are {', '.join(names)})" if name == "app" else ""
+    example = OPTIONS[name].format(name=names[0] if names else "shop")
+    raise InventoryError(f"{name} is {shown}; write {example}{known}.")
+
+
+def _not_heeded(name: str, value: t.Any) -> str:
+    shown = _specification.shown(value)
+    if name == "app":
+        return (
+            f"app is {shown}, but this playbook serves every application; leave -e app out (--limit"
+            " chooses machines)."
+        )
+    instead = "leave it out"
+    if name == "version":
+        instead = "use playbooks/deploy.yml, or write it into the application's source.version"
+    return f"{name} is {shown}, which this playbook does not heed; {instead}."
+
+
+def _refuse_undeclared(app: t.Any, names: list[str]) -> None:
+    if app is not None and app not in names:
+        raise InventoryError(
+            f"app is {_specification.shown(app)}, which is not declared; write one of"
+            f" {', '.join(names)}."
+        )
+
+
+def _accept(name: str, value: t.Any) -> None:
+    """Any value will do."""
+
+
+def _check_version(name: str, value: t.Any) -> None:
+    if not isinstance(value, str):
+        raise InventoryError(
+            f"{name} is {_specification.shown(value)}; write it in quotes:"
+            f""" -e '{{"{name}": "1.10"}}'."""
+        )
+    for rule in _rules.RULES["stack_applications[].source.version"]:
+        if not rule.holds(value):
+            raise InventoryError(f"{name} is {_specification.shown(value)}; {rule.remedy}.")
+
+
+def _check_command(name: str, value: t.Any) -> None:
+    try:
+        shlex.split(str(value))
+    except ValueError:
+        raise InventoryError(
+            f"{name} is {_specification.shown(value)}; close its quotation."
+        ) from None
+
+
+def _check_level(name: str, value: t.Any) -> None:
+    if value not in _LEVELS:
+        raise InventoryError(
+            f"{name} is {_specification.shown(value)}; write one of {', '.join(_LEVELS)}."
+        )
+
+
+def _check_seconds(name: str, value: t.Any) -> None:
+    if isinstance(value, bool) or not re.fullmatch(r"[1-9][0-9]{0,8}", str(value)):
+        raise InventoryError(
+            f"{name} is {_specification.shown(value)}; write a whole number of seconds."
+        )
+
+
+def _check_file(name: str, value: t.Any) -> None:
+    if not Path(str(value)).resolve().parent.is_dir():
+        raise InventoryError(
+            f"{name} is {_specification.shown(value)}; write a file in a folder of this computer."
+        )
+
+
+_CHECKS: dict[str, t.Callable[[str, t.Any], None]] = {
+    "command": _check_command,
+    "version": _check_version,
+    "verify_level": _check_level,
+    "verify_max_age": _check_seconds,
+    "health_timeout_seconds": _check_seconds,
+    "health_report_json": _check_file,
+    "health_report_html": _check_file,
+}
+
+
+def _check_limit(inputs: t.Mapping[str, t.Any]) -> None:
+    """Refuses a --limit with names that there are not, or that leaves nothing to do."""
+    limit, groups = str(inputs.get("limit") or ""), inputs.get("groups") or {}
+    known = {*groups, *(machine for machines in groups.values() for machine in machines)}
+    # Patterns are Ansible's to judge; a colon stands between names unless it stands in one.
+    separator = "," if any(":" in name for name in known) else "[,:]"
+    for word in re.split(separator, limit):
+        name = word.strip().lstrip("!&")
+        plain = re.fullmatch(r"[A-Za-z_][\w.-]*", name)
+        if plain and groups and name not in known:
+            raise InventoryError(
+                f"--limit names {name!r}, which is neither a machine nor a group of this inventory."
+            )
+    for need in inputs.get("needs") or []:
+        group, first = need.removesuffix("[0]"), need.endswith("[0]")
+        machines = groups.get(group, [])[: 1 if first else None]
+        if limit and not set(machines) & set(inputs.get("machines") or []):
+            raise InventoryError(
+                f"--limit {limit} leaves out {' and '.join(machines)} of the group {group!r}, where"
+                " this playbook works; name one of them, or leave --limit out."
+            )

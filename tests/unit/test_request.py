@@ -1,0 +1,99 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What is asked for with -e and --limit, and the sentence that says what to write instead."""
+
+from __future__ import annotations
+
+import typing as t
+
+import pytest
+from ansible_collections.slipway.stack.plugins.plugin_utils import _request
+from ansible_collections.slipway.stack.plugins.plugin_utils._applications import InventoryError
+
+GROUPS = {
+    "database": ["one"],
+    "application": ["two", "three"],
+    "all": ["one", "two", "three"],
+}
+
+
+def problem(groups: t.Any = None, **inputs: t.Any) -> str:
+    try:
+        _request.check({"groups": groups or GROUPS, **inputs}, ["shop"])
+    except InventoryError as error:
+        return str(error)
+    return ""
+
+
+@pytest.mark.parametrize(
+    ("extra", "takes", "said"),
+    [
+        ({"verison": "v2"}, ["app", "version"], "verison is not an option; write version, or give"),
+        ({"relase": "v2"}, None, "relase is not an option; write release"),
+        ({"health_report_jsn": "x"}, [], "write health_report_json"),
+        ({"verify_levl": "x"}, [], "write verify_level"),
+        (
+            {"app": "shop", "_raw_params": "manage.py check"},
+            None,
+            "before 'manage.py check'; write",
+        ),
+        ({"command": "echo 'x"}, None, 'command is "echo \'x"; close its quotation.'),
+        ({"verify_level": "deep"}, None, "verify_level is 'deep'; write one of present, intact,"),
+        ({"verify_max_age": "1d"}, None, "verify_max_age is '1d'; write a whole number of seconds"),
+        ({"health_timeout_seconds": 0}, None, "health_timeout_seconds is 0; write a whole number"),
+        ({"health_timeout_seconds": True}, None, "health_timeout_seconds is true; write a whole"),
+        ({"health_report_json": "/nowhere/x"}, None, "'/nowhere/x'; write a file in a folder of"),
+        ({"verify_level": "kept"}, [], "verify_level is 'kept', which this playbook does not heed"),
+        ({"app": "blog"}, None, "app is 'blog', which is not declared; write one of shop."),
+    ],
+)
+def test_what_is_wrong_with_a_request(
+    extra: dict[str, t.Any], takes: list[str] | None, said: str
+) -> None:
+    request = {"app": "shop"} if takes and "app" in takes else {}
+    assert said in problem(extra=extra, takes=takes, request=request)
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {},
+        {"region": "eu", "awx_job_id": 7, "tower_user_name": "ada", "shop_port": 1},
+        {"command": "make", "reason": "slow", "release": "v1"},
+        {"verify_level": "readable", "verify_max_age": "90000", "health_timeout_seconds": 60},
+        {"health_report_json": "health.json", "health_report_html": "/srv/health.html"},
+    ],
+)
+def test_what_may_be_asked_for(extra: dict[str, t.Any]) -> None:
+    takes = ["verify_level", "verify_max_age", *(name for name in _request.OPTIONS if "_" in name)]
+    assert problem(extra=extra, takes=takes) == ""
+    assert problem(extra=extra) == ""
+
+
+@pytest.mark.parametrize(
+    ("limit", "machines", "needs", "said"),
+    [
+        ("", ["one", "two", "three"], ["database"], ""),
+        ("database", ["one"], ["database"], ""),
+        ("two", ["two"], ["application"], ""),
+        ("two", ["two"], ["application[0]"], ""),
+        ("all:!one", ["two", "three"], [], ""),
+        ("t*,~th.*,one[0],@retry", ["two", "three"], ["application"], ""),
+        ("two,nosuch", ["two"], [], "--limit names 'nosuch', which is neither a machine nor a"),
+        ("all:!nosuch", ["one"], [], "--limit names 'nosuch'"),
+        ("two", ["two"], ["database"], "--limit two leaves out one of the group 'database', where"),
+        ("one", ["one"], ["application"], "leaves out two and three of the group 'application'"),
+        ("three", ["three"], ["application[0]"], "leaves out two of the group 'application', wh"),
+    ],
+)
+def test_a_limit_names_what_there_is_and_leaves_something_to_do(
+    limit: str, machines: list[str], needs: list[str], said: str
+) -> None:
+    found = problem(limit=limit, machines=machines, needs=needs)
+    assert said in found
+    assert bool(said) == bool(found)
+
+
+def test_a_machine_may_be_called_by_its_ipv6_address() -> None:
+    groups = {**GROUPS, "all": [*GROUPS["all"], "2001:db8::1"]}
+    assert problem(groups, limit="2001:db8::1,two", machines=["two"]) == ""
+    assert "'nosuch'" in problem(groups, limit="2001:db8::1,nosuch", machines=[])
