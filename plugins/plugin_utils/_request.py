@@ -17,6 +17,7 @@ OPTIONS = {
     "app": "-e app={name}",
     "command": """-e '{{"command": "python manage.py check"}}'""",
     "version": "-e version=v1.4.2",
+    "allow_migrations": "-e allow_migrations=shop.0003_drop_title",
     "release": "-e release=v1.4.1",
     "reason": """-e '{{"reason": "checkout is slow"}}'""",
     "verify_level": "-e verify_level=readable",
