@@ -7,7 +7,7 @@ import typing as t
 
 DOCUMENTATION = r"""
 name: release_table
-short_description: The history of deployments as lines of a table
+short_description: The history of deployments as a table
 version_added: 0.2.0
 description:
   - One line for each deployment, the newest first, and one for whoever deploys at this moment.
@@ -27,21 +27,20 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _value:
-  description: Lines of equal columns.
-  type: list
-  elements: str
+  description: The table, one text, for lines of a list would be wrapped where it is shown.
+  type: str
 """
 
 _HEAD = ("application", "when", "who", "what", "release", "result", "why")
 _LONGEST_REASON = 100
 
 
-def release_table(applications: dict[str, dict[str, t.Any]]) -> list[str]:
+def release_table(applications: dict[str, dict[str, t.Any]]) -> str:
     rows: list[tuple[str, ...]] = [_HEAD]
     for name, application in sorted(applications.items()):
         rows += [_row(name, application, one) for one in reversed(application["history"])]
     widths = [max(len(row[column]) for row in rows) for column in range(len(_HEAD))]
-    return [_line(row, widths) for row in rows]
+    return "\n".join(_line(row, widths) for row in rows)
 
 
 def _line(row: tuple[str, ...], widths: list[int]) -> str:

@@ -145,7 +145,7 @@ def test_the_table_shows_the_newest_first_and_what_serves() -> None:
             "reason": "z\n",
         },
     ]
-    lines = release_table({"shop": {"history": history, "current": "b"}})
+    lines = release_table({"shop": {"history": history, "current": "b"}}).splitlines()
     assert [line.split()[1] for line in lines] == ["when", "2", "1"]
     assert "b (serves)" in lines[1]
     assert lines[1].endswith("z")
