@@ -305,6 +305,7 @@ def _redis(name: str, port: int, keeps: bool) -> dict[str, t.Any]:
         **{"kind": "redis", "name": name, "host": LOOPBACK, "port": port, "user": REDIS_ADMIN},
         "evictions_allowed": not keeps,
         "persistent": keeps,
+        "role": "primary",
     }
 
 

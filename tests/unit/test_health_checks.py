@@ -63,6 +63,7 @@ def test_the_broker_keeps_what_it_is_given_and_the_cache_need_not() -> None:
         if check["kind"] == "redis"
     }
     assert kept == {"redis broker": (False, True), "redis cache": (True, False)}
+    assert {found[name]["role"] for name in kept} == {"primary"}
 
 
 def test_beat_is_expected_on_the_first_worker_machine_only() -> None:
