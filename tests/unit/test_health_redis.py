@@ -219,6 +219,14 @@ def test_answers_are_read_after_a_login() -> None:
     assert ask(b"+OK\r\n+A\r\n-NOPERM x\r\n", password="p")[0] == ["A", "-NOPERM x"]
 
 
+def test_a_user_without_a_password_is_not_taken_for_logged_in() -> None:
+    with pytest.raises(_health.CannotCheck, match="shop has no password here") as refusal:
+        ask(b"+PONG\r\n+x\r\n", user="shop")
+    assert "passwords" in refusal.value.remedy
+    # Whoever does not log in is this user.
+    assert ask(b"+PONG\r\n+x\r\n", user="default")[0] == ["PONG", "x"]
+
+
 @pytest.mark.parametrize(
     ("said", "words"),
     [
