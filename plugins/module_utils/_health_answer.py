@@ -46,8 +46,8 @@ def accept(check: _health.Check, answer: _health_request.Answer) -> str:
         found = member(document, path)
         if json.dumps(found) != json.dumps(expected):
             raise _health.Unhealthy(f"{answer.status}, but {path} is {json.dumps(found)[:120]}")
-    said = _components(document, check["components"], answer) if check["components"] else []
-    return ", ".join([str(answer.status), *said, *came])
+    parts = _components(document, check["components"], answer) if check["components"] else []
+    return ", ".join([str(answer.status), *parts, *came])
 
 
 def _accept_page(url: str, answer: _health_request.Answer) -> None:
