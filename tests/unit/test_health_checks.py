@@ -52,6 +52,8 @@ def test_a_machine_with_everything_is_examined_for_everything() -> None:
         "tls shop.example.com",
     }
     assert found["host one"]["reference_time"] == 5.0
+    assert found["postgres 5432"]["role"] == "primary"
+    assert found["postgres 5432"]["databases"] == ["shop"]
     assert found["celery shop"]["queues"] == ["celery", "mail"]
 
 
