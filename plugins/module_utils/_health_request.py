@@ -149,7 +149,7 @@ def _body(
     # Chunks of one byte each cost five more; so much is let through, but never kept.
     channel.allow(limit * 16 + _health_net.CHUNK)
     while True:
-        deadline.stage(f"reading the body, too slow: {len(body)} bytes so far", advice)
+        deadline.stage(f"reading the body, too slow or endless: {len(body)} bytes so far", advice)
         try:
             part = response.read1(_health_net.CHUNK)
         except (http.client.HTTPException, ValueError) as error:

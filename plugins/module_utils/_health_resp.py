@@ -33,6 +33,8 @@ def answer(stream: io.BufferedReader, depth: int = 0) -> str:
         return f"-{rest}"
     if kind == "$" and rest.lstrip("-").isdigit():
         size = int(rest)
+        if size > ANSWER_LIMIT:
+            raise _health.Unhealthy(f"it announces {rest} bytes; at most {ANSWER_LIMIT} are read")
         return "" if size < 0 else stream.read(size + 2)[:-2].decode(errors="replace")
     if kind == "*" and rest.isdigit() and int(rest) <= LIST_LIMIT and depth < 2:
         return " ".join(answer(stream, depth + 1) for _item in range(int(rest)))

@@ -126,7 +126,7 @@ def test_another_role_than_the_expected_is_critical(
 
 
 def test_without_an_expected_role_either_is_well() -> None:
-    assert "role" not in {**examined(), **examined(**UP)}
+    assert "role" not in {**examined(), **examined(options={}, **UP)}
 
 
 @pytest.mark.parametrize(
@@ -234,9 +234,12 @@ def test_a_user_without_a_password_is_not_taken_for_logged_in() -> None:
         (b"", "closed the connection"),
         (b"+OK\r\nHTTP/1.1 400\r\n", "does not speak"),
         (b"+OK\r\n*999\r\n", "does not speak"),
-        (b"+OK\r\n$2097152\r\n" + b"x" * 2_097_152, "more than"),
+        (b"+OK\r\n$2097152\r\n" + b"x" * 2_097_152, "it announces 2097152 bytes; at most"),
+        (b"+OK\r\n$999999999999999\r\n", "it announces 999999999999999 bytes; at most"),
+        (b"+OK\r\n$900000\r\n" + b"x" * 900_000 + b"\r\n$900000\r\n" + b"x" * 900_000,
+         "more than"),
     ],
-)
+)  # fmt: skip
 def test_what_is_no_answer_is_refused(said: bytes, words: str) -> None:
     with pytest.raises((_health.Unhealthy, ConnectionError), match=words):
         ask(said, password="p")
