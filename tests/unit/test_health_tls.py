@@ -112,6 +112,14 @@ def test_a_chain_that_is_not_trusted_is_critical(
     assert chain.advice
 
 
+def test_what_the_machine_itself_trusts_is_trusted(
+    serve: t.Callable[..., Fake], certificates: Certificates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificates.authority))
+    chain = look(serve(wait, tls=server_context(certificates.make("good"))))["chain"]
+    assert (chain.state, chain.value) == ("ok", "verified, TLSv1.3")
+
+
 def test_a_chain_that_is_its_own_anchor_must_be_served_whole(
     serve: t.Callable[..., Fake], certificates: Certificates, tmp_path: Path
 ) -> None:
