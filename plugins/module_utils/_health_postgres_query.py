@@ -30,7 +30,7 @@ SELECT json_build_object(
         AND setting ~* '^default_transaction_read_only=(on|true|yes|1)$'))) FROM pg_database),
   'roles', (SELECT coalesce(json_agg(json_build_object('name', rolname, 'limit', rolconnlimit,
     'used', (SELECT count(*) FROM pg_stat_activity WHERE usename = rolname
-      AND backend_type IS DISTINCT FROM 'parallel worker'))), '[]')
+      AND backend_type IS DISTINCT FROM 'parallel worker' AND pid <> pg_backend_pid()))), '[]')
     FROM pg_roles WHERE rolconnlimit > 0 AND NOT rolsuper),
   'archiver', (SELECT json_build_object('failed_count', failed_count,
     'last_failed_wal', last_failed_wal,
