@@ -51,6 +51,7 @@ class Answers:
 
     nodes: dict[str, int | None] = dataclasses.field(default_factory=dict)
     queues: dict[str, dict[str, t.Any]] = dataclasses.field(default_factory=dict)
+    taken: dict[str, t.Any] | None = None
     tick: dict[str, t.Any] | None = None
     stage: str = ""
     errors: dict[str, str] = dataclasses.field(default_factory=dict)
@@ -82,6 +83,8 @@ def parse(said: str) -> Answers:
             answers.nodes.update(answer["nodes"])
         elif "queue" in answer:
             answers.queues[answer.pop("queue")] = answer
+        elif "taken" in answer:
+            answers.taken = answer["taken"]
         elif "tick" in answer:
             answers.tick = answer["tick"]
         elif "error" in answer:

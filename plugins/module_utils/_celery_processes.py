@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import pwd
 import re
 import typing as t
 from pathlib import Path
@@ -13,6 +14,7 @@ from . import _environment, _health, _health_process
 
 # Beat says the first when it starts and the second for each task that it sends, if at all.
 SAID = "beat: Starting|Sending due task"
+_VALUED = "AbcdIlnOPQSsX"
 _REVISION = re.compile(rb"(?:^|\0)RELEASE_REVISION=([^\0]*)")
 
 
@@ -25,20 +27,29 @@ class Process:
     stopped: bool
 
 
-def is_beat(words: t.Sequence[str], module: str) -> bool:
-    """Whether a command line is `celery beat` or `celery worker --beat` of the application."""
+def is_beat(words: t.Sequence[str]) -> bool:
+    """Whether a command line is `celery beat` or `celery worker --beat`.
+
+    The application is known by where it runs, for its name is written in many ways, or nowhere.
+    """
     names = [os.path.basename(word) for word in words]
     if "celery" not in names:
         return False
     options = words[names.index("celery") + 1 :]
-    given = [
-        word.partition("=")[2] if "=" in word else (options[at + 1 : at + 2] or [""])[0]
-        for at, word in enumerate(options)
-        if word in ("-A", "--app") or word.startswith("--app=")
-    ]
-    if module not in given:
-        return False
-    return "beat" in options or ("worker" in options and bool({"-B", "--beat"} & set(options)))
+    command = next((word for word in options if word in ("beat", "worker")), "")
+    return command == "beat" or (command == "worker" and any(map(_asks_for_beat, options)))
+
+
+def _asks_for_beat(word: str) -> bool:
+    """`--beat`, or a B among short options, of which one with a value ends the word."""
+    return word == "--beat" or re.match(rf"-[^-{_VALUED}]*B", word) is not None
+
+
+def user_id(name: str) -> int | None:
+    try:
+        return pwd.getpwnam(name).pw_uid
+    except KeyError:
+        return None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,12 +60,12 @@ class Machine:
     output: t.Callable[..., str] = _health_process.output
     host: str = dataclasses.field(default_factory=lambda: os.uname().nodename)
 
-    def beats(self, module: str, home: Path) -> list[Process]:
-        """The beats of the application at `home`; a worker's children count with their parent."""
+    def beats(self, home: Path, user: int | None) -> list[Process]:
+        """The beats of the application, by its home or user; children count with their parent."""
         found = [
             process
             for process in map(self._process, self.proc.glob("[0-9]*"))
-            if process and is_beat(self._words(process.pid), module) and self._at(process.pid, home)
+            if process and is_beat(self._words(process.pid)) and self._of(process.pid, home, user)
         ]
         pids = {process.pid for process in found}
         return [process for process in found if process.parent not in pids]
@@ -74,10 +85,12 @@ class Machine:
             return []
         return said.decode(errors="replace").split("\0")
 
-    def _at(self, pid: int, home: Path) -> bool:
+    def _of(self, pid: int, home: Path, user: int | None) -> bool:
+        folder, root = self.proc / str(pid), os.path.realpath(home)
         # Where it was started, all links resolved as they were then.
-        started = os.path.realpath(self.proc / str(pid) / "cwd")
-        return started.startswith(f"{os.path.realpath(home)}/")
+        if f"{os.path.realpath(folder / 'cwd')}/".startswith(f"{root}/"):
+            return True
+        return user is not None and folder.exists() and folder.stat().st_uid == user
 
     def revision_of(self, pid: int) -> str:
         """The release that a process runs, in its own words; nothing where it has none."""

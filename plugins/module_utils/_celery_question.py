@@ -21,6 +21,7 @@ MARK = "@slipway-celery "
 # Who puts the time of sending into a message: AMQP, sentry-sdk, or the application itself.
 TIMES = ("timestamp", "sentry-task-enqueued-time", "enqueued_at")
 WATCH_SECONDS = 2.0
+HELD_LIMIT = 1000
 
 
 class Late(BaseException):
@@ -71,6 +72,36 @@ def queue(
             return {"depth": count, "age": age}
         # Without a time in it, only a queue that empties while it is watched shows its age.
         sleep(0.1)
+
+
+def taken(app: t.Any, request: dict[str, t.Any]) -> None:
+    """Messages that workers hold and have not done: a pool that hangs empties its queue as well."""
+    if not request["queues"]:
+        return
+    with app.connection_for_read() as connection:
+        channel = connection.default_channel
+        tell(taken=held(channel, time.time()) if hasattr(channel, "unacked_key") else {})
+
+
+def held(channel: t.Any, now: float) -> dict[str, t.Any]:
+    """How many, and since when the one that could have been begun first."""
+    prefix = channel.global_keyprefix
+    index, messages = f"{prefix}{channel.unacked_index_key}", f"{prefix}{channel.unacked_key}"
+    with channel.conn_or_acquire() as client:
+        count = client.zcard(index)
+        # By the time at which a worker took them; kombu would prefix ZRANGE, and HGET, again.
+        rows = client.zrangebyscore(index, "-inf", "+inf", 0, HELD_LIMIT, withscores=True)
+        said = client.hmget(messages, [tag for tag, _since in rows]) if rows else []
+    due = [since_due(since, text, now) for (_tag, since), text in zip(rows, said, strict=True)]
+    return {"count": count, "age": max(0.0, now - min(due, default=now))}
+
+
+def since_due(since: float, text: t.Any, now: float) -> float:
+    """When a message could have been begun: as it was taken, or at the time that it names."""
+    if not text:
+        return now  # it was done in the meantime
+    eta = json.loads(text)[0].get("headers", {}).get("eta")
+    return max(since, moment(eta)) if eta else since
 
 
 def depth(channel: t.Any, name: str) -> int:
@@ -165,6 +196,7 @@ def main(request: dict[str, t.Any]) -> None:
         for stage, question in (
             ("asking its workers over the broker", ping),
             ("asking the broker for its queues", queues),
+            ("asking the broker for what workers hold", taken),
             ("reading beat's schedule", beat),
         ):
             tell(stage=stage)

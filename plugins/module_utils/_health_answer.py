@@ -4,45 +4,83 @@
 from __future__ import annotations
 
 import json
+import re
 import typing as t
 import zlib
+from urllib.parse import urlsplit
 
 from ansible_collections.slipway.stack.plugins.module_utils import (
     _health,
     _health_request,
     _probe,
 )
+from ansible_collections.slipway.stack.plugins.module_utils._errors import StackError
+
+_LOGIN = re.compile(r"\b(log|sign)[-_]?in\b", re.IGNORECASE)
+_POOR = ("degraded", "warn", "warning", "partial")
+
+
+class Doubtful(StackError):
+    """An answer that is neither well nor said to be broken."""
+
+    def __init__(self, state: str, value: str, advice: str) -> None:
+        super().__init__(value)
+        self.state, self.advice = state, advice
 
 
 def accept(check: _health.Check, answer: _health_request.Answer) -> str:
-    """What the answer says, in a few words; raises Unhealthy for one that is not well."""
+    """What the answer says, in a few words; raises Unhealthy or Doubtful if it is not well."""
     if answer.status not in check["status"]:
         said = _health.brief(answer.body[:300].decode(errors="replace"), 120)
         if answer.location and 300 <= answer.status < 400:
             said = f"redirects to {_health.brief(answer.location, 120)}"
         raise _health.Unhealthy(f"{answer.status} {said}".strip())
     _accept_headers(check["expected_headers"], answer)
+    came = [f"redirected to {_health.brief(answer.url, 120)}"] if answer.url else []
     if not check["json"] and not check["components"]:
-        return str(answer.status)
-    # The application's own components are looked at only where it names them.
+        return ", ".join([str(answer.status), *came])
+    if check["components"] and answer.url:
+        _accept_page(check["url"], answer)
     document = _document(answer, check["body_limit_bytes"], required=bool(check["json"]))
     for path, expected in check["json"].items():
         found = member(document, path)
         if json.dumps(found) != json.dumps(expected):
             raise _health.Unhealthy(f"{answer.status}, but {path} is {json.dumps(found)[:120]}")
-    return ", ".join([str(answer.status), *_components(document, check["components"])])
+    parts = _components(document, check["components"], answer) if check["components"] else []
+    return ", ".join([str(answer.status), *parts, *came])
 
 
-def _components(document: t.Any, names: list[str]) -> list[str]:
-    said = []
-    for name in names:
-        if not isinstance(document, dict) or name not in document:
-            continue
-        value = document[name]
+def _accept_page(url: str, answer: _health_request.Answer) -> None:
+    """What another host or a login page says is nothing that the application says of itself."""
+    asked, came = urlsplit(url), urlsplit(answer.url)
+    if asked.hostname != came.hostname or _LOGIN.search(came.path):
+        shown = _health.brief(answer.url, 120)
+        raise _health.Unhealthy(f"{answer.status}, but redirected to {shown}, no page of health")
+
+
+def _components(document: t.Any, names: list[str], answer: _health_request.Answer) -> list[str]:
+    if _probe.ill(document):
+        raise _health.Unhealthy(f"{answer.status}, but {_status(document)}")
+    found = _probe.components(document, names)
+    for name, value in found:
         if not _probe.well(value):
             raise _health.Unhealthy(f"{name} is {json.dumps(value)[:120]}")
-        said.append(f"{name} {value.get('status') if isinstance(value, dict) else value}")
-    return said
+    start = _health.brief(answer.body[:80].decode(errors="replace"))
+    if not found:
+        raise Doubtful(
+            _health.WARNING,
+            f"{answer.status}, but it says nothing of {' or '.join(names)}: {start}",
+            "let the page answer JSON that names them, or ask for no components",
+        )
+    if isinstance(document, dict) and _probe.word(document) in _POOR:
+        advice = "see which part it means: curl the page, and the application's journal"
+        raise Doubtful(_health.WARNING, f"{answer.status}, but {_status(document)}", advice)
+    return [f"{name} {_health.brief(_probe.word(value), 40)}" for name, value in found]
+
+
+def _status(document: dict[str, t.Any]) -> str:
+    said = next(value for key, value in document.items() if key.lower() == "status")
+    return f"status is {json.dumps(said)[:120]}"
 
 
 def _accept_headers(expected: dict[str, t.Any], answer: _health_request.Answer) -> None:
@@ -73,9 +111,13 @@ def _document(answer: _health_request.Answer, limit: int, *, required: bool) -> 
     try:
         return json.loads(body)
     except (ValueError, RecursionError):
-        if not required:
-            return None
         said = _health.brief(body[:80].decode(errors="replace"))
+        if not required and not said.startswith(("{", "[")):
+            return None
+        if not required:
+            advice = "curl the page: it breaks off, or something adds to it"
+            value = f"{answer.status}, but its JSON is broken: {said}"
+            raise Doubtful(_health.UNKNOWN, value, advice) from None
         raise _health.Unhealthy(f"{answer.status}, but not JSON: {said}") from None
 
 

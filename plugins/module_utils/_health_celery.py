@@ -39,6 +39,7 @@ OPTIONS: dict[str, t.Any] = {
 SEND_TIME = "let the application send the time: before_task_publish sets headers['enqueued_at']"
 PINGED = "asking its workers over the broker"
 QUEUED = "asking the broker for its queues"
+TAKEN = "asking the broker for what workers hold"
 TICKED = "reading beat's schedule"
 
 Check = dict[str, t.Any]
@@ -67,7 +68,9 @@ def probe(
         found.append(worker(label, each["unit"], node, pid, answers, (running, published)))
     for name in check["queues"]:
         found += queue(label, check, name, answers)
-    found.append(beats(label, check, unit, machine.beats(check["module"], home)))
+    found += taken(label, check, answers)
+    there = machine.beats(home, _celery_processes.user_id(check["application"]))
+    found.append(beats(label, check, unit, there))
     if check["beats"]:
         found.append(tick(label, check, unit, since and clock() - since, answers))
     return found
@@ -141,6 +144,21 @@ def queue(label: str, check: Check, name: str, answers: _celery.Answers) -> list
         return [*rows, Finding(f"{label} age", UNKNOWN, value, limit, SEND_TIME)]
     value = f"the oldest was sent {age:.0f} s ago" if depth else "empty"
     return [*rows, Finding(f"{label} age", judge(age, old, oldest), value, limit, advice)]
+
+
+def taken(label: str, check: Check, answers: _celery.Answers) -> list[Finding]:
+    """What workers took and have not done, which no queue shows any more."""
+    name, (old, oldest) = f"{label} taken", _limits.pair(check, "age", "seconds")
+    limit = f"at most {old:g} s"
+    if not check["queues"] or answers.taken == {}:
+        return []  # a broker that does not tell it to a client
+    if answers.taken is None:
+        advice = "see the broker's own check; its user needs +@read"
+        return [Finding(name, UNKNOWN, _why(answers, TAKEN), limit, advice)]
+    count, age = answers.taken["count"], answers.taken["age"]
+    value = f"{count} taken and not done" + (f", the oldest {age:.0f} s ago" if age else "")
+    advice = "see what its workers do: celery inspect active; one that hangs: restart its unit"
+    return [Finding(name, judge(age, old, oldest), value, limit, advice)]
 
 
 def beats(label: str, check: Check, unit: str, found: list[_celery_processes.Process]) -> Finding:

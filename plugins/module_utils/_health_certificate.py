@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import re
 import ssl
 
 from ansible_collections.slipway.stack.plugins.module_utils import _health
 
 _SEQUENCE, _VERSION, _UTC_TIME, _GENERALIZED_TIME = 0x30, 0xA0, 0x17, 0x18
 _BEGIN, _END = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
+_BLOCK = re.compile(f"{_BEGIN}.*?{_END}", re.DOTALL)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,18 +30,35 @@ class Validity:
 def validity(der: bytes) -> Validity:
     """tbsCertificate: [version], serial, algorithm, issuer, validity (RFC 5280, 4.1)."""
     try:
-        _tag, outer, _rest = _element(der)
-        _tag, fields, _rest = _element(outer)
-        tag, _value, rest = _element(fields)
-        for _skipped in range(3 if tag == _VERSION else 2):
-            _tag, _value, rest = _element(rest)
-        _tag, dates, _rest = _element(rest)
+        _tag, dates = _fields(der)[3]
         tag, begins, rest = _element(dates)
         begin = _moment(tag, begins)
         tag, ends, _rest = _element(rest)
         return Validity(begin, _moment(tag, ends))
     except (IndexError, ValueError) as error:
         raise _health.Unhealthy("what is served is not a certificate") from error
+
+
+def self_signed(der: bytes) -> bool:
+    """Whether it names itself as its issuer: an anchor, which no server has to send."""
+    fields = _fields(der)
+    return fields[2] == fields[4]
+
+
+def _fields(der: bytes) -> list[tuple[int, bytes]]:
+    """Serial, algorithm, issuer, validity and subject, with their tags."""
+    _tag, outer, _rest = _element(der)
+    _tag, rest, _rest = _element(outer)
+    found: list[tuple[int, bytes]] = []
+    while rest and len(found) < 6:
+        tag, value, rest = _element(rest)
+        found.append((tag, value))
+    return found[1:] if found[0][0] == _VERSION else found
+
+
+def every(pem: str) -> list[bytes]:
+    """All certificates of a PEM file."""
+    return [ssl.PEM_cert_to_DER_cert(block) for block in _BLOCK.findall(pem)]
 
 
 def first(pem: str) -> bytes:

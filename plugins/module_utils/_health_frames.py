@@ -9,7 +9,18 @@ import typing as t
 
 from ansible_collections.slipway.stack.plugins.module_utils import _health, _health_net
 
+CONTROL_LIMIT = 125  # RFC 6455, 5.5
+NORMAL, NO_CODE = 1000, 1005
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
+
+
+class Closed(_health.Unhealthy):
+    """The server said that it closes, and why."""
+
+    def __init__(self, payload: bytes) -> None:
+        self.code = struct.unpack(">H", payload[:2])[0] if payload[1:] else NO_CODE
+        said = f"{self.code} {_health.brief(payload[2:].decode(errors='replace'), 120)}".strip()
+        super().__init__(f"the server closed with {said if payload[1:] else 'no reason'}")
 
 
 class Conversation:
@@ -37,7 +48,7 @@ class Conversation:
             if kind == PING:
                 self._send(PONG, payload)
             elif kind == CLOSE:
-                raise _health.Unhealthy(f"the server closed with {_close_reason(payload)}")
+                raise Closed(payload)
             elif kind in (CONTINUATION, TEXT, BINARY):
                 message += payload
                 if last:
@@ -52,6 +63,9 @@ class Conversation:
             (size,) = struct.unpack(">H", self._exactly(2))
         elif size == 127:
             (size,) = struct.unpack(">Q", self._exactly(8))
+        if first & 0x08 and size > CONTROL_LIMIT:
+            said = f"a ping or a close of {size} bytes, of at most {CONTROL_LIMIT}"
+            raise _health.Unhealthy(said)
         if before + size > self._limit:
             raise _health.Unhealthy(f"the message is too large: over {self._limit} bytes")
         if second & 0x80:
@@ -69,15 +83,10 @@ class Conversation:
         head = bytes([0x80 | kind])
         if size < 126:
             head += bytes([0x80 | size])
-        else:
+        elif size < 65_536:
             head += bytes([0x80 | 126]) + struct.pack(">H", size)
+        else:
+            head += bytes([0x80 | 127]) + struct.pack(">Q", size)
         mask = os.urandom(4)
         masked = bytes(byte ^ mask[i % 4] for i, byte in enumerate(payload))
         self._channel.sendall(head + mask + masked)
-
-
-def _close_reason(payload: bytes) -> str:
-    if len(payload) < 2:
-        return "no reason"
-    (code,) = struct.unpack(">H", payload[:2])
-    return f"{code} {_health.brief(payload[2:].decode(errors='replace'), 120)}".strip()

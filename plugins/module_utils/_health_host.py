@@ -9,15 +9,13 @@ import time
 import typing as t
 from pathlib import Path
 
-from . import _health, _health_process, _host_figures
+from . import _health, _health_clock, _health_process, _host_figures
 from . import _health_limits as _limits
 from ._health import CRITICAL, OK, UNKNOWN, Finding, judge
 
 KIND = "host"
 GIGABYTE = 2**30
 DAY = 86_400
-# Between reading the controller's clock and ours lie a template, a connection and a start.
-TRAVEL_SECONDS = 15.0
 OPTIONS: dict[str, t.Any] = {
     "mounts": {"type": "list", "elements": "path", "default": []},
     "directories": {
@@ -50,6 +48,7 @@ class Machine(t.NamedTuple):
     proc: Path = Path("/proc")
     run: Path = Path("/run")
     boot: Path = Path("/boot")
+    fstab: Path = Path("/etc/fstab")
     output: t.Callable[..., str] = _health_process.output
     space: t.Callable[[str], t.Any] = _host_figures.space
     clock: t.Callable[[], float] = time.time
@@ -68,7 +67,7 @@ def probe(
         ("disk", disks),
         ("memory", memory),
         ("load", load),
-        ("clock", clock),
+        ("clock", _health_clock.clock),
         ("failed units", failed_units),
         ("reboot", reboot),
         ("directories", directories),
@@ -85,13 +84,20 @@ def probe(
 
 def disks(label: str, check: Check, deadline: _health.Deadline, machine: Machine) -> list[Finding]:
     """Free space and inodes of each file system that can fill up, in memory only when it does."""
-    mounts = _host_figures.mounts((machine.proc / "self/mountinfo").read_text())
+    fstab = machine.fstab.read_text() if machine.fstab.exists() else ""
+    mounts = _host_figures.mounts((machine.proc / "self/mountinfo").read_text(), fstab)
     if check["mounts"]:
-        mounts = [_host_figures.Mount(path, "", "") for path in check["mounts"]]
+        known = {mount.path: mount for mount in mounts}
+        mounts = [known.get(path, _host_figures.Mount(path, "", "")) for path in check["mounts"]]
     found = []
     for mount in mounts:
         deadline.stage(f"asking the file system at {mount.path}", "is it a network's that is gone?")
         rows = _disk(label, check, mount.path, machine)
+        if mount.read_only:
+            advice = f"dmesg -T; back it up, fsck it, then mount -o remount,rw {mount.path}"
+            advice += "; if it is meant so, write ro into /etc/fstab"
+            name = f"{label} {mount.path} writable"
+            rows.append(Finding(name, CRITICAL, "read-only", "read-write", advice))
         quiet = mount.kind == _host_figures.MEMORY
         found += [row for row in rows if row.state != OK or not quiet]
     return found
@@ -140,32 +146,16 @@ def load(label: str, check: Check, _deadline: t.Any, machine: Machine) -> list[F
     return [Finding(f"{label} load", state, value, limit, advice)]
 
 
-def clock(label: str, check: Check, deadline: _health.Deadline, machine: Machine) -> list[Finding]:
-    """By how much the clock is wrong: sessions, certificates and backups all believe it."""
-    warning, critical = _limits.pair(check, "clock", "seconds")
-    name, limit, advice = f"{label} clock", f"at most {warning:g} s", "timedatectl; chronyc sources"
-    if check["clock_server"]:
-        who = check["clock_server"]
-        offset = _host_figures.sntp(who, deadline, machine.clock)
-    elif kept := _host_figures.offset(deadline, machine.output):
-        who, offset = kept
-    elif check["reference_time"] is not None:
-        who, passed = "the controller", machine.clock() - check["reference_time"]
-        # Late is what every answer is; only beyond that something is wrong.
-        offset = passed if passed < 0 else max(0.0, passed - TRAVEL_SECONDS)
-    else:
-        advice = "install systemd-timesyncd or chrony, or set clock_server"
-        return [Finding(name, UNKNOWN, "nobody keeps the clock here", limit, advice)]
-    state = judge(abs(offset), warning, critical)
-    return [Finding(name, state, f"{offset:+.3f} s by {who}", limit, advice)]
-
-
 def failed_units(
     label: str, check: Check, deadline: _health.Deadline, machine: Machine
 ) -> list[Finding]:
     """Units that systemd has given up."""
     command = ["systemctl", "list-units", "--failed", "--plain", "--no-legend", "--no-pager"]
-    lines = machine.output(command, deadline).splitlines()
+    try:
+        lines = machine.output(command, deadline).splitlines()
+    except _health.Unhealthy as error:  # in a container without it, for one
+        remedy = "is systemd running here? systemctl status"
+        raise _health.CannotCheck(f"systemd does not answer: {error}", remedy) from None
     units = [line.split()[0] for line in lines if line.split()]
     units = [unit for unit in units if unit not in check["failed_units_ignored"]]
     warning, critical = _limits.pair(check, "failed", "units")

@@ -32,7 +32,7 @@ OPTIONS: dict[str, t.Any] = {
 def probe(check: _health.Check, deadline: _health.Deadline) -> list[_health.Finding]:
     """What several visitors in a row were answered, and how long it took."""
     took: list[float] = []
-    complaints: list[str] = []
+    complaints: list[_health_answer.Doubtful] = []
     said = ""
     for number in range(max(1, check["samples"])):
         # A request that cannot end in time would be called hanging though it is merely slow.
@@ -44,22 +44,24 @@ def probe(check: _health.Check, deadline: _health.Deadline) -> list[_health.Find
         said = str(answer.status)
         try:
             said = _health_answer.accept(check, answer)
+        except _health_answer.Doubtful as doubt:
+            complaints.append(doubt)
         except _health.Unhealthy as error:
-            complaints.append(str(error))
+            complaints.append(_health_answer.Doubtful(_health.CRITICAL, str(error), ""))
     return [_answer(check, said, complaints, len(took)), _latency(check, took)]
 
 
 def _answer(
-    check: _health.Check, said: str, complaints: list[str], requests: int
+    check: _health.Check, said: str, complaints: list[_health_answer.Doubtful], requests: int
 ) -> _health.Finding:
     limit = "/".join(str(status) for status in check["status"])
     if not complaints:
         return _health.Finding(check["label"], _health.OK, said, limit)
     share = "" if len(complaints) == requests else f"{len(complaints)} of {requests} requests: "
-    advice = check["advice"] or f"curl -v {check['url']}, and the application's journal"
-    return _health.Finding(
-        check["label"], _health.CRITICAL, _health.brief(share + complaints[0]), limit, advice
-    )
+    worst = min(complaints, key=lambda each: _health.STATES.index(each.state))
+    curl = f"curl -v {check['url']}, and the application's journal"
+    advice, value = worst.advice or check["advice"] or curl, _health.brief(f"{share}{worst}")
+    return _health.Finding(check["label"], worst.state, value, limit, advice)
 
 
 def _latency(check: _health.Check, took: list[float]) -> _health.Finding:

@@ -61,8 +61,9 @@ def accept(
                 f"checks[{number}].kind is {name!r}; use one of {', '.join(sorted(kinds))}"
             )
         kind = kinds[name]
-        if "password" in kind.OPTIONS and not options.get("password"):
-            options["password"] = passwords.get(str(options.get("user")), "")
+        user = str(options.get("user"))
+        if "password" in kind.OPTIONS and not options.get("password") and user in passwords:
+            options["password"] = passwords[user]
         specification = {**NAME, "timeout": {"type": "float"}, **kind.OPTIONS}
         result = ArgumentSpecValidator(specification).validate(options)
         if result.error_messages:

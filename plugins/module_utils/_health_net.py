@@ -110,6 +110,10 @@ class Channel(io.RawIOBase):
         """Raise the limit to so many bytes from here."""
         self._limit = self.received + more
 
+    def until(self, deadline: _health.Deadline) -> None:
+        """Wait no longer than to another deadline."""
+        self._deadline = deadline
+
     def readinto(self, buffer: t.Any) -> int:
         view = memoryview(buffer)
         room = min(len(view), self._limit - self.received)

@@ -6,9 +6,10 @@ from __future__ import annotations
 import json
 import typing as t
 
-from . import _health, _health_psql
+from . import _health, _health_postgres_refusals, _health_psql
 from . import _health_limits as _limits
 from ._health import CRITICAL, OK, UNKNOWN, WARNING, Finding, judge
+from ._health_postgres_query import QUERY
 
 MEGABYTE = 2**20
 GRANT = "GRANT pg_monitor TO the user that asks"
@@ -29,56 +30,8 @@ OPTIONS: dict[str, t.Any] = {
     **_limits.options("int", wraparound_age=(500_000_000, 1_500_000_000)),
     "archive_required": {"type": "bool", "default": False},
     "replicas": {"type": "int", "default": 0},
+    **_health_postgres_refusals.OPTIONS,
 }
-
-# The first line proves the login; everybody may see the second; the third is for pg_monitor alone.
-# A server that is asked through the local socket by its superuser still answers when clients get
-# no connection any more, so the share is that of what is left for them.
-QUERY = r"""
-SET statement_timeout = :milliseconds;
-SELECT 1;
-SELECT pg_has_role('pg_monitor', 'USAGE') AS monitor \gset
-SELECT json_build_object(
-  'places', current_setting('max_connections')::int
-    - current_setting('superuser_reserved_connections')::int
-    - coalesce(current_setting('reserved_connections', true), '0')::int,
-  'used', (SELECT count(*) FROM pg_stat_activity
-    WHERE (backend_type = 'client backend'
-      OR backend_type IS NULL AND datid IS NOT NULL) AND pid <> pg_backend_pid()),
-  'transaction_age', (SELECT max(age(datfrozenxid)) FROM pg_database),
-  'multixact_age', (SELECT max(mxid_age(datminmxid)) FROM pg_database),
-  'recovery', pg_is_in_recovery(),
-  'archive_mode', current_setting('archive_mode'),
-  'archiver', (SELECT json_build_object('failed_count', failed_count,
-    'last_failed_wal', last_failed_wal,
-    'failing', coalesce(last_failed_time > coalesce(last_archived_time, '-infinity'), false))
-    FROM pg_stat_archiver),
-  'slots', (SELECT coalesce(json_agg(json_build_object('name', slot_name, 'active', active,
-    'status', wal_status, 'bytes', pg_wal_lsn_diff(
-      CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END,
-      restart_lsn))), '[]') FROM pg_replication_slots));
-\if :monitor
-SELECT json_build_object(
-  'oldest', (SELECT extract(epoch FROM max(age)) FROM (
-    SELECT clock_timestamp() - xact_start AS age FROM pg_stat_activity
-      WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()
-    UNION ALL SELECT clock_timestamp() - prepared FROM pg_prepared_xacts) AS transactions),
-  'waiting', (SELECT CASE WHEN current_setting('archive_mode') = 'off' THEN '{}'::json
-    ELSE (SELECT json_build_object('files', count(*),
-      'seconds', extract(epoch FROM clock_timestamp() - min(modification)))
-      FROM pg_ls_archive_statusdir() WHERE name LIKE '%.ready') END),
-  'replicas', (SELECT coalesce(json_agg(json_build_object(
-    'name', coalesce(nullif(application_name, ''), client_addr::text, pid::text), 'state', state,
-    'seconds', extract(epoch FROM replay_lag), 'bytes', pg_wal_lsn_diff(
-      CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END,
-      replay_lsn))), '[]') FROM pg_stat_replication WHERE state <> 'backup'),
-  'standby', CASE WHEN pg_is_in_recovery() THEN json_build_object(
-    'receiving', EXISTS (SELECT FROM pg_stat_wal_receiver WHERE status = 'streaming'),
-    'seconds', CASE WHEN pg_last_wal_receive_lsn() = pg_last_wal_replay_lsn()
-      AND EXISTS (SELECT FROM pg_stat_wal_receiver WHERE status = 'streaming') THEN 0
-      ELSE extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp()) END) END);
-\endif
-"""
 
 Figures = dict[str, t.Any]
 
@@ -104,6 +57,7 @@ def findings(
     found = [Finding(f"{name} login", OK, "SELECT 1 answered")]
     found += [connections(name, check, all_see), wraparound(name, check, all_see)]
     found += slots(name, check, all_see["slots"])
+    found += _health_postgres_refusals.findings(name, check, all_see)
     if not monitor_sees:
         parts = ["oldest transaction", "archiver", "replication"]
         value = f"{check['user']} may not see it"
@@ -168,6 +122,9 @@ def archiver(name: str, check: dict[str, t.Any], figures: Figures, waiting: Figu
             advice = "set archive_mode = on and restart"
             return Finding(label, CRITICAL, "archive_mode is off", "on", advice)
         return Finding(label, OK, "archive_mode is off, as declared")
+    if check["archive_required"] and _health_postgres_refusals.archives_nothing(figures):
+        value = f"archive_command is {figures['archive_command'][:80]!r}"
+        return Finding(label, CRITICAL, value, "it archives", "set archive_command; a new backup")
     said, seconds = figures["archiver"], float(waiting["seconds"] or 0)
     state = judge(seconds, warning, critical)
     value = f"{waiting['files']} segments wait, the oldest {seconds:.0f} s"

@@ -17,6 +17,7 @@ OURS = re.compile(
     r"|unsupported startup parameter"
 )
 _PREFIX = re.compile(r"^psql(:\S+:\d+)?: (error: )?(connection to server .*? failed: )?")
+MISSING = re.compile(r"failed to execute psql|psql is not installed")
 REMEDY = "run it as root (become), or set host, user and password"
 
 
@@ -94,7 +95,7 @@ def ask(
                 pass_fds=[file.fileno()],
                 quoted=2,
             )
-        except _health.Unhealthy as refusal:
+        except (_health.Unhealthy, _health.CannotCheck) as refusal:
             raise explain(str(refusal), where) from None
     return said.splitlines()
 
@@ -102,6 +103,8 @@ def ask(
 def explain(complaint: str, where: str) -> Exception:
     """What psql complains of: the server, or the one who asks."""
     said = _PREFIX.sub("", complaint)
+    if MISSING.search(said):  # in the words of setpriv, or in ours
+        return _health.CannotCheck("psql is not installed", "install postgresql-client")
     if OURS.search(said):
         return _health.CannotCheck(said, REMEDY)
     if "timeout expired" in said:

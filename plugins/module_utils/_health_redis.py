@@ -6,7 +6,7 @@ from __future__ import annotations
 import time
 import typing as t
 
-from . import _health, _health_resp
+from . import _health, _health_redis_writes, _health_resp
 from . import _health_limits as _limits
 from ._health import CRITICAL, OK, UNKNOWN, WARNING, Finding, judge
 
@@ -23,6 +23,7 @@ OPTIONS: dict[str, t.Any] = {
     "evictions_allowed": {"type": "bool", "default": True},
     "persistent": {"type": "bool", "default": False},
     "replicas": {"type": "int", "default": 0},
+    "role": {"type": "str", "default": "any", "choices": ["any", "primary", "replica"]},
     **_limits.options(
         "float",
         memory_percent=(85, 95),
@@ -44,8 +45,8 @@ def probe(
 ) -> list[Finding]:
     """The findings of one server."""
     name = check["label"]
-    questions = [["PING"], ["INFO"], ["CONFIG", "GET", "save"]]
-    pong, said, saves = ask(check, questions, deadline)
+    questions = [["PING"], ["INFO"], ["CONFIG", "GET", "save"], _health_redis_writes.NEEDED]
+    pong, said, saves, needed = ask(check, questions, deadline)
     # A server that cannot save its data answers even PING with an error, but tells its figures.
     found = [_ping(name, check, pong)]
     if "used_memory:" not in said:
@@ -57,6 +58,9 @@ def probe(
     info = parse(said)
     found += [memory(name, check, info), evictions(name, check, info), clients(name, check, info)]
     found += [rejected(name, check, info), *persistence(name, check, info, saves)]
+    found += _health_redis_writes.role(name, check, info)
+    found += _health_redis_writes.good_replicas(name, info, needed)
+    found += _health_redis_writes.cluster(name, check, info, deadline, ask)
     return found + link(name, check, info)
 
 
@@ -84,10 +88,17 @@ def memory(name: str, check: dict[str, t.Any], info: Info) -> Finding:
     warning, critical = _limits.pair(check, "memory", "percent")
     label, value = f"{name} memory", f"{used / MEGABYTE:.0f} of {limit / MEGABYTE:.0f} MB, {policy}"
     limits, advice = f"at most {warning:g} %", "raise maxmemory, or find what fills it: --bigkeys"
-    if limit and policy != "noeviction":
-        return Finding(label, OK, value, "evicts when full")
+    refused = info.get("errorstat_OOM", "").removeprefix("count=")
+    states = [WARNING] if refused else [OK]
+    if refused:
+        value += f", {refused} commands refused since its start"
+        advice += "; once seen to: CONFIG RESETSTAT"
+    # volatile-* evicts only keys that expire by themselves, and there may be none.
+    if limit and policy.startswith("allkeys-"):
+        return Finding(label, states[0], value, "evicts when full", advice if refused else "")
     if limit:
-        return Finding(label, judge(100 * used / limit, warning, critical), value, limits, advice)
+        states.append(judge(100 * used / limit, warning, critical))
+        return Finding(label, _limits.worst(states), value, limits, advice)
     value, advice = f"{used / MEGABYTE:.0f} MB without a limit", "set maxmemory"
     if not total:
         return Finding(label, UNKNOWN, value, limits, advice)

@@ -26,11 +26,12 @@ REDIRECTS = (301, 302, 303, 307, 308)
 
 @dataclasses.dataclass(frozen=True)
 class Answer:
-    """What came back, the body at most as long as allowed."""
+    """What came back, the body at most as long as allowed; `url` if it was redirected to."""
 
     status: int
     headers: dict[str, str]
     body: bytes
+    url: str = ""
 
     @property
     def location(self) -> str:
@@ -57,10 +58,9 @@ def visit(check: _health.Check, deadline: _health.Deadline) -> Answer:
     while True:
         home = parts.hostname == first.hostname
         answer = _ask(parts, check, deadline, home=home)
-        if answer.status in check["status"] or answer.status not in REDIRECTS:
-            return answer
-        if not answer.location or not check["redirect_limit"]:
-            return answer
+        followed = answer.location and check["redirect_limit"]
+        if answer.status in check["status"] or answer.status not in REDIRECTS or not followed:
+            return dataclasses.replace(answer, url=seen[-1] if seen[1:] else "")
         parts = _allowed(seen, answer.location, check["redirect_limit"])
         seen.append(parts.geturl())
 
@@ -149,7 +149,7 @@ def _body(
     # Chunks of one byte each cost five more; so much is let through, but never kept.
     channel.allow(limit * 16 + _health_net.CHUNK)
     while True:
-        deadline.stage(f"reading the body, too slow: {len(body)} bytes so far", advice)
+        deadline.stage(f"reading the body, too slow or endless: {len(body)} bytes so far", advice)
         try:
             part = response.read1(_health_net.CHUNK)
         except (http.client.HTTPException, ValueError) as error:

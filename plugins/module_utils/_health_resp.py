@@ -33,6 +33,8 @@ def answer(stream: io.BufferedReader, depth: int = 0) -> str:
         return f"-{rest}"
     if kind == "$" and rest.lstrip("-").isdigit():
         size = int(rest)
+        if size > ANSWER_LIMIT:
+            raise _health.Unhealthy(f"it announces {rest} bytes; at most {ANSWER_LIMIT} are read")
         return "" if size < 0 else stream.read(size + 2)[:-2].decode(errors="replace")
     if kind == "*" and rest.isdigit() and int(rest) <= LIST_LIMIT and depth < 2:
         return " ".join(answer(stream, depth + 1) for _item in range(int(rest)))
@@ -42,6 +44,12 @@ def answer(stream: io.BufferedReader, depth: int = 0) -> str:
 def ask(check: Options, questions: list[list[str]], deadline: _health.Deadline) -> list[str]:
     """The answers to the questions, after a login where there is a password."""
     where = f"{check['host']}:{check['port']}"
+    if check["user"] not in ("", "default") and not check["password"]:
+        # Whoever does not log in is the default user, whatever name stands in the check.
+        raise _health.CannotCheck(
+            f"the user {check['user']} has no password here, so nobody can log in as it",
+            f"set password, or in stack_health passwords.{check['user']}",
+        )
     connection = _health_net.dial(check["host"], check["port"], deadline)
     if check["tls"]:
         context = _health_net.tls_context(check["ca_file"])

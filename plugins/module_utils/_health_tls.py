@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import _ssl
 import datetime
 import hashlib
 import ssl
@@ -40,7 +41,7 @@ def probe(
     deadline: _health.Deadline,
     now: t.Callable[[], float] = time.time,
 ) -> list[_health.Finding]:
-    """Three handshakes: to see, to verify, and one that must be refused."""
+    """Handshakes: one to see, one to verify, and one that must be refused."""
     with _shake(check, deadline, _lenient()) as channel:
         der = t.cast(bytes, channel.getpeercert(binary_form=True))
     found = [
@@ -76,13 +77,33 @@ def _chain(check: _health.Check, deadline: _health.Deadline) -> _health.Finding:
     label, limit = f"{check['label']} chain", "trusted"
     try:
         with _shake(check, deadline, _health_net.tls_context(check["ca_file"])) as channel:
-            said = f"verified, {channel.version()}"
+            said, missing = f"verified, {channel.version()}", _missing(check["ca_file"], channel)
     except ssl.SSLCertVerificationError as error:
         said = _health.brief(error.verify_message)
         return _health.Finding(label, _health.CRITICAL, said, limit, _advice(check))
     except _health.CannotCheck as error:
         return _health.Finding(label, _health.UNKNOWN, str(error), limit, error.remedy)
+    if missing:
+        said = f"incomplete: {missing} of the certificates in {check['ca_file']} are not sent"
+        remedy = "ssl_certificate of nginx must name the whole chain: run site.yml"
+        return _health.Finding(label, _health.CRITICAL, said, limit, check["advice"] or remedy)
     return _health.Finding(label, _health.OK, said, limit)
+
+
+def _missing(ca_file: str | None, channel: ssl.SSLSocket) -> int:
+    """How many certificates visitors lack, where the chain on disk is itself what is trusted.
+
+    It verifies whatever the server sends of it, and nobody else has it.
+    """
+    if not ca_file:
+        return 0
+    chain = _health_certificate.every(Path(ca_file).read_text(encoding="ascii", errors="replace"))
+    # Public only from Python 3.13 on.
+    told = t.cast(t.Any, channel)._sslobj.get_unverified_chain()
+    sent = [certificate.public_bytes(_ssl.ENCODING_DER) for certificate in told]
+    if sent[0] not in chain:
+        return 0  # a file of authorities
+    return sum(each not in sent and not _health_certificate.self_signed(each) for each in chain)
 
 
 def _lifetime(
@@ -136,17 +157,25 @@ def _floor(check: _health.Check, deadline: _health.Deadline) -> _health.Finding:
         with _shake(check, deadline, context) as channel:
             said = f"{channel.version()} is accepted"
     except ssl.SSLError as error:
-        return _refused(label, floor, error)
+        refused = _refused(label, floor, error)
+        if refused:
+            return refused
     except ConnectionError:
+        pass
+    else:
+        return _health.Finding(label, _health.CRITICAL, said, floor, check["advice"] or remedy)
+    # It hung up without a word. So does one that is ending, which the next handshake shows.
+    with _shake(check, deadline, _lenient()):
         return _health.Finding(label, _health.OK, f"nothing below {floor}", floor)
-    return _health.Finding(label, _health.CRITICAL, said, floor, check["advice"] or remedy)
 
 
-def _refused(label: str, floor: str, error: ssl.SSLError) -> _health.Finding:
+def _refused(label: str, floor: str, error: ssl.SSLError) -> _health.Finding | None:
     reason = (getattr(error, "reason", None) or str(error)).upper()
     # Only the server's own no counts; this machine's library may have refused by itself.
-    if "ALERT" in reason or "EOF" in reason or "UNSUPPORTED_PROTOCOL" in reason:
+    if "ALERT" in reason or "UNSUPPORTED_PROTOCOL" in reason:
         return _health.Finding(label, _health.OK, f"nothing below {floor}", floor)
+    if "EOF" in reason:
+        return None
     said = f"this machine cannot offer an older protocol ({reason.replace('_', ' ').lower()})"
     remedy = "look from another machine: nmap --script ssl-enum-ciphers"
     return _health.Finding(label, _health.UNKNOWN, said, floor, remedy)

@@ -35,6 +35,8 @@ OPTIONS: dict[str, t.Any] = {
 # RFC 6455, 1.3: proves that the server speaks WebSocket and does not merely repeat.
 _MAGIC = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _SCHEMES = {"ws": "http", "wss": "https"}
+# A server that fails after its upgrade does so at once.
+LINGER_SECONDS = 0.5
 _WHAT = {"upgrade": "upgraded", "first_message": "first message", "echo": "echo"}
 
 
@@ -45,12 +47,16 @@ def probe(check: _health.Check, deadline: _health.Deadline) -> list[_health.Find
         started = deadline.clock()
         # Kept, for a response that is thrown away closes the connection.
         upgraded = _upgrade(channel, parts, check, deadline)
+        conversation = _health_frames.Conversation(
+            channel, t.cast(t.Any, upgraded.fp), deadline, check["message_limit_bytes"]
+        )
         if check["expect"] != "upgrade":
-            conversation = _health_frames.Conversation(
-                channel, t.cast(t.Any, upgraded.fp), deadline, check["message_limit_bytes"]
-            )
             started = _talk(conversation, check, started, deadline)
         milliseconds = (deadline.clock() - started) * 1000
+        if check["expect"] == "upgrade":
+            seconds = min(LINGER_SECONDS, deadline.remaining())
+            channel.until(_health.Deadline(seconds, deadline.clock))
+            _stay(conversation, check, deadline)
     warning, critical = (check[f"latency_{name}_milliseconds"] for name in ("warning", "critical"))
     state = _health.judge(milliseconds, warning, critical)
     value = f"{_WHAT[check['expect']]} in {milliseconds:.0f} ms"
@@ -83,6 +89,22 @@ def _upgrade(
         raise _health.Unhealthy("101, but without the proof of a WebSocket server", "101", advice)
     channel.allow(check["message_limit_bytes"] * 4)
     return answer
+
+
+def _stay(
+    conversation: _health_frames.Conversation, check: _health.Check, deadline: _health.Deadline
+) -> None:
+    """Silence is well, and so is a message; to be thrown out is not."""
+    advice = check["advice"] or "the consumer fails: the ASGI server's journal"
+    deadline.stage("watching whether it stays open", advice)
+    try:
+        conversation.hear()
+    except (TimeoutError, _health.Expired):
+        return
+    except _health_frames.Closed as closed:
+        if closed.code != _health_frames.NORMAL:
+            said = f"upgraded, but {closed}"
+            raise _health.Unhealthy(said, "it stays open", advice) from None
 
 
 def _talk(

@@ -1,20 +1,16 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What a machine says of itself: its files below /proc, its mounts, its clock, its packages."""
+"""What a machine says of itself: its files below /proc, its mounts, its packages."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import os
 import re
-import socket
-import struct
 import threading
-import time
 import typing as t
 from pathlib import Path
-
-from . import _health, _health_process
 
 # File systems that hold nothing of anybody's, or that cannot be written anyway.
 PSEUDO = re.compile(
@@ -22,10 +18,11 @@ PSEUDO = re.compile(
     r"|hugetlbfs|mqueue|nsfs|proc|pstore|ramfs|rpc_pipefs|securityfs|squashfs|sysfs|tracefs|iso9660"
 )
 MEMORY = "tmpfs"
+# What the kernel makes read-only when its disk fails.
+DISK = re.compile(r"bcachefs|btrfs|exfat|ext[234]|f2fs|jfs|vfat|xfs|zfs")
 MOUNT_SECONDS = 2.0
 _OCTAL = re.compile(r"\\([0-7]{3})")
-_UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86_400.0}
-_NTP_EPOCH = 2_208_988_800  # seconds from 1900, where NTP begins, to 1970
+Answer = t.TypeVar("Answer")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,40 +32,55 @@ class Mount:
     path: str
     kind: str
     device: str
+    read_only: bool = False
 
 
-def mounts(mountinfo: str) -> list[Mount]:
-    """The file systems that can fill up, each once however often it is mounted."""
+def mounts(mountinfo: str, fstab: str = "") -> list[Mount]:
+    """The file systems that can fill up, or should, each once however often it is mounted."""
     found: dict[str, Mount] = {}
+    meant = {line[1] for line in map(str.split, fstab.splitlines()) if "ro" in _options(line)}
     for line in mountinfo.splitlines():
         left, _dash, right = line.partition(" - ")
         fields, kind = left.split(), right.split()[:1]
         if len(fields) < 6 or not kind or PSEUDO.fullmatch(kind[0]):
             continue
-        path = _OCTAL.sub(lambda found: chr(int(found[1], 8)), fields[4])
-        read_only = "ro" in fields[5].split(",")
+        path = _OCTAL.sub(lambda sign: chr(int(sign[1], 8)), fields[4])
+        # The whole file system, and not one view of it that somebody wanted to be so.
+        failed = "ro" in right.split()[-1].split(",") and DISK.fullmatch(kind[0]) is not None
+        read_only = "ro" in fields[5].split(",") and not failed
+        if read_only or fields[2] in found or (failed and fields[4] in meant):
+            continue
         # A bind mount of a single file, as containers have them, shows the same device again.
-        if not read_only and fields[2] not in found and os.path.isdir(path):
-            found[fields[2]] = Mount(path, kind[0], fields[2])
+        if _guarded(functools.partial(os.path.isdir, path), MOUNT_SECONDS) is not False:
+            found[fields[2]] = Mount(path, kind[0], fields[2], failed)
     return list(found.values())
+
+
+def _options(line: list[str]) -> list[str]:
+    return line[3].split(",") if len(line) > 3 and not line[0].startswith("#") else []
 
 
 def space(path: str, seconds: float = MOUNT_SECONDS) -> os.statvfs_result | None:
     """Numbers of the file system, or None: a network's that is gone answers nobody ever again."""
-    answer: list[os.statvfs_result | OSError] = []
+    return _guarded(lambda: os.statvfs(path), seconds)
 
-    def ask() -> None:
+
+def _guarded(ask: t.Callable[[], Answer], seconds: float) -> Answer | None:
+    """What is answered, or None where nothing is in time; such a wait cannot be interrupted."""
+    answer: list[Answer | OSError] = []
+
+    def run() -> None:
         try:
-            answer.append(os.statvfs(path))
+            answer.append(ask())
         except OSError as error:
             answer.append(error)
 
-    thread = threading.Thread(target=ask, daemon=True)
+    thread = threading.Thread(target=run, daemon=True)
     thread.start()
     thread.join(seconds)
     if answer and isinstance(answer[0], OSError):
         raise answer[0]
-    return t.cast("os.statvfs_result | None", answer[0] if answer else None)
+    return t.cast("Answer | None", answer[0] if answer else None)
 
 
 def size(path: str, until: t.Callable[[], bool]) -> int | None:
@@ -100,57 +112,6 @@ def memory(meminfo: str) -> tuple[int, int]:
 
 def _pairs(text: str) -> t.Iterator[tuple[str, str, str]]:
     return (line.partition(":") for line in text.splitlines() if ":" in line)
-
-
-def sntp(
-    server: str, deadline: _health.Deadline, clock: t.Callable[[], float] = time.time
-) -> float:
-    """Seconds by which this clock is ahead of a time server's (RFC 4330)."""
-    host, _colon, port = server.partition(":")
-    deadline.stage(f"asking {server} for the time", "does a firewall drop UDP port 123?")
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as connection:
-        connection.settimeout(deadline.remaining())
-        connection.connect((host, int(port or 123)))
-        sent = clock()
-        connection.send(b"\x23" + 47 * b"\0")
-        answer = connection.recv(512)
-        received = clock()
-    if len(answer) < 48 or answer[1] == 0:
-        raise _health.Unhealthy(f"{server} does not know the time itself")
-    theirs = [value / 2**32 - _NTP_EPOCH for value in struct.unpack("!2Q", answer[32:48])]
-    return ((sent - theirs[0]) + (received - theirs[1])) / 2
-
-
-def chrony(tracking: str) -> float | None:
-    """The offset in `chronyc -c tracking`, or None while chrony has no source."""
-    fields = tracking.strip().split(",")
-    if len(fields) < 14 or fields[2] == "0" or fields[13] == "Not synchronised":
-        return None
-    return float(fields[4])
-
-
-def timesyncd(status: str) -> float | None:
-    """The offset in `timedatectl timesync-status`, or None before there is one."""
-    found = re.search(r"^\s*Offset: ([+-])(.+)$", status, re.MULTILINE)
-    if not found:
-        return None
-    parts = re.findall(r"([\d.]+)(us|ms|min|s|h|d)\b", found[2])
-    return float(f"{found[1]}1") * sum(float(number) * _UNITS[unit] for number, unit in parts)
-
-
-def offset(
-    deadline: _health.Deadline, output: t.Callable[..., str] = _health_process.output
-) -> tuple[str, float] | None:
-    """Who keeps this machine's clock, and what it says of it; None where nobody does."""
-    for name, command, read in (
-        ("chrony", ["chronyc", "-c", "tracking"], chrony),
-        ("timesyncd", ["timedatectl", "--no-pager", "timesync-status"], timesyncd),
-    ):
-        with contextlib.suppress(_health.CannotCheck, _health.Unhealthy):
-            found = read(output(command, deadline))
-            if found is not None:
-                return name, found
-    return None
 
 
 def newest_kernel(boot: Path) -> str:

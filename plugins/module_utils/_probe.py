@@ -11,7 +11,11 @@ import time
 import typing as t
 
 _GOOD = {"ok", "up", "connected", "healthy", "pass", "true"}
+_ILL = {"unhealthy", "error", "down", "fail", "failed", "failing", "critical", "unavailable"}
+_ILL |= {"disconnected", "unreachable", "false"}
 _PARTS = ("database", "redis")
+# Where frameworks put what an answer says of its components.
+_BELOW = ("checks", "components", "dependencies", "details", "services")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +62,7 @@ def ask(endpoint: Endpoint, timeout: float) -> Answer:
 
 
 def judge(status: int, body: bytes, *, strict: bool) -> Answer:
-    """Healthy means 200 and, where the answer names database and redis, that both are well."""
+    """Healthy means 200 and nothing in it, nor of its database and redis, said not to be well."""
     if not strict:
         return Answer(True, f"HTTP {status}")
     shown = body[:300].decode("utf-8", "replace").strip()
@@ -68,10 +72,11 @@ def judge(status: int, body: bytes, *, strict: bool) -> Answer:
         report = json.loads(body)
     except ValueError:
         return Answer(True, f"HTTP {status}")
-    parts = report if isinstance(report, dict) else {}
-    for part in _PARTS:
-        if part in parts and not well(parts[part]):
-            return Answer(False, f"HTTP {status}, but {part} is {parts[part]!r}")
+    if ill(report):
+        return Answer(False, f"HTTP {status}, but its status is {shown}")
+    for name, value in components(report, _PARTS):
+        if not well(value):
+            return Answer(False, f"HTTP {status}, but {name} is {value!r}")
     return Answer(True, f"HTTP {status}")
 
 
@@ -94,9 +99,48 @@ def wait(
 
 def well(value: t.Any) -> bool:
     """Whether a part of a health answer, or its `status`, says that it is well."""
+    if isinstance(value, list):  # application/health+json has several of each
+        return bool(value) and all(map(well, value))
+    return word(value) in _GOOD
+
+
+def ill(report: t.Any) -> bool:
+    """Whether an answer says of the whole that it is not well; many words say that it is."""
+    said = _small(report).get("status") if isinstance(report, dict) else None
+    return str(said).lower() in _ILL
+
+
+def word(value: t.Any) -> str:
+    """What a part of an answer, or its `status`, says, in small letters."""
+    if isinstance(value, list):
+        return " ".join(map(word, value))
     if isinstance(value, dict):
-        value = value.get("status", False)
-    return str(value).lower() in _GOOD
+        value = _small(value).get("status", False)
+    return str(value).lower()
+
+
+def components(report: t.Any, names: t.Iterable[str]) -> list[tuple[str, t.Any]]:
+    """What an answer says of the components, however it is put; by each name as it was asked."""
+    wanted, found = {name.lower(): name for name in names}, []
+    for key, value in _pairs(report):
+        if key in wanted:
+            found.append((wanted[key], value))
+        elif key in _BELOW:
+            found += [(wanted[name], each) for name, each in _pairs(value) if name in wanted]
+    return found
+
+
+def _pairs(report: t.Any) -> list[tuple[str, t.Any]]:
+    """The members of a mapping, or of a list of {name, status}; each as often as it is there."""
+    if isinstance(report, dict):
+        return [(str(key).lower(), value) for key, value in report.items()]
+    listed = report if isinstance(report, list) else []
+    rows = [_small(row) for row in listed if isinstance(row, dict)]
+    return [(str(row.get("name")).lower(), row.get("status", False)) for row in rows]
+
+
+def _small(report: dict[str, t.Any]) -> dict[str, t.Any]:
+    return {str(key).lower(): value for key, value in report.items()}
 
 
 def _connection(address: str, timeout: float) -> http.client.HTTPConnection:

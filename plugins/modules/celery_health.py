@@ -20,6 +20,9 @@ description:
     elsewhere that would take them.
   - Beats are counted on this machine; give each machine its number, so that all of them are
     counted together. A beat on a machine outside the inventory cannot be seen.
+  - What workers hold and have not done is counted with its age, in Redis and Valkey, since a pool
+    that hangs empties its queue all the same. A task for later counts from its time on; one with
+    C(acks_late) while it runs.
   - The schedule in the database is written by django-celery-beat every three minutes at the
     latest. Other schedules are those of the settings, and the last tick is read from the unit's
     journal, where beat writes at level info; what other schedulers do is V(unknown).
@@ -83,14 +86,14 @@ options:
     default: 500
   age_warning_seconds:
     description:
-      - Age of the oldest message of a queue (in seconds); more is V(warning). Ours; a sixth of the
-        critical one.
+      - Age of the oldest message of a queue, or in a worker (in seconds); more is V(warning). Ours;
+        a sixth of the critical one.
     type: float
     default: 300
   age_critical_seconds:
     description:
-      - Age of the oldest message of a queue (in seconds); more is V(critical). The guides allow a
-        long queue for 30 minutes.
+      - Age of the oldest message of a queue, or in a worker (in seconds); more is V(critical). The
+        guides allow a long queue for 30 minutes.
     type: float
     default: 1800
   beat_warning_seconds:

@@ -13,7 +13,10 @@ description:
     backups take of their disk. Each part is asked for itself; one that fails takes no other with
     it.
   - The clock is compared with O(clock_server) if given, else with what chrony or systemd-timesyncd
-    say, else with O(reference_time), else it is V(unknown).
+    say, else with O(reference_time), else it is V(unknown). What they say is V(warning) once the
+    last answer of their server is older than several polls. Where O(reference_time) is over
+    O(clock_critical_seconds) away it is V(critical) in any case.
+  - A disk that the kernel has made read-only is V(critical), unless C(/etc/fstab) has it so.
   - File systems in memory are shown only when they are not V(ok).
 extends_documentation_fragment:
   - slipway.stack._health

@@ -31,8 +31,12 @@ options:
     default: {}
   components:
     description:
-      - Members of the JSON answer that must be well where there are any, by themselves or by their
-        C(status). Well is V(ok), V(up), V(connected), V(healthy), V(pass) and V(true).
+      - Members of the JSON answer, or of its C(checks), C(components), C(dependencies), C(details)
+        or C(services), also as a list of C({name, status}), that must be well, by themselves or by
+        their C(status). Well is V(ok), V(up), V(connected), V(healthy), V(pass) and V(true), in
+        any capitals.
+      - An answer whose own C(status) is ill is V(critical), and so is that of another host or of a
+        login page; one that names none of them is V(warning), broken JSON V(unknown).
     type: list
     elements: str
     default: []

@@ -10,7 +10,8 @@ version_added: 0.1.0
 author: The Slipway authors (@slipway)
 description:
   - Reads the console, then logs in through the pooler to each database, as the pooler's own user,
-    whose password is taken from the pooler's user list.
+    whose password is taken from the pooler's user list. That proves the way; whether an
+    application's own password is right only the application shows.
   - Needs psql on the machine, and root for the console over the local socket and for the user
     list.
 extends_documentation_fragment:

@@ -132,13 +132,26 @@ options:
     type: int
     default: 1500000000
   archive_required:
-    description: Whether a server that archives no WAL is V(critical).
+    description:
+      - Whether a server that archives no WAL is V(critical), also one whose C(archive_command) is
+        C(true) or the like.
     type: bool
     default: false
   replicas:
     description: Replicas that must stream from this server.
     type: int
     default: 0
+  role:
+    description: What the server must be; V(any) examines nothing.
+    type: str
+    default: any
+    choices: [any, primary, replica]
+  databases:
+    description:
+      - Databases that must be there, take connections and not begin every transaction read-only.
+    type: list
+    elements: str
+    default: []
 """
 
 EXAMPLES = r"""

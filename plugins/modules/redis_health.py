@@ -12,7 +12,8 @@ description:
   - Logs in, sends PING and reads INFO, in the server's own protocol, so that no client is needed.
   - Evicted keys and rejected connections are counted by the server since its start; C(CONFIG
     RESETSTAT) ends a finding that was seen to.
-  - The user needs C(+ping +info), and C(+config|get) for the age of the last snapshot.
+  - The user needs C(+ping +info), C(+config|get) for the age of the last snapshot and for
+    C(min-replicas-to-write), and in a cluster C(+cluster|info).
 extends_documentation_fragment:
   - slipway.stack._health
   - slipway.stack._health.check
@@ -30,7 +31,9 @@ options:
     type: str
     default: ""
   password:
-    description: Password of the user; without one nobody logs in.
+    description:
+      - Password of the user. Without one nobody logs in, and so every other O(user) than the
+        default one is then V(unknown).
     type: str
     default: ""
   tls:
@@ -52,16 +55,23 @@ options:
     description: Replicas that must be linked to this server.
     type: int
     default: 0
+  role:
+    description:
+      - What the server must be. V(primary), since a primary that was made a replica refuses every
+        write; V(replica); or V(any), which examines nothing.
+    type: str
+    default: any
+    choices: [any, primary, replica]
   memory_warning_percent:
     description:
-      - Share of C(maxmemory), where nothing is evicted (in percent); more is V(warning). The
+      - Share of C(maxmemory), unless any key may be evicted (in percent); more is V(warning). The
         guides' limit for memory.
     type: float
     default: 85
   memory_critical_percent:
     description:
-      - Share of C(maxmemory), where nothing is evicted (in percent); more is V(critical). Ours;
-        the guides name one level.
+      - Share of C(maxmemory), unless any key may be evicted (in percent); more is V(critical).
+        Ours; the guides name one level.
     type: float
     default: 95
   clients_warning_percent:

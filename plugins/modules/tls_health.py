@@ -30,7 +30,9 @@ options:
     type: int
     default: 443
   ca_file:
-    description: PEM file with authorities to trust besides the machine's own.
+    description:
+      - PEM file with authorities to trust besides the machine's own. Where it holds the served
+        certificate itself, everything in it that did not sign itself must be served.
     type: path
   certificate_file:
     description:

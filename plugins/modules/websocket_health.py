@@ -26,8 +26,8 @@ options:
     default: ''
   expect:
     description:
-      - V(upgrade) is content with the upgrade; V(first_message) waits for any message;
-        V(echo) for one that contains O(text).
+      - V(upgrade) is content with an upgrade that lasts half a second; V(first_message) waits for
+        any message; V(echo) for one that contains O(text).
     type: str
     choices: [upgrade, first_message, echo]
     default: upgrade

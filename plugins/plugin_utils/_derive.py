@@ -284,8 +284,10 @@ def health_checks(
         {"kind": "host", "name": topology.host, "reference_time": now}
     ]
     if here("database"):
-        checks.append({"kind": "postgres", "name": str(POSTGRES_PORT), "port": POSTGRES_PORT})
         names = [application["pool"]["name"] for application in resolved]
+        name, port = str(POSTGRES_PORT), POSTGRES_PORT
+        expected = {"role": "primary", "databases": names}
+        checks.append({"kind": "postgres", "name": name, "port": port, **expected})
         name = str(PGBOUNCER_PORT)
         checks.append(
             {"kind": "pgbouncer", "name": name, "port": PGBOUNCER_PORT, "databases": names}
@@ -305,6 +307,7 @@ def _redis(name: str, port: int, keeps: bool) -> dict[str, t.Any]:
         **{"kind": "redis", "name": name, "host": LOOPBACK, "port": port, "user": REDIS_ADMIN},
         "evictions_allowed": not keeps,
         "persistent": keeps,
+        "role": "primary",
     }
 
 

@@ -148,16 +148,18 @@ def examine(
 class Certificates:
     """A private authority and what it signed, as files."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, above: Certificates | None = None) -> None:
         self.directory = directory
         self._key = ec.generate_private_key(ec.SECP256R1())
-        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Fake authority")])
+        kind = "intermediate" if above else "authority"
+        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"Fake {kind}")])
         now = datetime.datetime.now(datetime.UTC)
         self.now = now
-        root = self._builder(self._name, self._key, now, now + datetime.timedelta(days=3650))
-        root = root.add_extension(x509.BasicConstraints(True, None), critical=True)
-        self.authority = directory / "authority.pem"
-        self._write(self.authority, root.sign(self._key, hashes.SHA256()))
+        signer = above or self
+        own = signer._builder(self._name, self._key, now, now + datetime.timedelta(days=3650))
+        own = own.add_extension(x509.BasicConstraints(True, None), critical=True)
+        self.authority = directory / f"{kind}.pem"
+        self._write(self.authority, own.sign(signer._key, hashes.SHA256()))
 
     def _builder(
         self, name: x509.Name, key: t.Any, begins: t.Any, ends: t.Any

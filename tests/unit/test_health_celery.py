@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import json
 import os
@@ -43,6 +44,7 @@ def test_answers_are_found_among_whatever_else_is_printed() -> None:
                 said(nodes={NODE: None}),
                 said(nodes={NODE: 7}),
                 said(queue="celery", depth=1, age=None),
+                said(taken={"count": 1, "age": 2}),
                 said(tick={"tasks": 1, "overdue": 0}),
                 said(stage="beat"),
                 said(error="boom", at="beat"),
@@ -51,6 +53,7 @@ def test_answers_are_found_among_whatever_else_is_printed() -> None:
     )
     assert answers.nodes == {NODE: 7}
     assert answers.queues == {"celery": {"depth": 1, "age": None}}
+    assert answers.taken == {"count": 1, "age": 2}
     assert answers.tick == {"tasks": 1, "overdue": 0}
     assert (answers.stage, answers.errors, answers.said) == ("beat", {"beat": "boom"}, "warning")
 
@@ -234,6 +237,55 @@ def test_queues_are_asked_over_one_connection(capsys: t.Any) -> None:
     assert set(found.queues) == {"a", "b"}
 
 
+class Held:
+    """What kombu's Redis transport keeps of messages that workers have taken."""
+
+    global_keyprefix, unacked_key, unacked_index_key = "shop:", "unacked", "unacked_index"
+
+    def __init__(self, **held: tuple[float, str | None]) -> None:
+        self.held = held
+
+    def conn_or_acquire(self) -> t.Any:
+        return contextlib.nullcontext(self)
+
+    def zcard(self, key: str) -> int:
+        assert key == "shop:unacked_index"
+        return len(self.held)
+
+    def zrangebyscore(self, key: str, *limits: t.Any, withscores: bool) -> list[t.Any]:
+        assert (key, limits[:3], withscores) == ("shop:unacked_index", ("-inf", "+inf", 0), True)
+        return [(tag, since) for tag, (since, _text) in self.held.items()]
+
+    def hmget(self, key: str, tags: list[str]) -> list[str | None]:
+        assert key == "shop:unacked"
+        return [self.held[tag][1] for tag in tags]
+
+
+def message(eta: str | None) -> str:
+    return json.dumps([{"headers": {"eta": eta}, "body": ""}, "", "celery"])
+
+
+def test_what_workers_have_taken_is_counted_with_its_age() -> None:
+    held = _celery_question.held
+    assert held(Held(), 1000) == {"count": 0, "age": 0}
+    assert held(Held(a=(100, message(None)), b=(990, message(None))), 1000) == {
+        **{"count": 2, "age": 900}
+    }
+    # Kept for later, or done in the meantime: nobody is late.
+    later, then = "1970-01-01T00:20:00+00:00", "1970-01-01T00:10:00+00:00"
+    assert held(Held(a=(100, message(later)), b=(90, None)), 1000) == {"count": 2, "age": 0}
+    assert held(Held(a=(100, message(then))), 1000)["age"] == 400
+
+
+def test_a_broker_is_asked_for_what_it_knows(capsys: t.Any) -> None:
+    app = App({})
+    assert answered(_celery_question.taken, app, capsys, queues=["a"]).taken == {}
+    app.default_channel = t.cast(t.Any, Held())
+    asked = answered(_celery_question.taken, app, capsys, queues=["a"])
+    assert asked.taken == {"count": 0, "age": 0}
+    assert answered(_celery_question.taken, app, capsys, queues=[]).taken is None
+
+
 class Every:
     """A schedule by whose reckoning a task is due `seconds` after its last run, at 1000."""
 
@@ -308,7 +360,8 @@ FIND = "def find_app(module):\n    assert module == 'tasks'\n    "
 
 def test_the_program_tells_what_went_wrong_and_goes_on(tmp_path: Path) -> None:
     answers = run_question(tmp_path, f"{FIND}return None\n", nodes=(NODE,), queues=("q",))
-    assert set(answers.errors) == {_health_celery.PINGED, _health_celery.QUEUED}
+    asked = {_health_celery.PINGED, _health_celery.QUEUED, _health_celery.TAKEN}
+    assert set(answers.errors) == asked
     assert answers.stage == _health_celery.TICKED
 
 
@@ -391,15 +444,24 @@ BEAT = ["python", "/srv/shop/current/venv/bin/celery", "--app", "tasks", "beat"]
         (BEAT, True),
         (["celery", "-A", "tasks", "worker", "-B"], True),
         (["celery", "--app=tasks", "worker", "--beat"], True),
+        (["celery", "-A", "shop", "beat"], True),
+        (["celery", "-Ashop.celery", "beat"], True),
+        (["celery", "-A", "shop.celery:app", "beat"], True),
+        (["celery", "beat"], True),
+        (["python", "-m", "celery", "beat"], True),
+        (["celery", "worker", "-EB"], True),
+        (["celery", "worker", "-BE"], True),
         (["celery", "-A", "tasks", "worker"], False),
-        (["celery", "-A", "other", "beat"], False),
-        (["celery", "beat", "-A"], False),
+        (["celery", "worker", "-Q", "beat"], False),
+        (["celery", "worker", "-QBulk", "-nB@%h"], False),
+        (["celery", "-ABeat", "worker", "--pool=Beta"], False),
+        (["celery", "inspect", "active"], False),
         (["grep", "beat"], False),
         ([], False),
     ],
 )
 def test_a_beat_is_known_by_its_command_line(words: list[str], beat: bool) -> None:
-    assert _celery_processes.is_beat(words, "tasks") is beat
+    assert _celery_processes.is_beat(words) is beat
 
 
 @pytest.fixture
@@ -434,9 +496,15 @@ def test_beats_are_counted_once_and_by_application(
     (tmp_path / "proc/9").mkdir()  # one that ends while it is looked at
     (tmp_path / "proc/10").mkdir()
     (tmp_path / "proc/10/stat").write_text("10 (x) S 1 0\n")
-    found = sorted(built.beats("tasks", tmp_path / "shop"), key=lambda one: one.pid)
+    found = sorted(built.beats(tmp_path / "shop", None), key=lambda one: one.pid)
     assert [(one.pid, one.stopped) for one in found] == [(5, False), (6, True)]
-    assert built.beats("tasks", tmp_path / "other") == []
+    assert built.beats(tmp_path / "other", None) == []
+    assert len(built.beats(tmp_path / "shop/releases/1", None)) == 2
+    # Started by hand somewhere else, but as the application's user.
+    assert len(built.beats(tmp_path / "other", os.getuid())) == 2
+    assert built.beats(tmp_path / "other", os.getuid() + 1) == []
+    assert _celery_processes.user_id("root") == 0
+    assert _celery_processes.user_id("nobody-at-all") is None
     assert (built.revision_of(5), built.revision_of(99)) == (REVISION, "")
     (tmp_path / "proc/5/environ").write_bytes(b"A=1\0")
     assert built.revision_of(5) == ""
@@ -481,7 +549,7 @@ def judged(answers: _celery.Answers, **given: t.Any) -> dict[str, _health.Findin
         main_process=lambda unit, deadline: settings["pid"],
         last_tick=lambda unit, deadline: settings["since"],
         revision_of=lambda pid: settings["running"],
-        beats=lambda module, home: [
+        beats=lambda home, user: [
             _celery_processes.Process(pid, 1, settings["stopped"])
             for pid in range(settings["beats"])
         ],
@@ -497,6 +565,7 @@ def good(**given: t.Any) -> _celery.Answers:
         **{
             "nodes": {NODE: 7},
             "queues": {"celery": {"depth": 1, "age": 2.0}},
+            "taken": {"count": 1, "age": 2.0},
             "tick": {"tasks": 1, "overdue": 0.0},
             **given,
         }
@@ -513,11 +582,14 @@ def test_an_application_that_works_is_well() -> None:
     rows = judged(good())
     assert {row.state for row in rows.values()} == {"ok"}
     assert set(rows) == {
-        "w.service", "queue celery depth", "queue celery age", "beat", "last tick",
+        "w.service", "queue celery depth", "queue celery age", "taken", "beat", "last tick",
     }  # fmt: skip
     elsewhere = judged(good(), beats=0, check={"beats": 0, "beat_unit": "b", "home": "/x"})
     assert {row.state for row in elsewhere.values()} == {"ok"}
     assert "last tick" not in elsewhere
+    assert "taken" not in judged(good(taken={}))
+    assert "taken" not in judged(good(taken=None), check={"queues": []})
+    assert judged(good(taken={"count": 0, "age": 0.0}))["taken"].value == "0 taken and not done"
 
 
 ERROR = {"asking the broker for its queues": "refused"}
@@ -541,6 +613,12 @@ TROUBLE: list[tuple[dict[str, t.Any], dict[str, t.Any], str, str, str]] = [
      "the oldest was sent 1801 s ago"),
     ({"queues": {"celery": {"depth": 1, "age": None}}}, {}, "queue celery age", "unknown",
      "1 wait, without the time of sending"),
+    ({"taken": {"count": 8, "age": 301.0}}, {}, "taken", "warning",
+     "8 taken and not done, the oldest 301 s ago"),
+    ({"taken": {"count": 8, "age": 1801.0}}, {}, "taken", "critical",
+     "8 taken and not done, the oldest 1801 s ago"),
+    ({"taken": None, "errors": {"asking the broker for what workers hold": "NOPERM"}}, {},
+     "taken", "unknown", "NOPERM"),
     ({}, {"beats": 0}, "beat", "critical", "0 on this machine"),
     ({}, {"beats": 2}, "beat", "critical", "2 on this machine (process 0, 1)"),
     ({}, {"stopped": True}, "beat", "critical", "1 on this machine (process 0), stopped"),

@@ -52,6 +52,8 @@ def test_a_machine_with_everything_is_examined_for_everything() -> None:
         "tls shop.example.com",
     }
     assert found["host one"]["reference_time"] == 5.0
+    assert found["postgres 5432"]["role"] == "primary"
+    assert found["postgres 5432"]["databases"] == ["shop"]
     assert found["celery shop"]["queues"] == ["celery", "mail"]
 
 
@@ -63,6 +65,7 @@ def test_the_broker_keeps_what_it_is_given_and_the_cache_need_not() -> None:
         if check["kind"] == "redis"
     }
     assert kept == {"redis broker": (False, True), "redis cache": (True, False)}
+    assert {found[name]["role"] for name in kept} == {"primary"}
 
 
 def test_beat_is_expected_on_the_first_worker_machine_only() -> None:

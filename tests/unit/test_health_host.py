@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.slipway.stack.plugins.module_utils import (
     _health,
+    _health_clock,
     _health_host,
     _health_unit,
     _host_figures,
@@ -28,6 +29,15 @@ MOUNTINFO = """\
 broken line
 28 22 8:4 / /x rw -
 """
+FAILED = """\
+22 1 8:1 / / rw,relatime - ext4 /dev/sda1 ro,errors=remount-ro
+23 22 8:2 / /srv ro - xfs /dev/sda2 ro
+24 22 8:3 / /usr ro - ext4 /dev/sda3 ro
+25 22 7:0 / /snap ro - squashfs /dev/loop0 ro
+26 22 0:9 / /tmp ro - tmpfs tmpfs ro
+27 22 8:5 / /opt ro - ext4 /dev/sda5 rw
+"""
+FSTAB = "# /dev/x /srv xfs ro\n/dev/sda3 /usr ext4 defaults,ro 0 2\nbroken\n"
 MEMINFO = "MemTotal: 1000 kB\nMemFree: 1 kB\nMemAvailable: 500 kB\nOdd\n"
 
 
@@ -39,7 +49,7 @@ def numbers(free: float = 0.5, files: float = 0.5, all_files: int = 100) -> t.An
 
 @pytest.fixture
 def machine(tmp_path: Path) -> t.Callable[..., _health_host.Machine]:
-    for folder in ("proc/self", "run", "boot"):
+    for folder in ("proc/self", "run/systemd/timesync", "boot"):
         (tmp_path / folder).mkdir(parents=True)
     (tmp_path / "proc/self/mountinfo").write_text(MOUNTINFO)
     (tmp_path / "proc/meminfo").write_text(MEMINFO)
@@ -51,7 +61,7 @@ def machine(tmp_path: Path) -> t.Callable[..., _health_host.Machine]:
         raise _health.CannotCheck(f"{command[0]} is not installed", "install it")
 
     def build(**given: t.Any) -> _health_host.Machine:
-        roots = {name: tmp_path / name for name in ("proc", "run", "boot")}
+        roots = {name: tmp_path / name for name in ("proc", "run", "boot", "fstab")}
         settings = {"output": output, "space": lambda _: numbers(), "clock": lambda: 1000.0}
         return _health_host.Machine(**{**roots, **settings, "processors": 2, **given})
 
@@ -106,6 +116,19 @@ def test_a_disk_in_memory_is_shown_when_it_is_not_well(machine: Build) -> None:
     assert states(rows) == {"/run space": "critical"}
 
 
+def test_a_disk_that_became_read_only_is_critical(machine: Build, tmp_path: Path) -> None:
+    built = machine()
+    (tmp_path / "proc/self/mountinfo").write_text(FAILED)
+    failed = {"/ writable": "critical", "/srv writable": "critical"}
+    assert states(examined(built)) == {**failed, "/usr writable": "critical"}
+    (tmp_path / "fstab").write_text(FSTAB)
+    rows = examined(built)
+    assert states(rows) == failed
+    assert "remount,rw /srv" in rows["/srv writable"].advice
+    assert "/srv space" in rows
+    assert states(examined(built, mounts=["/srv", "/a"])) == {"/srv writable": "critical"}
+
+
 def test_a_mount_that_is_not_there_is_unknown(machine: Build) -> None:
     rows = examined(machine(space=_host_figures.space), mounts=["/no/such"])
     assert states(rows) == {"/no/such space": "unknown"}
@@ -116,6 +139,10 @@ def test_a_file_system_that_hangs_is_not_waited_for(monkeypatch: pytest.MonkeyPa
     go_on = threading.Event()
     monkeypatch.setattr(os, "statvfs", lambda _: go_on.wait(20))
     assert _host_figures.space("/gone", 0.05) is None
+    # Already to ask whether it is a directory is to wait for it.
+    monkeypatch.setattr(os.path, "isdir", lambda _: go_on.wait(20))
+    monkeypatch.setattr(_host_figures, "MOUNT_SECONDS", 0.05)
+    assert [mount.path for mount in _host_figures.mounts(MOUNTINFO)][:2] == ["/", "/run"]
     go_on.set()
 
 
@@ -137,52 +164,99 @@ def test_memory_and_load_are_judged_each_for_itself(
     assert states(examined(built)) == found
 
 
-TRACKING = "C0000201,ntp,2,1.5,{},0,0,0,0,0,0,0,0,{}\n"
-STATUS = "       Server: 192.0.2.1\n       Offset: {}\n        Delay: 1ms\n"
+TRACKING = "C0000201,ntp,2,{2},{0},0,0,0,0,0,0,0,{3},{1}\n"
+STATUS = (
+    "  Server: 192.0.2.1\nPoll interval: {1} (min: 32s; max 34min 8s)\n  Offset: {0}\n  Delay: 1s\n"
+)
+
+
+def tracking(offset: str, leap: str = "Normal", last: float = 990, interval: float = 64) -> str:
+    return TRACKING.format(offset, leap, last, interval)
 
 
 @pytest.mark.parametrize(
-    ("said", "offset"),
+    ("said", "offset", "stale"),
     [
-        (TRACKING.format("-0.5", "Normal"), -0.5),
-        (TRACKING.format("-0.5", "Not synchronised"), None),
-        (TRACKING.format("0", "Normal").replace(",2,", ",0,"), None),
-        ("506 Cannot talk to daemon", None),
+        (tracking("-0.5"), -0.5, False),
+        (tracking("-0.5", last=-10_000), -0.5, True),
+        (tracking("-0.5", last=11_000), -0.5, True),
+        (tracking("-0.5", last=-3000, interval=1024), -0.5, False),
+        (tracking("-0.5", "Not synchronised"), None, False),
+        (tracking("0").replace(",2,", ",0,", 1), None, False),
+        ("506 Cannot talk to daemon", None, False),
     ],
 )
-def test_chrony_is_read(said: str, offset: float | None) -> None:
-    assert _host_figures.chrony(said) == offset
+def test_chrony_is_read(said: str, offset: float | None, stale: bool) -> None:
+    found = _health_clock.chrony(said, 1000)
+    assert (found and found.offset, bool(found and found.stale)) == (offset, stale)
 
 
 @pytest.mark.parametrize(
-    ("said", "offset"),
+    ("said", "offset", "touched", "stale"),
     [
-        (STATUS.format("+1.5ms"), 0.0015),
-        (STATUS.format("-1min 30s"), -90),
-        (STATUS.format("+12us"), 0.000012),
-        ("Server: n/a", None),
+        (STATUS.format("+1.5ms", "32s"), 0.0015, 990, False),
+        (STATUS.format("-1min 30s", "32s"), -90, 990, False),
+        (STATUS.format("+12us", "32s"), 0.000012, 990, False),
+        (STATUS.format("+1s", "34min 8s"), 1, 8000, False),
+        (STATUS.format("+1s", "34min 8s"), 1, 9999, True),
+        (STATUS.format("+1s", "32s"), 1, 3000, True),
+        (STATUS.format("+1s", "32s"), 1, None, True),
+        ("  Offset: +1s", 1, 3000, True),
+        ("Server: n/a", None, 990, False),
     ],
 )
-def test_timesyncd_is_read(said: str, offset: float | None) -> None:
-    found = _host_figures.timesyncd(said)
-    assert found == (None if offset is None else pytest.approx(offset))
+def test_timesyncd_is_read(
+    tmp_path: Path, said: str, offset: float | None, touched: float | None, stale: bool
+) -> None:
+    if touched is not None:
+        (tmp_path / "synchronized").touch()
+        os.utime(tmp_path / "synchronized", (touched, touched))
+    found = _health_clock.timesyncd(said, tmp_path / "synchronized", 1000)
+    assert (found and found.offset) == (None if offset is None else pytest.approx(offset))
+    assert bool(found and found.stale) is stale
 
 
 @pytest.mark.parametrize(
-    ("answers", "state", "who"),
+    ("answers", "reference", "state", "value"),
     [
-        ({"chronyc": TRACKING.format("2", "Normal")}, "warning", "by chrony"),
-        ({"chronyc": "", "timedatectl": STATUS.format("-31s")}, "critical", "by timesyncd"),
+        ({"chronyc": tracking("2")}, 995, "warning", "+2.000 s by chrony"),
+        ({"chronyc": "", "timedatectl": STATUS.format("-31s", "32s")}, 995, "critical",
+         "-31.000 s by timesyncd"),
+        ({"chronyc": tracking("0", last=-9000)}, 995, "warning",
+         "+0.000 s by chrony, whose last answer is 10000 s old"),
+        ({"chronyc": tracking("0", last=-9000)}, None, "unknown",
+         "+0.000 s by chrony, whose last answer is 10000 s old"),
+        ({"chronyc": tracking("0")}, 956, "ok", "+0.000 s by chrony"),
+        ({"chronyc": tracking("0")}, 954, "critical",
+         "+0.000 s by chrony; +31 s by the controller"),
+        ({"chronyc": tracking("0")}, 4600, "critical",
+         "+0.000 s by chrony; -3600 s by the controller"),
     ],
-)
+)  # fmt: skip
 def test_who_keeps_the_clock_tells_its_offset(
-    machine: Build, answers: dict[str, str], state: str, who: str
+    machine: Build,
+    tmp_path: Path,
+    answers: dict[str, str],
+    reference: float | None,
+    state: str,
+    value: str,
 ) -> None:
     def output(command: list[str], *_: t.Any, **__: t.Any) -> str:
         return answers.get(command[0], "")
 
+    built, touched = machine(output=output), tmp_path / "run/systemd/timesync/synchronized"
+    touched.touch()
+    os.utime(touched, (990, 990))
+    row = examined(built, reference_time=reference)["clock"]
+    assert (row.state, row.value) == (state, value)
+
+
+def test_a_time_service_without_an_answer_yet_is_told(machine: Build) -> None:
+    def output(command: list[str], *_: t.Any, **__: t.Any) -> str:
+        return STATUS.format("+1ms", "32s") if command[0] == "timedatectl" else ""
+
     row = examined(machine(output=output))["clock"]
-    assert (row.state, row.value.endswith(who)) == (state, True)
+    assert (row.state, row.value) == ("warning", "+0.001 s by timesyncd, which had no answer yet")
 
 
 @pytest.mark.parametrize(
@@ -203,14 +277,14 @@ def test_without_a_time_service_the_controller_s_clock_is_compared(
     assert examined(machine(), reference_time=reference)["clock"].state == state
 
 
-def serve_time(ahead: float, stratum: int = 1, cut: int = 99) -> str:
+def serve_time(ahead: float, stratum: int = 1, cut: int = 99, leap: int = 0) -> str:
     server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     server.bind(("127.0.0.1", 0))
 
     def answer() -> None:
         _data, who = server.recvfrom(99)
         now = int((1000 + ahead + 2_208_988_800) * 2**32)
-        said = bytes([0x24, stratum]) + 30 * b"\0" + struct.pack("!2Q", now, now)
+        said = bytes([leap << 6 | 0x24, stratum]) + 30 * b"\0" + struct.pack("!2Q", now, now)
         server.sendto(said[:cut], who)
         server.close()
 
@@ -222,8 +296,28 @@ def test_a_time_server_is_asked_directly(machine: Build) -> None:
     row = examined(machine(), clock_server=serve_time(5))["clock"]
     assert (row.state, row.value.split()[0]) == ("warning", "-5.000")
     assert examined(machine(), clock_server=serve_time(0))["clock"].state == "ok"
-    assert examined(machine(), clock_server=serve_time(0, stratum=0))["clock"].state == "critical"
-    assert examined(machine(), clock_server=serve_time(0, cut=9))["clock"].state == "critical"
+    assert examined(machine(), clock_server=serve_time(40))["clock"].state == "critical"
+
+
+@pytest.mark.parametrize("given", [{"stratum": 0}, {"stratum": 16}, {"leap": 3}, {"cut": 9}])
+def test_a_time_server_that_does_not_know_the_time_is_unknown(
+    machine: Build, given: dict[str, int]
+) -> None:
+    row = examined(machine(), clock_server=serve_time(0, **given))["clock"]
+    assert (row.state, "does not know the time itself" in row.value) == ("unknown", True)
+
+
+def test_a_silent_time_server_takes_nothing_else_along(
+    machine: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_health_clock, "SNTP_SECONDS", 0.1)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+        silent.bind(("127.0.0.1", 0))
+        rows = examined(machine(), clock_server=f"127.0.0.1:{silent.getsockname()[1]}")
+    assert states(rows) == {"clock": "unknown"}
+    assert "does not tell the time within 0.1 s" in rows["clock"].value
+    assert "UDP port 123" in rows["clock"].advice
+    assert "failed units" in rows
 
 
 def test_failed_units_are_named_and_counted(machine: Build) -> None:
@@ -235,6 +329,17 @@ def test_failed_units_are_named_and_counted(machine: Build) -> None:
     most = [f"u{number}.service" for number in range(5)]
     rows = examined(machine(output=output), failed_units_ignored=most)
     assert (rows["failed units"].state, rows["failed units"].value) == ("warning", "u5.service")
+
+
+def test_without_systemd_failed_units_are_unknown(machine: Build) -> None:
+    def output(command: list[str], *_: t.Any, **__: t.Any) -> str:
+        raise _health.Unhealthy("System has not been booted with systemd as init system")
+
+    row = examined(machine(output=output))["failed units"]
+    assert (row.state, row.value[:44]) == (
+        "unknown",
+        "systemd does not answer: System has not been",
+    )
 
 
 def test_a_reboot_is_pending_for_a_package_or_a_kernel(machine: Build, tmp_path: Path) -> None:

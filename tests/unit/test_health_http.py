@@ -71,8 +71,19 @@ GOOD = (
         (answer(), {}, "ok", "200"),
         (answer(GOOD), {"json": {"status": "ok", "parts.0.name": "a"}}, "ok", "200"),
         (answer(GOOD), {"components": ["database", "absent"]}, "ok", "200, database connected"),
-        (answer(b"[]"), {"components": ["database"]}, "ok", "200"),
-        (answer(b"fine"), {"components": ["database"]}, "ok", "200"),
+        (answer(b'\xef\xbb\xbf{"Database": "UP"}'), {"components": ["database"]}, "ok",
+         "200, database up"),
+        (answer(b'{"status": "pass", "checks": {"redis": [{"status": "pass"}]}}'),
+         {"components": ["redis"]}, "ok", "200, redis pass"),
+        (answer(b"[]"), {"components": ["database"]}, "warning", "200, but it says nothing of"),
+        (answer(b"fine"), {"components": ["database"]}, "warning",
+         "200, but it says nothing of database: fine"),
+        (answer(b"<h1>Sorry, maintenance</h1>"), {"components": ["database"]}, "warning",
+         "200, but it says nothing of database: <h1>Sorry"),
+        (answer(b'{"database":"er'), {"components": ["database"]}, "unknown",
+         '200, but its JSON is broken: {"database":"er'),
+        (answer(b'{"status": "degraded", "database": "ok"}'), {"components": ["database"]},
+         "warning", '200, but status is "degraded"'),
         (answer(gzip.compress(GOOD), Content_Encoding="gzip"), {"json": {"status": "ok"}}, "ok",
          "200"),
         (answer(X_Version="v2.1"), {"expected_headers": {"X-Version": "v2"}}, "ok", "200"),
@@ -89,6 +100,16 @@ GOOD = (
         (answer(b"[" * 100_000), {"json": {"a": 1}}, "critical", "200, but not JSON: [[["),
         (answer(b'{"database": {"status": "down"}}'), {"components": ["database"]}, "critical",
          'database is {"status": "down"}'),
+        (answer(b'{"status": "Unhealthy", "x": {"database": "error"}}'),
+         {"components": ["database"]}, "critical", '200, but status is "Unhealthy"'),
+        (answer(b'{"status": {"a": 1}, "checks": {"database": "error"}}'),
+         {"components": ["database"]}, "critical", 'database is "error"'),
+        (answer(b'[{"name": "database", "status": "down"}]'), {"components": ["database"]},
+         "critical", 'database is "down"'),
+        (answer(b'{"components": [{"Name": "Database", "Status": "down"}, 1]}'),
+         {"components": ["database"]}, "critical", 'database is "down"'),
+        (answer(b'{"Database": "error", "DATABASE": "ok"}'), {"components": ["database"]},
+         "critical", 'database is "error"'),
         (answer(b"junk", Content_Encoding="gzip"), {"json": {"a": 1}}, "critical",
          "the body is not gzip"),
         (answer(b"junk", Content_Encoding="br"), {"json": {"a": 1}}, "critical",
@@ -187,15 +208,15 @@ def cut(data: bytes) -> Handler:
     [
         (silent, "waiting for the first byte of the answer: not done within 1 s"),
         (drip_headers, "reading the headers, too slow or endless: not done within 1 s"),
-        (drip_body, "reading the body, too slow: "),
-        (drip_chunks, "reading the body, too slow: "),
+        (drip_body, "reading the body, too slow or endless: "),
+        (drip_chunks, "reading the body, too slow or endless: "),
         (endless_continue, "reading the headers, too slow or endless"),
         (endless_headers, "reading the headers, too slow or endless: got more than 100 headers"),
         (endless_line, "reading the headers, too slow or endless: got more than 65536 bytes"),
         (long_lines, "reading the headers, too slow or endless: more than 131072 bytes"),
         (gigabyte, "the body is too large: over 1048576 bytes"),
         (chunked_gigabyte, "the body is too large: over 1048576 bytes"),
-        (endless_trailers, "reading the body, too slow: 1 bytes so far"),
+        (endless_trailers, "reading the body, too slow or endless: 1 bytes so far"),
         (lambda peer: peer.hear_request(), "the server hung up without an answer"),
         (says(b"SSH-2.0-OpenSSH_9.2\r\n"), "reading the headers, too slow or endless: SSH-2.0"),
         (cut(b"Content-Length: 9\r\n\r\nabc"), "the body was cut off: 6 bytes of it are missing"),
@@ -300,9 +321,33 @@ def test_redirects_are_followed_to_the_end(serve: Serve) -> None:
 
     finding, _latency = ask(serve(handler), headers={"Authorization": "secret"})
     assert finding.state == "ok", finding
+    assert finding.value == f"200, redirected to http://localhost:{second.port}/end?q=1"
     assert [line.split()[1] for line in heard] == ["/health/", "/health/next", "/end?q=1"]
     # A token goes to the host that it is meant for, and to no other.
     assert ["secret" in line for line in heard] == [True, True, False]
+
+
+@pytest.mark.parametrize(
+    ("to", "state"),
+    [
+        ("http://127.0.0.1:{port}/health/live", "ok"),
+        ("http://localhost:{port}/health/", "critical"),
+        ("/accounts/login/?next=/health/", "critical"),
+        ("/sign-in", "critical"),
+    ],
+)
+def test_components_are_those_of_the_page_that_was_asked(serve: Serve, to: str, state: str) -> None:
+    where: list[str] = []
+
+    def handler(peer: Peer) -> None:
+        first = peer.hear_request().startswith("GET /health/ ") and peer.number == 0
+        peer.say(redirect(where[0]) if first else answer(GOOD))
+
+    fake = serve(handler)
+    where.append(to.format(port=fake.port))
+    finding, _latency = ask(fake, components=["database"])
+    assert finding.state == state, finding
+    assert "redirected to http://" in finding.value
 
 
 @pytest.mark.parametrize(

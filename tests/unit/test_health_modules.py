@@ -103,9 +103,11 @@ def test_passwords_come_by_user_and_a_check_of_its_own_wins() -> None:
         {"kind": "secret", "name": "a", "user": "ada"},
         {"kind": "secret", "name": "b", "user": "ada", "password": "own"},
         {"kind": "secret", "name": "c"},
+        {"kind": "secret", "name": "d", "user": "eve"},
     ]
     found = _health_module.accept(given, {"ada": "hers"}, kinds)
-    assert [check["password"] for _kind, check in found] == ["hers", "own", ""]
+    # One that is missing is not an empty one.
+    assert [check["password"] for _kind, check in found] == ["hers", "own", None, None]
 
 
 @pytest.mark.parametrize(

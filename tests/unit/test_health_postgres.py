@@ -25,11 +25,17 @@ def states(found: list[_health.Finding]) -> dict[str, str]:
     return {row.check.removeprefix("x").strip(): row.state for row in found}
 
 
+def database(name: str, **given: t.Any) -> dict[str, t.Any]:
+    return {"name": name, "open": True, "read_only": False, **given}
+
+
 def figures(**given: t.Any) -> dict[str, t.Any]:
     archiver = {"failed_count": 0, "last_failed_wal": None, "failing": False}
     return {
         **{"places": 100, "used": 10, "transaction_age": 5, "multixact_age": 1},
         **{"recovery": False, "archive_mode": "off", "archiver": archiver, "slots": []},
+        **{"archive_command": "/usr/bin/archive %p", "archive_library": "", "read_only": False},
+        **{"databases": [database("shop")], "roles": []},
         **given,
     }
 
@@ -88,6 +94,56 @@ def test_a_failing_archiver_is_a_warning_at_once_and_critical_when_it_lags() -> 
 def test_archiving_that_is_off_is_critical_only_where_it_is_required() -> None:
     assert states(examined(figures(), more()))["archiver"] == "ok"
     assert states(examined(figures(), more(), archive_required=True))["archiver"] == "critical"
+
+
+@pytest.mark.parametrize("command", ["/bin/true", "true %p", "/usr/bin/true", ":", "exit 0", ""])
+def test_an_archive_that_keeps_nothing_is_none(command: str) -> None:
+    all_see = figures(archive_mode="on", archive_command=command)
+    assert states(examined(all_see, more()))["archiver"] == "ok"
+    assert states(examined(all_see, more(), archive_required=True))["archiver"] == "critical"
+    all_see["archive_library"] = "basic_archive"
+    assert states(examined(all_see, more(), archive_required=True))["archiver"] == "ok"
+    all_see = figures(archive_mode="on", archive_command="truename %p")
+    assert states(examined(all_see, more(), archive_required=True))["archiver"] == "ok"
+
+
+@pytest.mark.parametrize(
+    ("what", "all_see", "options", "state", "value"),
+    [
+        ("role", {}, {"role": "primary"}, "ok", "primary"),
+        ("role", {"recovery": True}, {"role": "replica"}, "ok", "replica"),
+        ("role", {"recovery": True}, {"role": "primary"}, "critical", "replica"),
+        ("role", {}, {"role": "replica"}, "critical", "primary"),
+        ("writes", {}, {}, "ok", "allowed"),
+        ("writes", {"read_only": True}, {}, "critical",
+         "default_transaction_read_only is on for the server"),
+        ("writes", {"databases": [database("shop", read_only=True)]}, {"databases": ["shop"]},
+         "critical", "default_transaction_read_only is on for shop"),
+        ("writes", {"databases": [database("old", read_only=True)]}, {}, "ok", "allowed"),
+        ("databases", {}, {"databases": ["shop"]}, "ok", "open: shop"),
+        ("databases", {"databases": [database("shop", open=False)]},
+         {"databases": ["shop", "blog"]}, "critical", "blog is missing; shop is closed"),
+        ("role limits", {"roles": [{"name": "shop", "limit": 20, "used": 19}]}, {}, "ok",
+         "shop 19 of 20 used"),
+        ("role limits", {"roles": [{"name": "shop", "limit": 50, "used": 49}]}, {}, "warning",
+         "shop 49 of 50 used"),
+        ("role limits", {"roles": [{"name": "shop", "limit": 5, "used": 5},
+                                   {"name": "blog", "limit": 5, "used": 1}]}, {}, "critical",
+         "shop 5 of 5 used"),
+    ],
+)  # fmt: skip
+def test_what_an_application_is_refused_is_told(
+    what: str, all_see: dict[str, t.Any], options: dict[str, t.Any], state: str, value: str
+) -> None:
+    found = {row.check: row for row in examined(figures(**all_see), more(), **options)}
+    row = found[f"x {what}"]
+    assert (row.state, row.value) == (state, value)
+    assert {row.check for row in found.values() if row.state != "ok"} <= {f"x {what}"}
+
+
+def test_what_is_not_declared_is_not_examined() -> None:
+    found = states(examined(figures(), more()))
+    assert {"role", "databases", "role limits"}.isdisjoint(found)
 
 
 def test_who_is_not_a_monitor_learns_less_and_how_to_learn_it() -> None:
@@ -201,6 +257,11 @@ def test_a_script_reaches_psql_in_a_file_without_a_name() -> None:
             _health.CannotCheck,
             "Peer authentication",
         ),
+        (
+            "setpriv: failed to execute psql: No such file or directory",
+            _health.CannotCheck,
+            "psql is not installed",
+        ),
         ("psql: error: timeout expired", _health.Unhealthy, "no login is answered"),
         ("psql:/proc/self/fd/5:3: ERROR:  boom", _health.Unhealthy, "ERROR:  boom"),
         ("sorry, too many clients already", _health.Unhealthy, "too many clients"),
@@ -216,6 +277,16 @@ def test_complaints_are_of_the_server_or_of_the_one_who_asks(
         _health_psql.ask(
             "", defaults(_health_postgres), "shop", _health.Deadline(5), output, root=False
         )
+
+
+def test_without_psql_it_is_said_what_to_install() -> None:
+    def output(*_: t.Any, **__: t.Any) -> str:
+        raise _health.CannotCheck("psql is not installed", "install psql")
+
+    check, deadline = defaults(_health_postgres), _health.Deadline(5)
+    with pytest.raises(_health.CannotCheck, match="psql is not installed") as refusal:
+        _health_psql.ask("", check, "shop", deadline, output, root=False)
+    assert refusal.value.remedy == "install postgresql-client"
 
 
 POOLS = "database\tuser\tcl_waiting\tsv_active\tsv_login\tmaxwait\tmaxwait_us"

@@ -33,13 +33,16 @@ def defaults(**given: t.Any) -> dict[str, t.Any]:
 
 def examined(
     pong: str = "PONG", saves: str = "save 900 1", said: str | None = None,
-    options: dict[str, t.Any] | None = None, **info: str,
+    options: dict[str, t.Any] | None = None, needed: str = "min-replicas-to-write 2",
+    cluster: str = "", **info: str,
 ) -> dict[str, _health.Finding]:  # fmt: skip
     text = "\r\n".join(f"{key}:{value}" for key, value in {**INFO, **info}.items() if value)
-    answers = [pong, f"# Server\r\n{text}" if said is None else said, saves]
-    found = _health_redis.probe(
-        defaults(**(options or {})), _health.Deadline(5), lambda *_: answers
-    )
+    answers = [pong, f"# Server\r\n{text}" if said is None else said, saves, needed]
+
+    def ask(_check: t.Any, questions: list[list[str]], _deadline: t.Any) -> list[str]:
+        return [cluster] if questions == [["CLUSTER", "INFO"]] else answers
+
+    found = _health_redis.probe(defaults(**(options or {})), _health.Deadline(5), ask)
     return {row.check.removeprefix("x "): row for row in found}
 
 
@@ -63,6 +66,11 @@ DOWN = {**UP, "master_link_status": "down"}
         ({}, {"used_memory": "86"}, {"memory": "warning"}),
         ({}, {"used_memory": "96"}, {"memory": "critical"}),
         ({}, {"used_memory": "100", "maxmemory_policy": "allkeys-lru"}, {}),
+        ({}, {"used_memory": "86", "maxmemory_policy": "volatile-lru"}, {"memory": "warning"}),
+        ({}, {"used_memory": "96", "maxmemory_policy": "volatile-ttl"}, {"memory": "critical"}),
+        ({}, {"errorstat_OOM": "count=3"}, {"memory": "warning"}),
+        ({}, {"errorstat_OOM": "count=3", "maxmemory_policy": "allkeys-lru"},
+         {"memory": "warning"}),
         ({}, {"maxmemory": "0"}, {"memory": "warning"}),
         ({}, {"maxmemory": "0", "used_memory": "960"}, {"memory": "critical"}),
         ({}, {"maxmemory": "0", "total_system_memory": ""}, {"memory": "unknown"}),
@@ -98,6 +106,56 @@ def test_figures_are_judged(
     options: dict[str, t.Any], info: dict[str, str], found: dict[str, str]
 ) -> None:
     assert states(examined(options=options, **info)) == found
+
+
+@pytest.mark.parametrize(
+    ("expected", "info", "state", "value"),
+    [
+        ("primary", {}, "ok", "primary"),
+        ("replica", UP, "ok", "replica of a:1"),
+        ("primary", UP, "critical", "replica of a:1"),
+        ("replica", {}, "critical", "primary"),
+        ("primary", {"role": "sentinel"}, "critical", "sentinel"),
+    ],
+)
+def test_another_role_than_the_expected_is_critical(
+    expected: str, info: dict[str, str], state: str, value: str
+) -> None:
+    row = examined(options={"role": expected}, **info)["role"]
+    assert (row.state, row.value, bool(row.advice)) == (state, value, state != "ok")
+
+
+def test_without_an_expected_role_either_is_well() -> None:
+    assert "role" not in {**examined(), **examined(options={}, **UP)}
+
+
+@pytest.mark.parametrize(
+    ("good", "needed", "state"),
+    [
+        ("2", "min-replicas-to-write 2", "ok"),
+        ("1", "min-replicas-to-write 2", "critical"),
+        ("0", "-NOPERM this user", "critical"),
+        ("1", "-NOPERM this user", "unknown"),
+    ],
+)
+def test_too_few_replicas_for_a_write_are_critical(good: str, needed: str, state: str) -> None:
+    row = examined(needed=needed, min_slaves_good_slaves=good)["replicas for writes"]
+    assert (row.state, row.value[:9]) == (state, f"{good} in time")
+
+
+@pytest.mark.parametrize(
+    ("said", "state", "value"),
+    [
+        ("cluster_state:ok\r\ncluster_slots_ok:16384\r\n", "ok", "ok, 16384 of 16384"),
+        ("cluster_state:fail\r\ncluster_slots_ok:1\r\n", "critical", "fail, 1 of 16384"),
+        ("-NOPERM this user", "unknown", "-NOPERM"),
+        ("", "unknown", "nothing"),
+    ],
+)
+def test_a_cluster_that_is_down_is_critical(said: str, state: str, value: str) -> None:
+    row = examined(cluster=said, cluster_enabled="1")["cluster"]
+    assert (row.state, row.value.startswith(value)) == (state, True)
+    assert "cluster" not in examined(cluster=said, cluster_enabled="0")
 
 
 def test_what_is_neither_logged_nor_saved_is_critical_only_where_it_must_last() -> None:
@@ -161,6 +219,14 @@ def test_answers_are_read_after_a_login() -> None:
     assert ask(b"+OK\r\n+A\r\n-NOPERM x\r\n", password="p")[0] == ["A", "-NOPERM x"]
 
 
+def test_a_user_without_a_password_is_not_taken_for_logged_in() -> None:
+    with pytest.raises(_health.CannotCheck, match="shop has no password here") as refusal:
+        ask(b"+PONG\r\n+x\r\n", user="shop")
+    assert "passwords" in refusal.value.remedy
+    # Whoever does not log in is this user.
+    assert ask(b"+PONG\r\n+x\r\n", user="default")[0] == ["PONG", "x"]
+
+
 @pytest.mark.parametrize(
     ("said", "words"),
     [
@@ -168,9 +234,12 @@ def test_answers_are_read_after_a_login() -> None:
         (b"", "closed the connection"),
         (b"+OK\r\nHTTP/1.1 400\r\n", "does not speak"),
         (b"+OK\r\n*999\r\n", "does not speak"),
-        (b"+OK\r\n$2097152\r\n" + b"x" * 2_097_152, "more than"),
+        (b"+OK\r\n$2097152\r\n" + b"x" * 2_097_152, "it announces 2097152 bytes; at most"),
+        (b"+OK\r\n$999999999999999\r\n", "it announces 999999999999999 bytes; at most"),
+        (b"+OK\r\n$900000\r\n" + b"x" * 900_000 + b"\r\n$900000\r\n" + b"x" * 900_000,
+         "more than"),
     ],
-)
+)  # fmt: skip
 def test_what_is_no_answer_is_refused(said: bytes, words: str) -> None:
     with pytest.raises((_health.Unhealthy, ConnectionError), match=words):
         ask(said, password="p")

@@ -112,6 +112,36 @@ def test_a_chain_that_is_not_trusted_is_critical(
     assert chain.advice
 
 
+def test_what_the_machine_itself_trusts_is_trusted(
+    serve: t.Callable[..., Fake], certificates: Certificates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificates.authority))
+    chain = look(serve(wait, tls=server_context(certificates.make("good"))))["chain"]
+    assert (chain.state, chain.value) == ("ok", "verified, TLSv1.3")
+
+
+def test_a_chain_that_is_its_own_anchor_must_be_served_whole(
+    serve: t.Callable[..., Fake], certificates: Certificates, tmp_path: Path
+) -> None:
+    below = Certificates(tmp_path, certificates)
+    leaf, key = below.make("below")
+    served, on_disk = tmp_path / "served.pem", tmp_path / "on-disk.pem"
+    served.write_text(leaf.read_text() + below.authority.read_text())
+    on_disk.write_text(served.read_text() + certificates.authority.read_text())
+
+    def chain(file: Path, **options: t.Any) -> _health.Finding:
+        return look(serve(wait, tls=server_context((file, key))), **options)["chain"]
+
+    alone = chain(leaf, ca_file=str(on_disk))
+    value = f"incomplete: 1 of the certificates in {on_disk} are not sent"
+    assert (alone.state, alone.value, bool(alone.advice)) == ("critical", value, True)
+    # Nobody sends the authority itself.
+    assert chain(served, ca_file=str(on_disk)).state == "ok"
+    assert chain(served, ca_file=str(certificates.authority)).state == "ok"
+    # Whoever trusts the intermediate needs no more.
+    assert chain(leaf, ca_file=str(below.authority)).state == "ok"
+
+
 def test_an_authority_that_is_missing_is_unknown(
     serve: t.Callable[..., Fake], certificates: Certificates
 ) -> None:
@@ -199,6 +229,21 @@ def test_what_the_floor_cannot_tell_leaves_the_rest(
     assert (found["chain"].state, found["lifetime"].state) == ("ok", "ok")
     assert found["protocol"].state == state, found["protocol"]
     assert found["protocol"].value.startswith(value)
+
+
+def test_a_server_that_dies_refuses_nothing(
+    serve: t.Callable[..., Fake], certificates: Certificates
+) -> None:
+    context = server_context(certificates.make("good"))
+
+    def dying(peer: Peer) -> None:
+        if peer.number < 2:
+            with context.wrap_socket(peer.connection, server_side=True) as channel:
+                channel.recv(1)
+
+    found = look(serve(dying), ca_file=str(certificates.authority))
+    assert (found["chain"].state, found["protocol"].state) == ("ok", "critical")
+    assert found["protocol"].value.startswith("TLS handshake as shop.test: ")
 
 
 def test_a_server_without_tls_is_told(serve: t.Callable[..., Fake]) -> None:

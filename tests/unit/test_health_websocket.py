@@ -62,7 +62,7 @@ def ask(port: int, **options: t.Any) -> _health.Finding:
     return finding
 
 
-@pytest.mark.parametrize("size", [0, 20, 200, 40_000])
+@pytest.mark.parametrize("size", [0, 20, 200, 40_000, 70_000])
 def test_a_real_server_echoes(size: int) -> None:
     origins: list[str] = []
 
@@ -76,7 +76,7 @@ def test_a_real_server_echoes(size: int) -> None:
     with real_server(echo, "127.0.0.1", 0) as server:
         port = server.socket.getsockname()[1]
         with Running(server):
-            finding = ask(port, expect="echo", text="x" * size)
+            finding = ask(port, expect="echo", text="x" * size, message_limit_bytes=100_000)
     assert finding.state == "ok", finding
     assert finding.value.startswith("echo in ")
     assert origins == [f"http://127.0.0.1:{port}"]
@@ -109,6 +109,29 @@ class Running:
 def test_a_good_server_is_ok(serve: Serve, expect: str, frames: list[bytes], value: str) -> None:
     finding = ask(serve(talks(*frames)).port, expect=expect)
     assert (finding.state, finding.value.startswith(value)) == ("ok", True), finding
+
+
+def no_more(peer: Peer) -> None:
+    upgrade(peer)
+
+
+@pytest.mark.parametrize(
+    ("handler", "state", "value"),
+    [
+        (talks(frame(CLOSE, struct.pack(">H", 1011) + b"no")), "critical",
+         "upgraded, but the server closed with 1011 no"),
+        (talks(frame(TEXT, b"hello"), frame(CLOSE, b"")), "ok", "upgraded in "),
+        (talks(frame(PING, b""), frame(CLOSE, b"")), "critical",
+         "upgraded, but the server closed with no reason"),
+        (talks(frame(CLOSE, struct.pack(">H", 1000))), "ok", "upgraded in "),
+        (no_more, "critical", "watching whether it stays open: the server hung up"),
+    ],
+)  # fmt: skip
+def test_an_upgrade_that_does_not_last_is_told(
+    serve: Serve, handler: Handler, state: str, value: str
+) -> None:
+    finding = ask(serve(handler).port, expect="upgrade")
+    assert (finding.state, finding.value.startswith(value)) == (state, True), finding
 
 
 def drip(peer: Peer) -> None:
@@ -151,6 +174,10 @@ WRONG_PROOF = b"HTTP/1.1 101 Switching Protocols\r\nSec-WebSocket-Accept: x\r\n\
         (hangs_up, "waiting for the first message: the server hung up"),
         (talks(bytes([TEXT, 127]) + struct.pack(">Q", 2**62)), "the message is too large"),
         (talks(b"\x81\x81\x00\x00\x00\x00x"), "the server masks its frames"),
+        (
+            talks(bytes([PING, 127]) + struct.pack(">Q", 65_536) + b"x" * 65_536),
+            "a ping or a close of 65536 bytes, of at most 125",
+        ),
         (talks(b"\x83\x00"), "a frame of an unknown kind, 3"),
         (
             talks(frame(CLOSE, struct.pack(">H", 1008) + b"no\x1b")),
