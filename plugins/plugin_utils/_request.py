@@ -47,8 +47,8 @@ def check(inputs: t.Mapping[str, t.Any], names: list[str]) -> None:
     _refuse_cut(extra)
     for name in extra:
         _refuse_misspelt(str(name))
-    for name in NEEDED if takes is not None else ():
-        _require(name, asked.get(name), takes, names)
+    for name in NEEDED:
+        _require(name, asked.get(name), takes or (), names)
     for name, value in asked.items():
         if takes is not None and name not in takes and name not in _COMMON_WORDS:
             raise InventoryError(_not_heeded(name, value))
@@ -74,7 +74,7 @@ def _refuse_misspelt(name: str) -> None:
         )
 
 
-def _require(name: str, value: t.Any, takes: list[str], names: list[str]) -> None:
+def _require(name: str, value: t.Any, takes: t.Sequence[str], names: list[str]) -> None:
     if name not in takes or (isinstance(value, str) and value.strip()):
         return
     shown = "missing" if value in (None, "") else _specification.shown(value)
