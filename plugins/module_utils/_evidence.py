@@ -36,6 +36,7 @@ class Contents:
     tables: t.Mapping[str, int] = field(default_factory=dict)
     complete: bool = True
     inserts: bool = False
+    homeless: t.Sequence[str] = ()
     database: str | None = None
     created: datetime | None = None
     encrypted: bool = False
@@ -111,6 +112,11 @@ def contents_findings(
     found = [*_origin(one, contents)]
     if not contents.complete:
         found.append(_critical("readable", one, "the line that ends a dump", "it breaks off"))
+    if contents.homeless:
+        lacking = f"nothing creates {_some(contents.homeless)}"
+        remedy = "dump without --data-only, and with --section=pre-data where sections are named"
+        wanted_too = "what creates each table that it fills"
+        found.append(_finding("readable", "critical", one, wanted_too, lacking, remedy))
     recorded = record.tables if record else {}
     wanted = {*recorded, *expected}
     missing = sorted(wanted - set(contents.tables))

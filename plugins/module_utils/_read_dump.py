@@ -110,6 +110,7 @@ def _scanned(
         tables=scanner.tables,
         complete=scanner.complete(),
         inserts=scanner.inserts,
+        homeless=scanner.homeless(),
         database=header.database if header else None,
         created=header.created if header else None,
         encrypted=layers.encrypted(),

@@ -152,3 +152,27 @@ def test_what_only_begins_like_a_block_is_passed_over() -> None:
 
 def test_a_name_in_another_encoding_is_kept() -> None:
     assert scanned(COPY.replace(b".a ", b'."\xe9" ')).tables == {"public.é": 2}
+
+
+@pytest.mark.parametrize(
+    ("before", "homeless"),
+    [
+        (b"", ["public.a"]),
+        (b"\nCREATE TABLE public.a (\n    x int\n);\n", []),
+        (b"\nCREATE UNLOGGED TABLE public.a (\n    x int\n);\n", []),
+        (b"\nCREATE TABLE public.ab (\n    x int\n);\n", ["public.a"]),
+        (b"\n-- CREATE TABLE public.a (\n", ["public.a"]),
+        (b"\nCREATE EXTENSION IF NOT EXISTS postgis WITH SCHEMA public;\n", []),
+    ],
+)
+def test_tables_that_are_filled_and_not_created(before: bytes, homeless: list[str]) -> None:
+    text = before + b"x" * 2000 + COPY + END
+    for size in (1, 7, len(text)):
+        found = scanned(*(text[begin : begin + size] for begin in range(0, len(text), size)))
+        assert found.homeless() == homeless
+
+
+def test_insert_statements_without_any_table() -> None:
+    insert = b"\nINSERT INTO public.a VALUES (1);\n"
+    assert scanned(insert, END).homeless() == ["every table of its INSERT statements"]
+    assert scanned(b"\nCREATE TABLE public.a (\n", insert, END).homeless() == []

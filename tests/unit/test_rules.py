@@ -236,6 +236,7 @@ GOOD = Contents("custom", {"public.a": 3}, database="shop", created=ONE.taken)
         ({"created": ONE.taken - timedelta(hours=12)}, []),
         ({"created": ONE.taken - timedelta(hours=12, seconds=1)}, ["critical"]),
         ({"complete": False}, ["critical"]),
+        ({"homeless": ["public.a"]}, ["critical"]),
         ({"tables": {}}, ["critical"]),
         ({"tables": {}, "inserts": True}, ["unknown"]),
         ({"tables": {"public.a": 2}}, ["critical"]),

@@ -217,6 +217,26 @@ def test_a_schema_without_its_rows(store: Store, dumps: Dumps) -> None:
     caught(store, "readable", "missing")
 
 
+@pytest.mark.parametrize(
+    ("suffix", "options"),
+    [
+        (".dump", ["-Fc", "--data-only"]),
+        (".dump", ["-Fc", "--section=data"]),
+        (".sql", ["--data-only"]),
+        (".sql", ["--data-only", "--disable-triggers"]),
+        (".sql", ["--data-only", "--inserts"]),
+    ],
+)
+@pytest.mark.parametrize("recorded", [True, False])
+def test_rows_without_the_tables_that_hold_them(
+    store: Store, dumps: Dumps, suffix: str, options: list[str], recorded: bool
+) -> None:
+    key = store.put(dumps.server.dump("blog", *options), database="blog", suffix=suffix)
+    if not recorded:
+        store.unrecord(key)
+    caught(store, "readable", "what creates each table that it fills", promise=unrecorded())
+
+
 @pytest.mark.parametrize("form", ["custom", "plain"])
 def test_fewer_rows_than_recorded(store: Store, dumps: Dumps, form: str) -> None:
     store.put(getattr(dumps, form), tables={**SHOP_TABLES, "public.bids": 100_006})
