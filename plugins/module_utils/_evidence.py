@@ -113,7 +113,7 @@ def contents_findings(
     if not contents.complete:
         found.append(_critical("readable", one, "the line that ends a dump", "it breaks off"))
     if contents.homeless:
-        lacking = f"nothing creates {_some(contents.homeless)}"
+        lacking = f"nothing creates {some(contents.homeless)}"
         remedy = "dump without --data-only, and with --section=pre-data where sections are named"
         wanted_too = "what creates each table that it fills"
         found.append(_finding("readable", "critical", one, wanted_too, lacking, remedy))
@@ -128,14 +128,14 @@ def contents_findings(
             )
         )
     elif missing:
-        found.append(_critical("readable", one, f"table {_some(missing)}", "missing"))
+        found.append(_critical("readable", one, f"table {some(missing)}", "missing"))
     fewer = [
         f"{name} ({contents.tables[name]} of {count} rows)"
         for name, count in sorted(recorded.items())
         if name in contents.tables and contents.tables[name] != count
     ]
     if fewer:
-        found.append(_critical("readable", one, "as many rows as recorded", _some(fewer)))
+        found.append(_critical("readable", one, "as many rows as recorded", some(fewer)))
     return found or _emptiness(one, contents, before)
 
 
@@ -188,7 +188,7 @@ def _moment(text: str) -> datetime | None:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-def _some(names: t.Sequence[str]) -> str:
+def some(names: t.Sequence[str]) -> str:
     rest = len(names) - MORE
     return ", ".join(names[:MORE]) + (f" and {rest} more" if rest > 0 else "")
 

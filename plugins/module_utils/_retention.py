@@ -67,7 +67,7 @@ def ladder(
         begin = now - period * count
         for gap in _gaps(times, max(begin, promise.since or begin), period, promise.since):
             gaps.setdefault(gap, name)
-    return [
+    found = [
         Finding(
             *("kept", "critical", database, f"{name} backups"),
             f"none between {first:%F %T} and {last:%F %T} UTC",
@@ -76,6 +76,28 @@ def ladder(
         )
         for (first, last), name in sorted(gaps.items())
     ]
+    return [*found, *_short(database, times, promise, now)]
+
+
+def _short(
+    database: str, times: list[datetime], promise: Ladder, now: datetime
+) -> t.Iterator[Finding]:
+    """A history that begins within what is promised: young, or deleted. Nobody else can tell."""
+    if promise.since or not times:
+        return
+    short = [
+        f"{getattr(promise, name)} {name}"
+        for name, period in PERIODS.items()
+        if times[0] > now - period * (getattr(promise, name) - SLACK)
+    ]
+    if short:
+        many = " and ".join([*([", ".join(short[:-1])] if short[1:] else []), short[-1]])
+        yield Finding(
+            *("kept", "warning", database, f"{many} backups"),
+            f"the first is of {times[0]:%F %T} UTC",
+            "set since to the day when backups began; if that was earlier, some are gone",
+            database,
+        )
 
 
 def _gaps(

@@ -14,6 +14,7 @@ from . import (
     _findings,
     _read_dump,
     _retention,
+    _rungs,
     _s3,
     _s3_sums,
     _verification,
@@ -45,8 +46,9 @@ def judge(
         return Verdict(name, None, findings)
     read = _Reading(s3, request, chosen, found)
     findings += read.findings()
-    counting = [one.taken for one in found if one.recorded or not promise.require_record]
-    findings += _retention.ladder(name, counting, request.ladder, now)
+    if request.level == "kept":
+        times, odd = _rungs.kept(s3, request, found, now)
+        findings += [*odd, *_retention.ladder(name, times, request.ladder, now)]
     seconds = time.monotonic() - begun
     return Verdict(
         *(name, None, findings, chosen.key, chosen.taken, chosen.size, read.size, seconds)
@@ -106,8 +108,7 @@ class _Reading:
         return None
 
     def _read_record(self, one: Candidate) -> _backups.Record:
-        where, key = self.request.target, _backups.record_name(one.key)
-        return _backups.record(_s3.read_text(self.s3, where, key), where.url(key))
+        return _rungs.read_record(self.s3, self.request.target, one)
 
     def _contents(
         self, sums: _evidence.Sums, record: _backups.Record | None

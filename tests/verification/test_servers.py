@@ -247,6 +247,42 @@ def test_a_gap_in_what_was_kept(store: Store, dumps: Dumps) -> None:
     assert "daily backups / none between" in said(store.verdict("kept"))
 
 
+@pytest.mark.parametrize("recorded", [True, False])
+def test_what_is_no_backup_is_no_rung(store: Store, dumps: Dumps, recorded: bool) -> None:
+    """Empty ones, and those of another size than their record, promise a past that is gone."""
+    promise = _verification.Promise(require_record=recorded)
+    ladder = _retention.Ladder(30, 0, 0, since=store.now - 5 * DAY)
+    for days in range(1, 5):
+        key = store.put(dumps.void, age=days * DAY)
+        if days in (2, 3):
+            store.write(key, dumps.void[: days % 2 * 300])
+        if not recorded and days == 2:
+            store.unrecord(key)
+    store.put(dumps.custom, tables=SHOP_TABLES)
+    verdict = store.verdict("kept", ladder=ladder, promise=promise)
+    assert "daily backups / none between" in said(verdict)
+    assert "a backup of its day" in said(verdict, "warning")
+
+
+def test_records_that_cannot_be_read_leave_the_past_unknown(store: Store, dumps: Dumps) -> None:
+    for days in range(3):
+        store.put(dumps.server.dump("void", "-Fc"), age=days * DAY + HOUR, database="void")
+    faults = Faults(refusals=99, only="00000002.json")
+    with injected(str(store.target.endpoint_url), faults) as endpoint:
+        verdict = store.verdict("kept", client=through(store, endpoint))
+    assert "kept: the record of each older backup" in said(verdict, "unknown")
+
+
+def test_a_single_backup_is_no_history(store: Store, dumps: Dumps) -> None:
+    store.put(dumps.custom, tables=SHOP_TABLES)
+    verdict = store.verdict("kept")
+    assert "30 daily, 4 weekly and 12 monthly backups / the first is of " in said(
+        verdict, "warning"
+    )
+    began = _retention.Ladder(since=store.now - HOUR)
+    assert "12 monthly" not in said(store.verdict("kept", ladder=began), "warning")
+
+
 def test_a_bucket_that_has_all_and_is_well(store: Store, dumps: Dumps) -> None:
     store.client.put_bucket_versioning(
         Bucket=store.target.bucket, VersioningConfiguration={"Status": "Enabled"}
@@ -265,7 +301,8 @@ def test_a_bucket_that_has_all_and_is_well(store: Store, dumps: Dumps) -> None:
     store.extra = {"ChecksumAlgorithm": "SHA256"}  # a locked bucket takes nothing without
     store.put(dumps.custom, tables=SHOP_TABLES)
     every = ["versioning", "object_lock", "encryption"]
-    verdict = store.verdict("kept", required=every, encryption="server")
+    began = _retention.Ladder(since=store.now - DAY)
+    verdict = store.verdict("kept", required=every, encryption="server", ladder=began)
     assert (verdict.reached, verdict.findings) == ("kept", [])
 
 
