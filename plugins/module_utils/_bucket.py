@@ -11,7 +11,10 @@ from datetime import datetime
 from . import _refused, _retention, _s3
 
 # What servers say when they have never heard of a feature.
-LACKING = ("NotImplemented", "MethodNotAllowed", "NotSupported", "501", "405")
+LACKING = (
+    *("NotImplemented", "XNotImplemented", "MethodNotAllowed", "NotSupported", "501", "405"),
+    "NoSuchUpload",  # who lists uploads asks for none
+)
 DENIED = ("AccessDenied", "AllAccessDisabled", "403", "Forbidden")
 NOTHING = (
     "NoSuchBucketPolicy",
@@ -29,8 +32,7 @@ Ask = t.Callable[[], t.Any]
 def facts(s3: _s3.Client, where: _s3.Target) -> _retention.Bucket:
     """Everything that decides whether backups stay, and whose they are."""
     name = where.bucket
-    # A bucket that never had versions answers without a status, and so do servers without them.
-    status = answer(lambda: s3.get_bucket_versioning(Bucket=name).get("Status"))
+    status = _versioning(s3, name)
     return _retention.Bucket(
         name=name,
         versioning=replace(status, value=status.value == "Enabled"),
@@ -43,6 +45,15 @@ def facts(s3: _s3.Client, where: _s3.Target) -> _retention.Bucket:
         uploads=answer(lambda: _uploads(s3, where)),
         markers=answer(lambda: _markers(s3, where)) if status.value else _retention.Answer({}),
     )
+
+
+def _versioning(s3: _s3.Client, name: str) -> _retention.Answer:
+    """A bucket that never had versions answers without a status, and so do servers without them."""
+    status = answer(lambda: s3.get_bucket_versioning(Bucket=name).get("Status"))
+    if status.value or status.problem:
+        return status
+    versions = answer(lambda: s3.list_object_versions(Bucket=name, MaxKeys=1))
+    return replace(versions, value=None) if versions.problem == "unsupported" else status
 
 
 def answer(ask: Ask, nothing: t.Any = None) -> _retention.Answer:
@@ -71,13 +82,14 @@ def _field(given: t.Mapping[str, t.Any], name: str) -> t.Any:
 def _object_lock(s3: _s3.Client, name: str) -> int:
     """Days that a new object is locked."""
     given = _field(s3.get_object_lock_configuration(Bucket=name), "ObjectLockConfiguration")
+    _field(given, "ObjectLockEnabled")
     default = given.get("Rule", {}).get("DefaultRetention", {})
     return int(default.get("Days") or DAYS_OF_A_YEAR * default.get("Years", 0))
 
 
 def _encryption(s3: _s3.Client, name: str) -> bool:
     given = _field(s3.get_bucket_encryption(Bucket=name), "ServerSideEncryptionConfiguration")
-    return bool(given.get("Rules"))
+    return bool(_field(given, "Rules"))
 
 
 def public(s3: _s3.Client, name: str) -> _retention.Answer:
@@ -125,7 +137,7 @@ def _names(principal: t.Any) -> t.Iterator[str]:
 
 
 def _open_grants(s3: _s3.Client, name: str) -> list[str]:
-    grants = s3.get_bucket_acl(Bucket=name).get("Grants", [])
+    grants = _field(s3.get_bucket_acl(Bucket=name), "Grants")
     return [
         f"the grant {grant.get('Permission')} of the bucket's ACL"
         for grant in grants

@@ -162,6 +162,28 @@ def test_a_server_that_answers_something_else_has_not_got_it() -> None:
     assert found.public.problem == "unsupported"
 
 
+def test_a_server_that_answers_with_nothing_inside_has_not_got_it() -> None:
+    client = Answers(
+        get_bucket_versioning={},
+        get_object_lock_configuration={"ObjectLockConfiguration": {}},
+        get_bucket_encryption={"ServerSideEncryptionConfiguration": {}},
+        get_bucket_policy=refused("NoSuchBucketPolicy"),
+        get_bucket_acl={},
+        list_multipart_uploads=refused("NoSuchUpload"),
+    )
+    found = _bucket.facts(client, TARGET)
+    asked = (found.versioning, found.object_lock, found.encryption, found.public, found.uploads)
+    assert [one.problem for one in asked] == ["unsupported"] * 5
+
+
+def test_a_bucket_that_never_had_versions_has_it_off() -> None:
+    for versions in ({}, refused("AccessDenied")):
+        client = Answers(get_bucket_versioning={}, list_object_versions=versions)
+        assert _bucket.facts(client, TARGET).versioning == _bucket._retention.Answer(False)
+    denied = Answers(get_bucket_versioning=refused("AccessDenied"))
+    assert _bucket.facts(denied, TARGET).versioning.problem == "unknown"
+
+
 def test_what_may_not_be_asked_is_unknown() -> None:
     found = _bucket.answer(lambda: Answers(x=refused("AccessDenied")).x(), 7)
     assert (found.value, found.problem) == (7, "unknown")
@@ -170,7 +192,8 @@ def test_what_may_not_be_asked_is_unknown() -> None:
 
 @pytest.mark.parametrize(("default", "days"), [({"Days": 9}, 9), ({"Years": 2}, 730), ({}, 0)])
 def test_how_long_a_bucket_locks(default: dict[str, int], days: int) -> None:
-    answer = {"ObjectLockConfiguration": {"Rule": {"DefaultRetention": default}}}
+    rule = {"ObjectLockEnabled": "Enabled", "Rule": {"DefaultRetention": default}}
+    answer = {"ObjectLockConfiguration": rule}
     found = _bucket.facts(Answers(get_object_lock_configuration=answer), TARGET)
     assert found.object_lock.value == days
 
@@ -194,7 +217,7 @@ ALLOW = {"Effect": "Allow", "Principal": "*"}
 )
 def test_policies_that_let_strangers_in(policy: str, ways: int | None) -> None:
     text = '{"Statement": ' + policy.replace("'", '"') + "}"
-    client = Answers(get_bucket_policy={"Policy": text}, get_bucket_acl={})
+    client = Answers(get_bucket_policy={"Policy": text}, get_bucket_acl={"Grants": []})
     found = _bucket.public(client, "b")
     assert (len(found.value) if ways is not None else found.problem) == (
         ways if ways is not None else "unsupported"

@@ -134,8 +134,11 @@ def test_a_server_without_features_is_no_pass_and_no_crash(rclone: Store, dumps:
     rclone.put(dumps.custom, tables=SHOP_TABLES)
     verdict = rclone.verdict(level="kept")
     assert verdict.reached == "readable"
-    assert said(verdict, "unsupported")
-    assert said(verdict, "critical") == ""
+    for asked in ("versioning", "object lock", "encryption", "public", "lifecycle", "uploads"):
+        assert f"kept: an answer about {asked} / " in said(verdict, "unsupported")
+    # That it has only one backup yet is no affair of the server.
+    assert said(verdict, "warning").startswith("kept: 30 daily, ")
+    assert {one.severity for one in verdict.findings} == {"unsupported", "warning"}
 
 
 def test_a_name_of_two_lines(rclone: Store, dumps: Dumps) -> None:
