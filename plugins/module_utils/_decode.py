@@ -14,7 +14,7 @@ import typing as t
 from collections.abc import Generator
 from dataclasses import dataclass
 
-from . import _errors
+from . import _errors, _openpgp
 
 HEAD_BYTES = 1024
 READ_BYTES = 256 * 1024
@@ -25,7 +25,7 @@ PATIENCE_AT_END = 60
 GLANCE = 0.5
 TAR_MAGIC = slice(257, 262)
 
-# What each kind of file begins with. GnuPG's are the packets that begin an encrypted message.
+# What each kind of file begins with; OpenPGP's are told by their packets.
 MAGIC = (
     (b"PGDMP", "custom"),
     (b"\x1f\x8b", "gzip"),
@@ -36,8 +36,6 @@ MAGIC = (
     (b"Salted__", "openssl"),
     (b"age-encryption.org/", "age"),
     (b"-----BEGIN AGE ENCRYPTED", "age"),
-    (b"-----BEGIN PGP MESSAGE", "gpg"),
-    *((bytes([packet]), "gpg") for packet in (0x84, 0x85, 0x8C, 0xC1, 0xC3)),
 )
 DECOMPRESSORS = {
     "gzip": ("gzip", "-dc"),
@@ -77,7 +75,7 @@ def kind_of(head: bytes) -> str:
             return kind
     if head[TAR_MAGIC] == b"ustar":
         return "tar"
-    return "plain" if b"-- PostgreSQL database" in head else "unknown"
+    return _openpgp.kind(head) or ("plain" if b"-- PostgreSQL database" in head else "unknown")
 
 
 def peek(chunks: t.Iterator[bytes], size: int = HEAD_BYTES) -> tuple[bytes, t.Iterator[bytes]]:
@@ -126,9 +124,11 @@ def unwrap(chunks: t.Iterator[bytes], decrypt: t.Sequence[str]) -> Unwrapped:
 
 def _remover(kind: str, decrypt: t.Sequence[str], first: bool) -> t.Sequence[str] | None:
     """The command that takes off a layer of this kind; None if it is none."""
-    if kind in ENCRYPTED and not decrypt:
-        raise Unchecked(f"it is encrypted ({kind}): set decrypt_command to what decrypts it")
-    if kind in ENCRYPTED or (kind == "unknown" and decrypt and first):
+    wrapped = kind in (*ENCRYPTED, "openpgp")
+    if wrapped and not decrypt:
+        how = "wrapped" if kind == "openpgp" else "encrypted"
+        raise Unchecked(f"it is {how} ({kind}): set decrypt_command to what decrypts it")
+    if wrapped or (kind == "unknown" and decrypt and first):
         return decrypt
     return DECOMPRESSORS.get(kind)
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import gzip
 import io
 import pathlib
+import subprocess
 import tarfile
 import typing as t
 from dataclasses import replace
@@ -18,7 +19,9 @@ from . import database as postgres
 from .conftest import Dumps
 from .database import SHOP_TABLES
 from .store import DAY, HOUR, Store, said
-from .test_healthy import MEGABYTE, OPENSSL, piped, unrecorded
+from .test_healthy import MEGABYTE, OPENSSL, gpg, piped, unrecorded
+
+__all__ = ["gpg"]
 
 
 def caught(store: Store, level: str, words: str, **options: t.Any) -> None:
@@ -368,6 +371,21 @@ def test_a_dump_encrypted_with_another_key(store: Store, dumps: Dumps) -> None:
     unnoticed = ("openssl", "enc", "-aes-256-ctr", "-iv", "cd" * 16, "-K")
     store.put(piped(dumps.custom, *unnoticed, "ab" * 32), age=timedelta(minutes=5))
     caught(store, "readable", "no dump of PostgreSQL", decrypt=[*unnoticed, "ac" * 32, "-d"])
+
+
+@pytest.mark.parametrize("armor", [[], ["--armor"]])
+@pytest.mark.parametrize("action", ["--store", "--sign"])
+def test_a_dump_that_openpgp_wraps_and_does_not_encrypt(
+    store: Store, dumps: Dumps, gpg: list[str], armor: list[str], action: str
+) -> None:
+    loopback = [*gpg, "--pinentry-mode=loopback"]
+    subprocess.run([*loopback, "--quick-gen-key", "ada@example.com"], check=True)
+    body = piped(dumps.blog, *loopback, *armor, action)
+    store.put(body, database="blog", suffix=".dump.gpg", tables={"public.posts": 50_000})
+    verdict = store.verdict("kept", encryption="client", decrypt=[*loopback, "--decrypt"])
+    assert verdict.reached == "readable"
+    assert "encrypted before the upload" in said(verdict)
+    assert "set decrypt_command" in said(store.verdict(), "unknown")
 
 
 def test_an_encrypted_dump_without_its_key_is_unknown(store: Store, dumps: Dumps) -> None:

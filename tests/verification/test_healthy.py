@@ -61,13 +61,15 @@ def gpg(tmp_path: pathlib.Path) -> t.Iterator[list[str]]:
     subprocess.run(["gpgconf", f"--homedir={tmp_path}", "--kill", "all"], check=True)
 
 
+@pytest.mark.parametrize("armor", [[], ["--armor"], ["--armor", "--comment=x"]])
 def test_a_compressed_dump_encrypted_by_gnupg_is_readable(
-    store: Store, dumps: Dumps, gpg: list[str]
+    store: Store, dumps: Dumps, gpg: list[str], armor: list[str]
 ) -> None:
-    body = piped(piped(dumps.plain, "zstd"), *gpg, "--pinentry-mode=loopback", "--symmetric")
+    loopback = [*gpg, "--pinentry-mode=loopback"]
+    body = piped(piped(dumps.plain, "zstd"), *loopback, *armor, "--symmetric")
     store.put(body, suffix=".sql.zst.gpg", tables=SHOP_TABLES)
-    verdict = store.verdict(decrypt=[*gpg, "--pinentry-mode=loopback", "--decrypt"])
-    assert (verdict.reached, verdict.findings) == ("readable", [])
+    verdict = store.verdict("kept", encryption="client", decrypt=[*loopback, "--decrypt"])
+    assert (verdict.reached, said(verdict)) == ("kept", "")
 
 
 def multipart(store: Store, key: str, body: bytes, part: int = 5 * MEGABYTE, **more: t.Any) -> None:
