@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import pathlib
 import random
+import socket
+import threading
 import time
 import typing as t
 from dataclasses import dataclass, field
@@ -25,6 +28,8 @@ except ImportError:  # reported by client(), where it can be a sentence
 PART_BYTES = 16 * 1024 * 1024
 READ_BYTES = 1024 * 1024
 READ_ATTEMPTS = 5
+# Seconds in which so much must come: a server that drips would hold whoever reads for ever.
+SLOWEST = 120
 # After this much progress, connections that broke before are forgiven.
 FORGIVEN_BYTES = 256 * READ_BYTES
 
@@ -161,7 +166,7 @@ def read(
                 etag = answer["ETag"]
                 # A server that does not know ranges sends everything again.
                 again = position if "Range" in request and "ContentRange" not in answer else 0
-                for chunk in answer["Body"].iter_chunks(READ_BYTES):
+                for chunk in _in_time(answer["Body"]):
                     fresh, again = chunk[again:], max(0, again - len(chunk))
                     position += len(fresh)
                     if fresh:
@@ -173,6 +178,28 @@ def read(
                 if failures == READ_ATTEMPTS:
                     raise
         sleep(random.uniform(0, 2**failures / 4))  # noqa: S311  # no secret
+
+
+def _in_time(body: t.Any) -> t.Iterator[bytes]:
+    """The chunks of a body; its connection is cut where one takes too long."""
+    chunks = body.iter_chunks(READ_BYTES)
+    while True:
+        alarm = threading.Timer(SLOWEST, _cut, [body])
+        alarm.daemon = True
+        alarm.start()
+        try:
+            chunk = next(chunks, b"")
+        finally:
+            alarm.cancel()
+        if not chunk:
+            return
+        yield chunk
+
+
+def _cut(body: t.Any) -> None:
+    """End what another thread waits for; it then sees a connection that broke."""
+    with contextlib.suppress(AttributeError, OSError):
+        body._raw_stream._original_response.fp.raw._sock.shutdown(socket.SHUT_RDWR)
 
 
 def read_sha256(s3: Client, where: Target, key: str) -> tuple[str, int]:

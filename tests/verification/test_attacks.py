@@ -57,6 +57,25 @@ def test_a_directory_dump_whose_table_of_contents_is_damaged(store: Store, dumps
     caught(store, "readable", "the header of the archive is damaged")
 
 
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        (tarfile.FIFOTYPE, "directory/toc.dat"),
+        (tarfile.FIFOTYPE, "directory/1.dat.gz"),
+        (tarfile.SYMTYPE, "directory/toc.dat"),
+        (tarfile.SYMTYPE, "other"),
+    ],
+)
+def test_a_packed_dump_with_what_is_no_file(store: Store, kind: bytes, name: str) -> None:
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as archive:
+        member = tarfile.TarInfo(name)
+        member.type, member.linkname = kind, "/dev/zero"
+        archive.addfile(member)
+    store.put(packed.getvalue(), suffix=".tar")
+    caught(store, "readable", f"{name} in its tar is neither a file nor a directory")
+
+
 def test_a_damaged_record_of_the_backup_before_is_not_todays_affair(
     store: Store, dumps: Dumps
 ) -> None:

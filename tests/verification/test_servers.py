@@ -76,6 +76,18 @@ def test_a_connection_cut_at_nine_tenths_is_resumed(store: Store, dumps: Dumps, 
     assert [bool(asked) for asked in faults.ranges if asked] == [True] * cuts
 
 
+def test_a_server_that_drips_is_given_up(
+    store: Store, dumps: Dumps, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each byte comes in time; all of them never would."""
+    monkeypatch.setattr(_s3, "SLOWEST", 0.5, raising=False)
+    store.put(dumps.custom, tables=SHOP_TABLES)
+    with injected(str(store.target.endpoint_url), Faults(drips=50)) as endpoint:
+        verdict = store.verdict(client=through(store, endpoint))
+    assert verdict.reached == "present"
+    assert "intact: every byte / Cannot read" in said(verdict, "unknown")
+
+
 def test_a_server_that_is_not_there_leaves_all_unknown(store: Store) -> None:
     absent = _s3.client(replace(store.target, endpoint_url="http://127.0.0.1:9"))
     found = store.verdicts(databases=["shop", "blog"], client=absent)
