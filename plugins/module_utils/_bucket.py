@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from . import _refused, _retention, _s3
+from ._findings import Finding
 
 # What servers say when they have never heard of a feature.
 LACKING = (
@@ -23,6 +24,18 @@ NOTHING = (
     "ObjectLockConfigurationNotFoundError",
     "ServerSideEncryptionConfigurationNotFoundError",
 )
+# What a policy that names everybody may ask, so that it means few all the same.
+OPERATORS = (
+    *("StringEquals", "StringEqualsIgnoreCase", "StringLike"),
+    *("ArnEquals", "ArnLike", "IpAddress"),
+)
+NARROWING = (
+    *("aws:sourceip", "aws:vpcsourceip", "aws:sourcevpc", "aws:sourcevpce", "aws:sourcearn"),
+    *("aws:sourceaccount", "aws:sourceowner", "aws:sourceorgid", "aws:userid"),
+    *("aws:principalarn", "aws:principalaccount", "aws:principalorgid", "aws:principalorgpaths"),
+    *("s3:dataaccesspointarn", "s3:dataaccesspointaccount"),
+)
+ANYTHING = ("*", "0.0.0.0/0", "::/0")
 STRANGERS = ("/global/AllUsers", "/global/AuthenticatedUsers")
 DAYS_OF_A_YEAR = 365
 
@@ -33,12 +46,14 @@ def facts(s3: _s3.Client, where: _s3.Target) -> _retention.Bucket:
     """Everything that decides whether backups stay, and whose they are."""
     name = where.bucket
     status = _versioning(s3, name)
+    blocked = answer(lambda: _blocks(s3, name), False).value
     return _retention.Bucket(
         name=name,
         versioning=replace(status, value=status.value == "Enabled"),
         object_lock=answer(lambda: _object_lock(s3, name), 0),
         encryption=answer(lambda: _encryption(s3, name)),
-        public=public(s3, name),
+        public=_retention.Answer(()) if blocked else public(s3, name),
+        blocked=bool(blocked),
         lifecycle=answer(
             lambda: _field(s3.get_bucket_lifecycle_configuration(Bucket=name), "Rules"), ()
         ),
@@ -93,17 +108,26 @@ def _encryption(s3: _s3.Client, name: str) -> bool:
 
 
 def public(s3: _s3.Client, name: str) -> _retention.Answer:
-    """The ways by which strangers may read, unless the bucket blocks them all."""
-    blocks = answer(lambda: _blocks(s3, name), False)
-    if blocks.value:
-        return _retention.Answer(())
+    """The ways by which strangers may read."""
     ways: list[str] = []
     for ask in (lambda: _open_policy(s3, name), lambda: _open_grants(s3, name)):
         given = answer(ask, ())
         if given.problem:
             return given
         ways += given.value
+    # Few servers judge for themselves; those that do know their own conditions.
+    status = answer(lambda: s3.get_bucket_policy_status(Bucket=name).get("PolicyStatus", {}), {})
+    if not ways and status.value.get("IsPublic"):
+        ways.append("the bucket's policy, as the server judges it")
     return _retention.Answer(tuple(ways))
+
+
+def object_acl(s3: _s3.Client, where: _s3.Target, key: str, database: str) -> list[Finding]:
+    """An object has an ACL of its own, whatever that of its bucket says."""
+    given = answer(
+        lambda: _strangers(s3.get_object_acl(Bucket=where.bucket, Key=key), "its ACL"), ()
+    )
+    return [replace(one, database=database) for one in _retention.strangers(key, given)]
 
 
 def _blocks(s3: _s3.Client, name: str) -> bool:
@@ -123,8 +147,8 @@ def _open_policy(s3: _s3.Client, name: str) -> list[str]:
             statements if isinstance(statements, list) else [statements], start=1
         )
         if statement.get("Effect") == "Allow"
-        and not statement.get("Condition")
-        and "*" in _names(statement.get("Principal"))
+        and not _narrowed(statement.get("Condition") or {})
+        and ("NotPrincipal" in statement or "*" in _names(statement.get("Principal")))
     ]
 
 
@@ -133,14 +157,31 @@ def _names(principal: t.Any) -> t.Iterator[str]:
         yield principal
     elif isinstance(principal, dict):
         for value in principal.values():
-            yield from value if isinstance(value, list) else [value]
+            yield from _listed(value)
+
+
+def _listed(value: t.Any) -> list[t.Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def _narrowed(conditions: t.Mapping[str, t.Any]) -> bool:
+    """Whether one of the conditions lets in only whom it names."""
+    return any(
+        key.lower() in NARROWING and not set(_listed(value)) & set(ANYTHING)
+        for operator, asked in conditions.items()
+        if operator in OPERATORS
+        for key, value in asked.items()
+    )
 
 
 def _open_grants(s3: _s3.Client, name: str) -> list[str]:
-    grants = _field(s3.get_bucket_acl(Bucket=name), "Grants")
+    return _strangers(s3.get_bucket_acl(Bucket=name), "the bucket's ACL")
+
+
+def _strangers(given: t.Mapping[str, t.Any], acl: str) -> list[str]:
     return [
-        f"the grant {grant.get('Permission')} of the bucket's ACL"
-        for grant in grants
+        f"the grant {grant.get('Permission')} of {acl}"
+        for grant in _field(given, "Grants")
         if str(grant.get("Grantee", {}).get("URI", "")).endswith(STRANGERS)
     ]
 

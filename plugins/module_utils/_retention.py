@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import itertools
 import typing as t
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from ._findings import Finding
@@ -52,6 +52,7 @@ class Bucket:
     lifecycle: Answer = Answer(())
     uploads: Answer = Answer(())
     markers: Answer = Answer()
+    blocked: bool = False  # nothing that lets strangers in has any effect
 
 
 def ladder(
@@ -123,7 +124,7 @@ def bucket_findings(
         *_feature(bucket, "object_lock", required, "whoever has the keys can delete backups"),
         *_feature(bucket, "encryption", required, "the disks of the server hold backups in clear"),
         *_locked(bucket, promise),
-        *_public(bucket),
+        *strangers(bucket.name, replace(bucket.public, problem=None)),
         *_lifecycle(bucket, promise, prefix),
         *_uploads(bucket, now),
         *_deleted(bucket, promise, now),
@@ -134,14 +135,17 @@ def _unanswered(bucket: Bucket) -> t.Iterator[Finding]:
     for name in Bucket.__dataclass_fields__:
         answer = getattr(bucket, name)
         if isinstance(answer, Answer) and answer.problem:
-            lacks = answer.problem == "unsupported"
-            remedy = (
-                "keep a second copy on a server that has it, or be content with level readable"
-                if lacks
-                else "allow the key to read this of the bucket"
-            )
-            expected = f"an answer about {name.replace('_', ' ')}"
-            yield Finding("kept", answer.problem, bucket.name, expected, answer.said, remedy)
+            yield _unknown(bucket.name, name.replace("_", " "), answer)
+
+
+def _unknown(name: str, about: str, answer: Answer) -> Finding:
+    remedy = (
+        "keep a second copy on a server that has it, or be content with level readable"
+        if answer.problem == "unsupported"
+        else "allow the key to read this of the bucket"
+    )
+    expected = f"an answer about {about}"
+    return Finding("kept", str(answer.problem), name, expected, answer.said, remedy)
 
 
 def _feature(
@@ -168,10 +172,13 @@ def _locked(bucket: Bucket, promise: Ladder) -> t.Iterator[Finding]:
         )
 
 
-def _public(bucket: Bucket) -> t.Iterator[Finding]:
-    for way in bucket.public.value or ():
+def strangers(name: str, answer: Answer) -> t.Iterator[Finding]:
+    """The ways by which anybody may read a bucket or an object."""
+    if answer.problem:
+        yield _unknown(name, "its ACL", answer)
+    for way in answer.value or ():
         yield Finding(
-            *("kept", "critical", bucket.name, "nobody but the keys of the backup reads it"),
+            *("kept", "critical", name, "nobody but the keys of the backup reads it"),
             *(f"{EVERYBODY} may, by {way}", "block public access, and rotate what was readable"),
         )
 

@@ -9,6 +9,7 @@ from datetime import datetime
 
 from . import (
     _backups,
+    _bucket,
     _errors,
     _evidence,
     _findings,
@@ -49,6 +50,9 @@ def judge(
     if request.level == "kept":
         times, odd = _rungs.kept(s3, request, found, now)
         findings += [*odd, *_retention.ladder(name, times, request.ladder, now)]
+        # A server that does not tell of its bucket's ACL was told of already.
+        if not (bucket.blocked or bucket.public.problem):
+            findings += _bucket.object_acl(s3, where, chosen.key, name)
     seconds = time.monotonic() - begun
     return Verdict(
         *(name, None, findings, chosen.key, chosen.taken, chosen.size, read.size, seconds)

@@ -207,7 +207,13 @@ ALLOW = {"Effect": "Allow", "Principal": "*"}
         (f"{[ALLOW]}", 1),
         (f"{ALLOW}", 1),
         (f"{[{**ALLOW, 'Sid': 'all'}, ALLOW]}", 2),
-        (f"{[{**ALLOW, 'Condition': {'x': 'y'}}]}", 0),
+        (f"{[{**ALLOW, 'Condition': {'x': 'y'}}]}", 1),
+        (f"{[{**ALLOW, 'Condition': {'Bool': {'aws:SecureTransport': 'true'}}}]}", 1),
+        (f"{[{**ALLOW, 'Condition': {'IpAddress': {'aws:SourceIp': ['192.0.2.1']}}}]}", 0),
+        (f"{[{**ALLOW, 'Condition': {'IpAddress': {'aws:SourceIp': ['0.0.0.0/0']}}}]}", 1),
+        (f"{[{**ALLOW, 'Condition': {'NotIpAddress': {'aws:SourceIp': '192.0.2.1'}}}]}", 1),
+        (f"{[{**ALLOW, 'Condition': {'StringEquals': {'aws:PrincipalOrgID': 'o-1'}}}]}", 0),
+        (f"{[{'Effect': 'Allow', 'NotPrincipal': {'AWS': 'a'}}]}", 1),
         (f"{[{**ALLOW, 'Effect': 'Deny'}]}", 0),
         (f"{[{**ALLOW, 'Principal': {'AWS': ['a', 'b']}}]}", 0),
         (f"{[{**ALLOW, 'Principal': {'AWS': '*'}}]}", 1),
@@ -222,6 +228,29 @@ def test_policies_that_let_strangers_in(policy: str, ways: int | None) -> None:
     assert (len(found.value) if ways is not None else found.problem) == (
         ways if ways is not None else "unsupported"
     )
+
+
+def test_a_server_that_judges_its_policy_is_believed() -> None:
+    client = Answers(
+        get_bucket_policy={"Policy": "{}"},
+        get_bucket_policy_status={"PolicyStatus": {"IsPublic": True}},
+        get_bucket_acl={"Grants": []},
+    )
+    assert _bucket.public(client, "b").value == ("the bucket's policy, as the server judges it",)
+
+
+@pytest.mark.parametrize(
+    ("answer", "severities"),
+    [
+        ({"Grants": []}, []),
+        ({"Grants": [{"Grantee": {"URI": "x/global/AllUsers"}}]}, ["critical"]),
+        (refused("AccessDenied"), ["unknown"]),
+        (refused("NotImplemented"), ["unsupported"]),
+    ],
+)
+def test_the_acl_of_one_object(answer: t.Any, severities: list[str]) -> None:
+    found = _bucket.object_acl(Answers(get_object_acl=answer), TARGET, "k", "shop")
+    assert [one.severity for one in found] == severities
 
 
 def test_deleted_backups_and_unfinished_uploads_are_listed() -> None:

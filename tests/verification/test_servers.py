@@ -228,6 +228,28 @@ def test_a_public_bucket(store: Store, dumps: Dumps, principal: t.Any) -> None:
     assert said(store.verdict("kept")) == ""
 
 
+def test_a_bucket_that_is_public_in_other_words(store: Store, dumps: Dumps) -> None:
+    store.put(dumps.custom, tables=SHOP_TABLES)
+    policy(store, Condition={"Bool": {"aws:SecureTransport": "true"}})
+    assert "everybody may, by statement 1" in said(store.verdict("kept"))
+    policy(store, Condition={"IpAddress": {"aws:SourceIp": "192.0.2.0/24"}})
+    assert said(store.verdict("kept")) == ""
+
+
+def test_a_newest_backup_that_is_public_by_itself(store: Store, dumps: Dumps) -> None:
+    key = store.put(dumps.custom, tables=SHOP_TABLES)
+    where = {"Bucket": store.target.bucket, "Key": key}
+    store.client.put_object_acl(**where, ACL="public-read")
+    verdict = store.verdict("kept")
+    assert verdict.reached == "readable"
+    assert "everybody may, by the grant READ of its ACL" in said(verdict)
+    blocks = {"IgnorePublicAcls": True, "RestrictPublicBuckets": True}
+    store.client.put_public_access_block(
+        Bucket=store.target.bucket, PublicAccessBlockConfiguration=blocks
+    )
+    assert said(store.verdict("kept")) == ""
+
+
 def test_a_bucket_with_a_public_acl(store: Store, dumps: Dumps) -> None:
     store.put(dumps.custom, tables=SHOP_TABLES)
     store.client.put_bucket_acl(Bucket=store.target.bucket, ACL="public-read")
