@@ -130,6 +130,8 @@ def present(
     return [
         *_age(chosen, promise, now),
         *_size(last, found[:-1], promise),
+        # A newer one that does not count must not hide what happened to this one.
+        *(() if chosen is last else _size(chosen, found[: found.index(chosen)], promise)),
         *_recorded(chosen, last, promise),
     ]
 

@@ -139,6 +139,17 @@ def test_the_newest_is_the_last_that_counts(
     assert _verification.newest([], promise) is None
 
 
+def test_a_newer_one_without_record_hides_no_collapse() -> None:
+    chosen = stored(2 * HOUR, 499)
+    record = Stored(_backups.record_name(chosen.key), 1, NOW)
+    before = [stored(9 * HOUR), Stored(_backups.record_name(stored(9 * HOUR).key), 1, NOW)]
+    found = _verification.group([*before, chosen, record, stored(HOUR)], "night")["shop"]
+    said = _verification.present("shop", found, Promise(), NOW)
+    assert [(one.severity, one.object) for one in said if "median" in one.expected] == [
+        ("critical", chosen.key)
+    ]
+
+
 def test_the_median_is_that_of_the_seven_before() -> None:
     """It is 1000 only of seven: of six, and of eight, it would be 5000."""
     sizes = [9000, 1000, 9000, 9000, 9000, 1000, 1000, 1000]
