@@ -37,7 +37,6 @@ NARROWING = (
 )
 ANYTHING = ("*", "0.0.0.0/0", "::/0")
 STRANGERS = ("/global/AllUsers", "/global/AuthenticatedUsers")
-DAYS_OF_A_YEAR = 365
 
 Ask = t.Callable[[], t.Any]
 
@@ -99,7 +98,7 @@ def _object_lock(s3: _s3.Client, name: str) -> int:
     given = _field(s3.get_object_lock_configuration(Bucket=name), "ObjectLockConfiguration")
     _field(given, "ObjectLockEnabled")
     default = given.get("Rule", {}).get("DefaultRetention", {})
-    return int(default.get("Days") or DAYS_OF_A_YEAR * default.get("Years", 0))
+    return int(default.get("Days") or _retention.DAYS_OF_A_YEAR * default.get("Years", 0))
 
 
 def _encryption(s3: _s3.Client, name: str) -> bool:

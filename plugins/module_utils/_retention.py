@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import typing as t
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -13,6 +14,7 @@ from ._findings import Finding
 # A rung is missing when this much more than its period lies between two backups.
 SLACK = 1.5
 PERIODS = {"daily": timedelta(days=1), "weekly": timedelta(days=7), "monthly": timedelta(days=31)}
+DAYS_OF_A_YEAR = 365
 COLD = ("GLACIER", "DEEP_ARCHIVE")
 UNFINISHED = timedelta(days=1)
 EVERYBODY = "everybody"
@@ -28,7 +30,9 @@ class Ladder:
     since: datetime | None = None
 
     def longest(self) -> timedelta:
-        return max(PERIODS[name] * getattr(self, name) for name in PERIODS)
+        """How long the oldest must stay: twelve months are a year, not twelve times 31 days."""
+        months = math.ceil(self.monthly * DAYS_OF_A_YEAR / 12)
+        return timedelta(days=max(self.daily, 7 * self.weekly, months))
 
 
 @dataclass(frozen=True)
@@ -92,9 +96,8 @@ def _short(
         if times[0] > now - period * (getattr(promise, name) - SLACK)
     ]
     if short:
-        many = " and ".join([*([", ".join(short[:-1])] if short[1:] else []), short[-1]])
         yield Finding(
-            *("kept", "warning", database, f"{many} backups"),
+            *("kept", "warning", database, f"{', '.join(short)} backups"),
             f"the first is of {times[0]:%F %T} UTC",
             "set since to the day when backups began; if that was earlier, some are gone",
             database,
@@ -123,7 +126,7 @@ def bucket_findings(
         *_feature(bucket, "versioning", required, "overwritten or deleted backups are lost"),
         *_feature(bucket, "object_lock", required, "whoever has the keys can delete backups"),
         *_feature(bucket, "encryption", required, "the disks of the server hold backups in clear"),
-        *_locked(bucket, promise),
+        *_locked(bucket, promise, required),
         *strangers(bucket.name, replace(bucket.public, problem=None)),
         *_lifecycle(bucket, promise, prefix),
         *_uploads(bucket, now),
@@ -161,13 +164,14 @@ def _feature(
     )
 
 
-def _locked(bucket: Bucket, promise: Ladder) -> t.Iterator[Finding]:
+def _locked(bucket: Bucket, promise: Ladder, required: t.Collection[str]) -> t.Iterator[Finding]:
     """A default lock shorter than the promise; `value` is the days it lasts, 0 without one."""
     days = bucket.object_lock.value
     longest = promise.longest().days
     if days and days < longest:
+        severity = "critical" if "object_lock" in required else "warning"
         yield Finding(
-            *("kept", "warning", bucket.name, f"backups locked for {longest} days"),
+            *("kept", severity, bucket.name, f"backups locked for {longest} days"),
             *(f"for {days} days", "lengthen the default retention of the bucket"),
         )
 
@@ -218,8 +222,9 @@ def _prefix(rule: t.Mapping[str, t.Any]) -> str:
 
 
 def _narrowed(rule: t.Mapping[str, t.Any]) -> bool:
-    """Whether the rule may pass our objects over by something else than their names."""
-    return bool(set(rule.get("Filter", {})) - {"Prefix"})
+    """Whether the rule may pass our objects over; dumps are never among the small ones."""
+    narrow = rule.get("Filter", {})
+    return bool({*narrow, *narrow.get("And", {})} - {"And", "Prefix", "ObjectSizeGreaterThan"})
 
 
 def _overlaps(one: str, other: str) -> bool:
