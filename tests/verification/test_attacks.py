@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import json
 import pathlib
 import subprocess
 import tarfile
@@ -435,6 +436,29 @@ def test_a_record_that_is_none(store: Store, dumps: Dumps, text: bytes) -> None:
     store.write(_backups.record_name(key), text)
     verdict = store.verdict()
     assert verdict.reached is None
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"started": 5},
+        {"tables": None},
+        {"tables": ["public.bids"]},
+        {"tables": {"public.bids": "many"}},
+        {"database": None},
+        None,
+    ],
+)
+def test_an_odd_record_is_an_affair_of_its_own_database(
+    store: Store, dumps: Dumps, changes: dict[str, t.Any] | None
+) -> None:
+    store.put(dumps.blog, database="blog", tables={"public.posts": 50_000})
+    key = _backups.record_name(store.put(dumps.custom, tables=SHOP_TABLES))
+    text = "[" * 100_000 if changes is None else json.dumps({**json.loads(store.read(key)), **changes})
+    store.write(key, text.encode())
+    found = store.verdicts(level="readable")
+    assert {name: one.reached for name, one in found.items()} == {"blog": "readable", "shop": None}
+    assert "is not the record of a backup" in said(found["shop"])
 
 
 def test_a_record_of_a_dump_that_was_never_read_back(store: Store, dumps: Dumps) -> None:
