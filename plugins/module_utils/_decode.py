@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from . import _errors, _openpgp
 
-HEAD_BYTES = 1024
+HEAD_BYTES = 64 * 1024
 READ_BYTES = 256 * 1024
 LAYERS = 4
 # Seconds without a byte in or out; reading S3 gives up by itself before the longer one ends.
@@ -44,6 +44,8 @@ DECOMPRESSORS = {
     "xz": ("xz", "-dcq"),
     "bzip2": ("bzip2", "-dc"),
 }
+# What programs say of files that are well, but not for them.
+CANNOT = ("unsupported version", "non-seekable", "too much memory")
 ENCRYPTED = ("openssl", "age", "gpg")
 
 
@@ -236,6 +238,6 @@ def _failure(program: str, code: int, said: bytes) -> _errors.StackError:
     told = next((line for line in lines if "error" in line.lower()), lines[0] if lines else "")
     if code < 0:
         return Unchecked(f"{name} was killed by signal {-code}")
-    if any(words in told for words in ("unsupported version", "non-seekable")):
+    if any(words in told for words in CANNOT):
         return Unchecked(f"{name} cannot read it here: {told}")
     return Unreadable(f"{name} ended with {code}: {told.rstrip('.')}")

@@ -9,8 +9,10 @@ _NAME = rb'(?:"(?:[^"]|"")*"|[^\s."(]+)'
 COPY = re.compile(
     rb"COPY (" + _NAME + rb")\.(" + _NAME + rb') ?(?: \((?:"(?:[^"]|"")*"|[^")])*\))? FROM stdin;\n'
 )
-# pg_dump leaves a line free before it; in the body of a function, nobody does.
+# What pg_dump writes before it; a comment or a default may quote the rest.
 START = b"\n\nCOPY "
+LEADS = (b"\n--", b" TRIGGER ALL;")
+LEAD_BYTES = max(map(len, LEADS))
 INSERT = b"\nINSERT INTO "
 EXTENSION = b"\nCREATE EXTENSION "
 CREATED = re.compile(
@@ -65,8 +67,11 @@ class Scanner:
         """Whether a block was entered; what is certainly none is let go."""
         place = self._data.find(START)
         if place < 0:
-            self._let_go(len(self._data) - len(INSERT) + 1)
+            self._let_go(len(self._data) - LEAD_BYTES - len(START) + 1)
             return False
+        if not self._data.endswith(LEADS, 0, place):
+            self._let_go(place + 1)
+            return True
         match = COPY.match(self._data, place + 2)
         if match:
             self._let_go(match.end() - 1)
@@ -76,7 +81,7 @@ class Scanner:
         if len(self._data) - place > PATIENCE:
             self._let_go(place + len(START))
             return True
-        self._let_go(place)
+        self._let_go(place - LEAD_BYTES)
         return False
 
     def _let_go(self, count: int) -> None:

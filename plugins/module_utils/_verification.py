@@ -14,7 +14,9 @@ from ._findings import Finding
 
 # What a file must be called to be taken for a dump: anything else below a database is passed over.
 DUMP = re.compile(
-    r"\.(?:dump|backup|pgdump|custom|sql|tar)(?:\.(?:gz|tgz|zst|lz4|xz|bz2))?(?:\.(?:gpg|age|enc))?$"
+    r"\.(?:dump|dmp|backup|pgdump|custom|sql|tar|tgz|tzst)"
+    r"(?:\.(?:gz|tgz|zst|zstd|lz4|xz|bz2))?(?:\.(?:gpg|pgp|asc|age|enc))?$",
+    re.IGNORECASE,
 )
 STAMP = re.compile(
     r"(?<!\d)(\d{4})-?(\d\d)-?(\d\d)(?:[T_ -]?(\d\d)[:-]?(\d\d)(?:[:-]?(\d\d))?)?(?!\d)"

@@ -146,7 +146,7 @@ def scanned(*chunks: bytes) -> _plain_sql.Scanner:
     return scanner
 
 
-COPY = b"\n\nCOPY public.a (x) FROM stdin;\n1\n2\n\\.\n\n"
+COPY = b"\n--\n\nCOPY public.a (x) FROM stdin;\n1\n2\n\\.\n\n"
 END = b"\n--\n-- PostgreSQL database dump complete\n--\n\n"
 
 
@@ -164,8 +164,24 @@ def test_what_does_not_end_like_a_dump_is_not_complete(text: bytes) -> None:
 
 
 def test_what_only_begins_like_a_block_is_passed_over() -> None:
-    noise = b"\n\nCOPY " + b"x" * (_plain_sql.PATIENCE + 1)
+    noise = b"\n--\n\nCOPY " + b"x" * (_plain_sql.PATIENCE + 1)
     assert scanned(noise, COPY).tables == {"public.a": 2}
+
+
+@pytest.mark.parametrize(
+    ("before", "counts"),
+    [
+        (b"\n--", True),
+        (b"ALTER TABLE public.a DISABLE TRIGGER ALL;", True),
+        (b"\nLoad it so:", False),
+        (b"", False),
+    ],
+)
+def test_only_what_pg_dump_begins_is_a_block(before: bytes, counts: bool) -> None:
+    text = b"x" * 50 + before + COPY.removeprefix(b"\n--") + END
+    for size in (1, 3, len(text)):
+        found = scanned(*(text[begin : begin + size] for begin in range(0, len(text), size)))
+        assert found.tables == ({"public.a": 2} if counts else {})
 
 
 def test_a_name_in_another_encoding_is_kept() -> None:

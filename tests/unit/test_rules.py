@@ -58,7 +58,10 @@ def test_when_a_dump_was_taken(file: str, taken: datetime | None) -> None:
 
 @pytest.mark.parametrize(
     ("file", "counts"),
-    [("a.dump", True), ("a.sql.zst.gpg", True), ("a.json", False), ("a.dump.partial", False)],
+    [
+        *((name, True) for name in ("a.dump", "a.sql.zst.gpg", "a.TGZ", "a.dmp", "a.sql.zstd.asc")),
+        *((name, False) for name in ("a.json", "a.dump.partial", "a.gz", "a.dump.json")),
+    ],
 )
 def test_what_is_taken_for_a_dump(file: str, counts: bool) -> None:
     found = _verification.group([Stored(f"shop/{file}", 1, NOW)], "")

@@ -82,15 +82,34 @@ def test_what_a_server_keeps(head: dict[str, t.Any], expected: Sums) -> None:
     assert sums(head) == expected
 
 
+class Parts(Heads):
+    """An object of parts, each of which can be asked for."""
+
+    def head_object(self, **request: t.Any) -> dict[str, t.Any]:
+        answer = self.answers[request.get("PartNumber", 0)]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
 @pytest.mark.parametrize(
-    ("size", "first", "sizes"),
-    [(25, 10, (10, 10, 5)), (30, 10, (10, 10, 10)), (31, 10, ()), (20, 10, ())],
+    ("size", "parts", "told"),
+    [
+        (25, (10, 10, 5), True),
+        (30, (10, 10, 10), True),
+        (25, (8, 6, 11), True),
+        (31, (10, 10, 10), False),
+        (31, (31, 31, 31), False),
+    ],
 )
-def test_parts_are_as_large_as_the_first(size: int, first: int, sizes: tuple[int, ...]) -> None:
+def test_each_part_has_its_own_size(size: int, parts: tuple[int, ...], told: bool) -> None:
     head = {"ETag": f"{MD5}-3", "ContentLength": size, "ChecksumSHA256": coded(b"x")}
-    expected = Sums(part_sizes=sizes, multipart_md5=MD5 if sizes else None)
-    assert sums(head, {"ContentLength": first}) == expected
-    assert sums(head, refused("NotImplemented")) == Sums()
+    answers = [{"ContentLength": part} for part in parts]
+    found = _s3_sums.sums(Parts(head, *answers), TARGET, "k")
+    assert found == (Sums(part_sizes=parts, multipart_md5=MD5) if told else Sums())
+    for broken in (0, 2):
+        refusing = [*answers[:broken], refused("NotImplemented"), *answers[broken + 1 :]]
+        assert _s3_sums.sums(Parts(head, *refusing), TARGET, "k") == Sums()
 
 
 def test_a_server_that_knows_no_checksums_is_asked_without() -> None:

@@ -189,6 +189,16 @@ def test_a_machine_without_the_programs_leaves_it_unknown(
     assert words in said(verdict, "unknown")
 
 
+def test_a_window_that_zstd_does_not_open_here_leaves_it_unknown(
+    store: Store, dumps: Dumps
+) -> None:
+    from .test_healthy import piped
+
+    body = piped(dumps.plain, "zstd", "-1", "--long=30")
+    store.put(body, tables=SHOP_TABLES, suffix=".sql.zst")
+    assert "zstd cannot read it here" in said(store.verdict(), "unknown")
+
+
 @pytest.mark.parametrize("scratch", ["/proc/none", "/sys"])
 def test_scratch_space_that_cannot_be_used_leaves_it_unknown(
     store: Store, dumps: Dumps, scratch: str
