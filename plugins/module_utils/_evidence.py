@@ -45,10 +45,10 @@ class Contents:
 def record_findings(
     one: Candidate,
     record: _backups.Record,
-    before: _backups.Record | None,
+    earlier: t.Sequence[_backups.Record],
     skew: timedelta,
 ) -> list[Finding]:
-    """Whether the record is that of this very dump; `before` is that of the one before."""
+    """Whether the record is that of this very dump; `earlier` are those of the ones before."""
     found = []
     if (record.database, record.file) != (one.database, one.file):
         found.append((f"the record of {one.file}", f"that of {record.file} of {record.database}"))
@@ -59,8 +59,11 @@ def record_findings(
     begun = _moment(record.started)
     if begun is None or (one.stamped and abs(begun - one.taken) > skew):
         found.append((f"begun {one.taken:%F %T} UTC, as its name says", f"begun {record.started}"))
-    if before and before.file != record.file and before.sha256 == record.sha256:
-        found.append(("bytes of its own", f"the very bytes of {before.file}"))
+    same = [
+        one for one in earlier if one.file != record.file and one.sha256 == record.sha256
+    ]
+    if same:
+        found.append(("bytes of its own", f"the very bytes of {same[-1].file}"))
     return [_critical("present", one, expected, said) for expected, said in found]
 
 

@@ -67,6 +67,7 @@ class StoredObject:
     key: str
     size: int
     modified: datetime
+    etag: str = ""
 
 
 def argument_spec() -> dict[str, dict[str, t.Any]]:
@@ -133,7 +134,9 @@ def list_objects(s3: Client, where: Target, below: str = "") -> t.Iterator[Store
         )
         for page in pages:
             for item in page.get("Contents", []):
-                yield StoredObject(item["Key"], item["Size"], item["LastModified"])
+                yield StoredObject(
+                    item["Key"], item["Size"], item["LastModified"], item.get("ETag", "")
+                )
 
 
 def upload(s3: Client, where: Target, path: pathlib.Path, key: str, sha256: str) -> None:

@@ -36,6 +36,7 @@ class Stored:
     key: str
     size: int
     modified: datetime
+    etag: str = ""
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ class Candidate:
     taken: datetime
     stamped: bool
     recorded: bool
+    etag: str = ""
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,7 @@ def group(objects: t.Iterable[Stored], prefix: str) -> dict[str, list[Candidate]
             item.modified,
             *taken(file, item.modified),
             _backups.record_name(key) in below,
+            item.etag,
         )
         found.setdefault(database, []).append(candidate)
     for candidates in found.values():
@@ -135,6 +138,7 @@ def present(
         # A newer one that does not count must not hide what happened to this one.
         *(() if chosen is last else _size(chosen, found[: found.index(chosen)], promise)),
         *_recorded(chosen, last, promise),
+        *_copied(chosen, found[: found.index(chosen)]),
     ]
 
 
@@ -188,6 +192,15 @@ def _recorded(chosen: Candidate, last: Candidate, promise: Promise) -> list[Find
         return [_finding("present", severity, chosen, "a record beside it", "none", NO_RECORD)]
     if last is not chosen:
         return [_finding("present", "warning", last, "a record beside it", "none", NO_RECORD)]
+    return []
+
+
+def _copied(chosen: Candidate, before: t.Sequence[Candidate]) -> list[Finding]:
+    """An older dump under a new name, by its ETag; where there are records, their sha256 tells."""
+    for one in before[-COMPARED:]:
+        if chosen.etag and not chosen.recorded and (one.etag, one.size) == (chosen.etag, chosen.size):
+            found = f"the very bytes of {one.file}"
+            return [_critical("present", chosen, "bytes of its own", found, AGAIN)]
     return []
 
 

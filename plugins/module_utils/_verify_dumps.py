@@ -68,16 +68,17 @@ class _Reading:
         self.s3, self.request, self.one = s3, request, one
         self.size = 0
         earlier = [other for other in found[: found.index(one)] if other.recorded]
-        self.before = earlier[-1] if earlier else None
+        self.before = earlier[-_verification.COMPARED :]
 
     def findings(self) -> list[Finding]:
         """Of the levels present (the record), intact, readable, and kept (encryption)."""
         request, one = self.request, self.one
         record, found = self._record()
-        before = self._earlier()
+        earlier = [known for other in self.before if (known := self._earlier(other))]
+        before = earlier[-1] if earlier else None
         if record:
             skew = request.promise.clock_skew
-            found += _evidence.record_findings(one, record, before, skew)
+            found += _evidence.record_findings(one, record, earlier, skew)
         if request.level == "present":
             return found
         try:
@@ -105,10 +106,10 @@ class _Reading:
         except _errors.StackError as error:
             return None, [self._unknown("present", error)]
 
-    def _earlier(self) -> _backups.Record | None:
-        """The record of the backup before; it only serves to compare with."""
+    def _earlier(self, other: Candidate) -> _backups.Record | None:
+        """The record of a backup before; it only serves to compare with."""
         with contextlib.suppress(_errors.StackError):
-            return self._read_record(self.before) if self.before else None
+            return self._read_record(other)
         return None
 
     def _read_record(self, one: Candidate) -> _backups.Record:

@@ -190,7 +190,7 @@ RECORD = _backups.Record(
     ],
 )
 def test_the_record_is_that_of_the_dump(changes: dict[str, t.Any], count: int) -> None:
-    found = _evidence.record_findings(ONE, replace(RECORD, **changes), None, 5 * MINUTE)
+    found = _evidence.record_findings(ONE, replace(RECORD, **changes), (), 5 * MINUTE)
     assert len(found) == count
 
 
@@ -205,9 +205,36 @@ def test_the_record_is_that_of_the_dump(changes: dict[str, t.Any], count: int) -
     ],
 )
 def test_the_bytes_are_not_those_of_the_one_before(changes: dict[str, t.Any], count: int) -> None:
+    other = replace(RECORD, file="z.dump", sha256="ef")
     before = replace(RECORD, **changes)
-    assert len(_evidence.record_findings(ONE, RECORD, before, MINUTE)) == count
+    assert len(_evidence.record_findings(ONE, RECORD, [before], MINUTE)) == count
+    assert len(_evidence.record_findings(ONE, RECORD, [before, other, before], MINUTE)) == count
 
+
+@pytest.mark.parametrize(
+    ("etags", "size", "recorded", "count"),
+    [
+        (("ab", "ab"), 1000, False, 1),
+        (("ab", "ab"), 999, False, 0),
+        (("ab", "ab"), 1001, False, 0),
+        (("ab", "cd"), 1000, False, 0),
+        (("cd", "ab"), 1000, False, 0),
+        (("", ""), 1000, False, 0),
+        (("ab", "ab"), 1000, True, 0),
+    ],
+)
+def test_without_a_record_the_etag_tells_of_a_copy(
+    etags: tuple[str, str], size: int, recorded: bool, count: int
+) -> None:
+    """With one, its sha256 does."""
+    before = replace(ONE, etag=etags[0], file="y.dump", size=size)
+    newest = replace(ONE, etag=etags[1], recorded=recorded)
+    promise = Promise(require_record=False)
+    found = _verification.present("shop", [before, newest], promise, NOW)
+    assert len([one for one in found if one.expected == "bytes of its own"]) == count
+    many = [before, *(replace(ONE, etag=f"{n}") for n in range(7)), newest]
+    found = _verification.present("shop", many, promise, NOW)
+    assert not [one for one in found if one.expected == "bytes of its own"]
 
 @pytest.mark.parametrize(
     ("record", "sums", "read", "size", "severities"),

@@ -291,6 +291,24 @@ def test_yesterdays_dump_under_todays_name(store: Store, dumps: Dumps) -> None:
     assert key
 
 
+@pytest.mark.parametrize("recorded", [True, False])
+@pytest.mark.parametrize("days", [1, 6])
+def test_an_older_plain_dump_under_todays_name(
+    store: Store, dumps: Dumps, recorded: bool, days: int
+) -> None:
+    """A plain dump does not know when it was made; those before it do."""
+    body = gzip.compress(dumps.plain, 1)
+    keys = [store.put(body, age=days * DAY, suffix=".sql.gz", tables=SHOP_TABLES)]
+    for day in range(1, days):
+        other = gzip.compress(dumps.plain, day + 1)
+        keys.append(store.put(other, age=day * DAY, suffix=".sql.gz", tables=SHOP_TABLES))
+    keys.append(store.put(body, suffix=".sql.gz", tables=SHOP_TABLES))
+    for key in [] if recorded else keys:
+        store.unrecord(key)
+    promise = _verification.Promise(require_record=recorded)
+    caught(store, "present", "bytes of its own / the very bytes of ", promise=promise)
+
+
 def test_yesterdays_dump_alone_under_todays_name(store: Store, dumps: Dumps) -> None:
     """No other is left to compare with; the archive itself knows when it was made."""
     store.now += 2 * DAY
