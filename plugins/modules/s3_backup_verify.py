@@ -232,7 +232,7 @@ def main() -> None:
     )
     now = datetime.now(UTC)
     try:
-        request = _verify_options.request(module.params)
+        request = _verify_options.request(module.params, now)
         verdicts = _verify.verify(_s3.client(request.target), request, now)
     except _errors.StackError as error:
         module.fail_json(msg=str(error), verified=False, databases=[])

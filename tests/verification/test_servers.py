@@ -9,7 +9,7 @@ import shutil
 import typing as t
 import urllib.request
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import boto3
 import pytest
@@ -396,16 +396,21 @@ def test_a_deleted_backup_is_told(store: Store, dumps: Dumps) -> None:
         {"since": "soon"},
         {"expected_tables": {"shop": "bids"}},
         {"last_wal": "yesterday"},
+        {"min_ratio": 1.1},
+        {"min_ratio": -0.1},
+        {"since": "2026-11-22"},
+        {"expected_tables": {"shpo": ["public.bids"]}, "databases": ["shop"]},
     ],
 )
 def test_options_that_make_no_sense_are_refused(wrong: dict[str, t.Any]) -> None:
+    now = datetime(2026, 11, 21, tzinfo=UTC)
     params = {
         name: option.get("default") for name, option in _verify_options.argument_spec().items()
     }
     with pytest.raises(_errors.StackError, match=f"^{next(iter(wrong))}"):
-        _verify_options.request({**params, "bucket": "b", **wrong})
+        _verify_options.request({**params, "bucket": "b", **wrong}, now)
     tables = {"shop": ["public.bids"], "blog": []}
     right = {"bucket": "b", "since": "2026-01-31", "expected_tables": tables}
-    request = _verify_options.request({**params, **right})
+    request = _verify_options.request({**params, **right}, now)
     assert request.ladder.since is not None
     assert request.promise == _verification.Promise(tables=tables)
