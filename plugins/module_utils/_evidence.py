@@ -59,9 +59,7 @@ def record_findings(
     begun = _moment(record.started)
     if begun is None or (one.stamped and abs(begun - one.taken) > skew):
         found.append((f"begun {one.taken:%F %T} UTC, as its name says", f"begun {record.started}"))
-    same = [
-        one for one in earlier if one.file != record.file and one.sha256 == record.sha256
-    ]
+    same = [one for one in earlier if one.file != record.file and one.sha256 == record.sha256]
     if same:
         found.append(("bytes of its own", f"the very bytes of {same[-1].file}"))
     return [_critical("present", one, expected, said) for expected, said in found]

@@ -191,10 +191,10 @@ def _in_time(body: t.Any) -> t.Iterator[bytes]:
         alarm.daemon = True
         alarm.start()
         try:
-            chunk = next(chunks, b"")
+            chunk = next(chunks, None)
         finally:
             alarm.cancel()
-        if not chunk:
+        if chunk is None:
             return
         yield chunk
 

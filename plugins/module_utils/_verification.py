@@ -198,7 +198,8 @@ def _recorded(chosen: Candidate, last: Candidate, promise: Promise) -> list[Find
 def _copied(chosen: Candidate, before: t.Sequence[Candidate]) -> list[Finding]:
     """An older dump under a new name, by its ETag; where there are records, their sha256 tells."""
     for one in before[-COMPARED:]:
-        if chosen.etag and not chosen.recorded and (one.etag, one.size) == (chosen.etag, chosen.size):
+        same = (one.etag, one.size) == (chosen.etag, chosen.size)
+        if same and chosen.etag and not chosen.recorded:
             found = f"the very bytes of {one.file}"
             return [_critical("present", chosen, "bytes of its own", found, AGAIN)]
     return []

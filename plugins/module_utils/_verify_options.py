@@ -79,9 +79,7 @@ def _refuse(params: t.Mapping[str, t.Any]) -> None:
         )
 
 
-def _tables(
-    value: t.Mapping[str, t.Any], databases: t.Collection[str]
-) -> dict[str, list[str]]:
+def _tables(value: t.Mapping[str, t.Any], databases: t.Collection[str]) -> dict[str, list[str]]:
     for database, names in value.items():
         if databases and database not in databases:
             raise _errors.StackError(

@@ -122,7 +122,7 @@ def _continuous(
 
 
 def _followed(here: Repository, first: _wal.Archived) -> bool:
-    """Whether segments have the size by which they are counted here; a damaged one is told later."""
+    """Whether segments have the size by which they are counted; damaged ones are told later."""
     chunks = here.plain(first.key, hashlib.sha1(usedforsecurity=False))
     try:
         size = _wal.segment_bytes(next(chunks, b"")) or _wal.SEGMENT_BYTES

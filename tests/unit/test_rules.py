@@ -236,6 +236,7 @@ def test_without_a_record_the_etag_tells_of_a_copy(
     found = _verification.present("shop", many, promise, NOW)
     assert not [one for one in found if one.expected == "bytes of its own"]
 
+
 @pytest.mark.parametrize(
     ("record", "sums", "read", "size", "severities"),
     [

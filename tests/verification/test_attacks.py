@@ -472,8 +472,8 @@ def test_an_odd_record_is_an_affair_of_its_own_database(
 ) -> None:
     store.put(dumps.blog, database="blog", tables={"public.posts": 50_000})
     key = _backups.record_name(store.put(dumps.custom, tables=SHOP_TABLES))
-    text = "[" * 100_000 if changes is None else json.dumps({**json.loads(store.read(key)), **changes})
-    store.write(key, text.encode())
+    odd = json.dumps({**json.loads(store.read(key)), **(changes or {})})
+    store.write(key, b"[" * 100_000 if changes is None else odd.encode())
     found = store.verdicts(level="readable")
     assert {name: one.reached for name, one in found.items()} == {"blog": "readable", "shop": None}
     assert "is not the record of a backup" in said(found["shop"])

@@ -323,9 +323,7 @@ def test_records_that_cannot_be_read_leave_the_past_unknown(store: Store, dumps:
 def test_a_single_backup_is_no_history(store: Store, dumps: Dumps) -> None:
     store.put(dumps.custom, tables=SHOP_TABLES)
     verdict = store.verdict("kept")
-    assert "30 daily, 4 weekly, 12 monthly backups / the first is of " in said(
-        verdict, "warning"
-    )
+    assert "30 daily, 4 weekly, 12 monthly backups / the first is of " in said(verdict, "warning")
     began = _retention.Ladder(since=store.now - HOUR)
     assert "12 monthly" not in said(store.verdict("kept", ladder=began), "warning")
 
