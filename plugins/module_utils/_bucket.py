@@ -52,7 +52,7 @@ def facts(s3: _s3.Client, where: _s3.Target) -> _retention.Bucket:
         object_lock=answer(lambda: _object_lock(s3, name), 0),
         encryption=answer(lambda: _encryption(s3, name)),
         public=_retention.Answer(()) if blocked else public(s3, name),
-        blocked=bool(blocked),
+        blocked=_retention.Answer(bool(blocked)),
         lifecycle=answer(
             lambda: _field(s3.get_bucket_lifecycle_configuration(Bucket=name), "Rules"), ()
         ),

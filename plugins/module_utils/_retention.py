@@ -56,7 +56,7 @@ class Bucket:
     lifecycle: Answer = Answer(())
     uploads: Answer = Answer(())
     markers: Answer = Answer()
-    blocked: bool = False  # nothing that lets strangers in has any effect
+    blocked: Answer = Answer(False)  # nothing that lets strangers in has any effect
 
 
 def ladder(

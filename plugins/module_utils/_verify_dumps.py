@@ -51,7 +51,7 @@ def judge(
         times, odd = _rungs.kept(s3, request, found, now)
         findings += [*odd, *_retention.ladder(name, times, request.ladder, now)]
         # A server that does not tell of its bucket's ACL was told of already.
-        if not (bucket.blocked or bucket.public.problem):
+        if not (bucket.blocked.value or bucket.public.problem):
             findings += _bucket.object_acl(s3, where, chosen.key, name)
     seconds = time.monotonic() - begun
     return Verdict(

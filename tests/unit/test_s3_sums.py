@@ -19,6 +19,7 @@ import pytest
 from ansible_collections.slipway.stack.plugins.module_utils import (
     _bucket,
     _refused,
+    _retention,
     _s3,
     _s3_sums,
 )
@@ -104,7 +105,7 @@ class Parts(Heads):
 )
 def test_each_part_has_its_own_size(size: int, parts: tuple[int, ...], told: bool) -> None:
     head = {"ETag": f"{MD5}-3", "ContentLength": size, "ChecksumSHA256": coded(b"x")}
-    answers = [{"ContentLength": part} for part in parts]
+    answers: list[dict[str, t.Any] | Exception] = [{"ContentLength": part} for part in parts]
     found = _s3_sums.sums(Parts(head, *answers), TARGET, "k")
     assert found == (Sums(part_sizes=parts, multipart_md5=MD5) if told else Sums())
     for broken in (0, 2):
@@ -196,9 +197,10 @@ def test_a_server_that_answers_with_nothing_inside_has_not_got_it() -> None:
 
 
 def test_a_bucket_that_never_had_versions_has_it_off() -> None:
-    for versions in ({}, refused("AccessDenied")):
+    unversioned: tuple[dict[str, t.Any] | Exception, ...] = ({}, refused("AccessDenied"))
+    for versions in unversioned:
         client = Answers(get_bucket_versioning={}, list_object_versions=versions)
-        assert _bucket.facts(client, TARGET).versioning == _bucket._retention.Answer(False)
+        assert _bucket.facts(client, TARGET).versioning == _retention.Answer(False)
     denied = Answers(get_bucket_versioning=refused("AccessDenied"))
     assert _bucket.facts(denied, TARGET).versioning.problem == "unknown"
 
