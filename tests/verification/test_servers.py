@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 import boto3
 import pytest
 from ansible_collections.slipway.stack.plugins.module_utils import (
+    _backups,
     _errors,
     _retention,
     _s3,
@@ -305,6 +306,8 @@ def test_what_is_no_backup_is_no_rung(store: Store, dumps: Dumps, recorded: bool
             store.write(key, dumps.void[: days % 2 * 300])
         if not recorded and days == 2:
             store.unrecord(key)
+        if recorded and days == 4:
+            store.write(_backups.record_name(key), b"{")
     store.put(dumps.custom, tables=SHOP_TABLES)
     verdict = store.verdict("kept", ladder=ladder, promise=promise)
     assert "daily backups / none between" in said(verdict)
