@@ -98,7 +98,10 @@ def _fill(folder: Path, size: int) -> None:
     block = b"".join(b"%d\t%s\n" % (n, os.urandom(64).hex().encode()) for n in range(8000))
     with path.open("wb") as dump:
         dump.write(
-            b"--\n-- PostgreSQL database dump\n--\n\n\nCOPY public.rows (id, x) FROM stdin;\n"
+            b"--\n-- PostgreSQL database dump\n--\n\n"
+            b"CREATE TABLE public.rows (\n    id integer,\n    x text\n);\n\n\n"
+            b"--\n-- Data for Name: rows; Type: TABLE DATA; Schema: public; Owner: postgres\n--\n\n"
+            b"COPY public.rows (id, x) FROM stdin;\n"
         )
         while dump.tell() < size:
             dump.write(block)

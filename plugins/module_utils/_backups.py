@@ -13,6 +13,11 @@ from . import _errors
 DUMP = ".dump"
 RECORD = ".json"
 PARTIAL = ".partial"
+# What others reckon with; the rest is only shown.
+TYPES = (
+    *(("database", str), ("file", str), ("sha256", str), ("started", str)),
+    *(("size", int), ("verified", bool), ("tables", dict)),
+)
 STAMP = "%Y%m%dT%H%M%SZ"
 
 
@@ -57,15 +62,18 @@ def record(text: str, origin: str) -> Record:
         known = {option.name for option in fields(Record)}
         found = Record(**{name: item for name, item in value.items() if name in known})
         _require_types(found)
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise _errors.BackupError(f"{origin} is not the record of a backup: {error}.") from error
     return found
 
 
 def _require_types(found: Record) -> None:
-    for name, kind in (("file", str), ("sha256", str), ("size", int), ("verified", bool)):
+    for name, kind in TYPES:
         if not isinstance(getattr(found, name), kind):
             raise TypeError(f"{name} is {getattr(found, name)!r}")
+    for name, rows in found.tables.items():
+        if not isinstance(rows, int):
+            raise TypeError(f"tables.{name} is {rows!r}")
 
 
 def file_name(started: datetime, nonce: str) -> str:

@@ -9,9 +9,13 @@ from dataclasses import replace
 from datetime import datetime
 
 from . import _refused, _retention, _s3
+from ._findings import Finding
 
 # What servers say when they have never heard of a feature.
-LACKING = ("NotImplemented", "MethodNotAllowed", "NotSupported", "501", "405")
+LACKING = (
+    *("NotImplemented", "XNotImplemented", "MethodNotAllowed", "NotSupported", "501", "405"),
+    "NoSuchUpload",  # who lists uploads asks for none
+)
 DENIED = ("AccessDenied", "AllAccessDisabled", "403", "Forbidden")
 NOTHING = (
     "NoSuchBucketPolicy",
@@ -20,8 +24,19 @@ NOTHING = (
     "ObjectLockConfigurationNotFoundError",
     "ServerSideEncryptionConfigurationNotFoundError",
 )
+# What a policy that names everybody may ask, so that it means few all the same.
+OPERATORS = (
+    *("StringEquals", "StringEqualsIgnoreCase", "StringLike"),
+    *("ArnEquals", "ArnLike", "IpAddress"),
+)
+NARROWING = (
+    *("aws:sourceip", "aws:vpcsourceip", "aws:sourcevpc", "aws:sourcevpce", "aws:sourcearn"),
+    *("aws:sourceaccount", "aws:sourceowner", "aws:sourceorgid", "aws:userid"),
+    *("aws:principalarn", "aws:principalaccount", "aws:principalorgid", "aws:principalorgpaths"),
+    *("s3:dataaccesspointarn", "s3:dataaccesspointaccount"),
+)
+ANYTHING = ("*", "0.0.0.0/0", "::/0")
 STRANGERS = ("/global/AllUsers", "/global/AuthenticatedUsers")
-DAYS_OF_A_YEAR = 365
 
 Ask = t.Callable[[], t.Any]
 
@@ -29,20 +44,30 @@ Ask = t.Callable[[], t.Any]
 def facts(s3: _s3.Client, where: _s3.Target) -> _retention.Bucket:
     """Everything that decides whether backups stay, and whose they are."""
     name = where.bucket
-    # A bucket that never had versions answers without a status, and so do servers without them.
-    status = answer(lambda: s3.get_bucket_versioning(Bucket=name).get("Status"))
+    status = _versioning(s3, name)
+    blocked = answer(lambda: _blocks(s3, name), False).value
     return _retention.Bucket(
         name=name,
         versioning=replace(status, value=status.value == "Enabled"),
         object_lock=answer(lambda: _object_lock(s3, name), 0),
         encryption=answer(lambda: _encryption(s3, name)),
-        public=public(s3, name),
+        public=_retention.Answer(()) if blocked else public(s3, name),
+        blocked=_retention.Answer(bool(blocked)),
         lifecycle=answer(
             lambda: _field(s3.get_bucket_lifecycle_configuration(Bucket=name), "Rules"), ()
         ),
         uploads=answer(lambda: _uploads(s3, where)),
         markers=answer(lambda: _markers(s3, where)) if status.value else _retention.Answer({}),
     )
+
+
+def _versioning(s3: _s3.Client, name: str) -> _retention.Answer:
+    """A bucket that never had versions answers without a status, and so do servers without them."""
+    status = answer(lambda: s3.get_bucket_versioning(Bucket=name).get("Status"))
+    if status.value or status.problem:
+        return status
+    versions = answer(lambda: s3.list_object_versions(Bucket=name, MaxKeys=1))
+    return replace(versions, value=None) if versions.problem == "unsupported" else status
 
 
 def answer(ask: Ask, nothing: t.Any = None) -> _retention.Answer:
@@ -71,27 +96,37 @@ def _field(given: t.Mapping[str, t.Any], name: str) -> t.Any:
 def _object_lock(s3: _s3.Client, name: str) -> int:
     """Days that a new object is locked."""
     given = _field(s3.get_object_lock_configuration(Bucket=name), "ObjectLockConfiguration")
+    _field(given, "ObjectLockEnabled")
     default = given.get("Rule", {}).get("DefaultRetention", {})
-    return int(default.get("Days") or DAYS_OF_A_YEAR * default.get("Years", 0))
+    return int(default.get("Days") or _retention.DAYS_OF_A_YEAR * default.get("Years", 0))
 
 
 def _encryption(s3: _s3.Client, name: str) -> bool:
     given = _field(s3.get_bucket_encryption(Bucket=name), "ServerSideEncryptionConfiguration")
-    return bool(given.get("Rules"))
+    return bool(_field(given, "Rules"))
 
 
 def public(s3: _s3.Client, name: str) -> _retention.Answer:
-    """The ways by which strangers may read, unless the bucket blocks them all."""
-    blocks = answer(lambda: _blocks(s3, name), False)
-    if blocks.value:
-        return _retention.Answer(())
+    """The ways by which strangers may read."""
     ways: list[str] = []
     for ask in (lambda: _open_policy(s3, name), lambda: _open_grants(s3, name)):
         given = answer(ask, ())
         if given.problem:
             return given
         ways += given.value
+    # Few servers judge for themselves; those that do know their own conditions.
+    status = answer(lambda: s3.get_bucket_policy_status(Bucket=name).get("PolicyStatus", {}), {})
+    if not ways and status.value.get("IsPublic"):
+        ways.append("the bucket's policy, as the server judges it")
     return _retention.Answer(tuple(ways))
+
+
+def object_acl(s3: _s3.Client, where: _s3.Target, key: str, database: str) -> list[Finding]:
+    """An object has an ACL of its own, whatever that of its bucket says."""
+    given = answer(
+        lambda: _strangers(s3.get_object_acl(Bucket=where.bucket, Key=key), "its ACL"), ()
+    )
+    return [replace(one, database=database) for one in _retention.strangers(key, given)]
 
 
 def _blocks(s3: _s3.Client, name: str) -> bool:
@@ -111,8 +146,8 @@ def _open_policy(s3: _s3.Client, name: str) -> list[str]:
             statements if isinstance(statements, list) else [statements], start=1
         )
         if statement.get("Effect") == "Allow"
-        and not statement.get("Condition")
-        and "*" in _names(statement.get("Principal"))
+        and not _narrowed(statement.get("Condition") or {})
+        and ("NotPrincipal" in statement or "*" in _names(statement.get("Principal")))
     ]
 
 
@@ -121,14 +156,31 @@ def _names(principal: t.Any) -> t.Iterator[str]:
         yield principal
     elif isinstance(principal, dict):
         for value in principal.values():
-            yield from value if isinstance(value, list) else [value]
+            yield from _listed(value)
+
+
+def _listed(value: t.Any) -> list[t.Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def _narrowed(conditions: t.Mapping[str, t.Any]) -> bool:
+    """Whether one of the conditions lets in only whom it names."""
+    return any(
+        key.lower() in NARROWING and not set(_listed(value)) & set(ANYTHING)
+        for operator, asked in conditions.items()
+        if operator in OPERATORS
+        for key, value in asked.items()
+    )
 
 
 def _open_grants(s3: _s3.Client, name: str) -> list[str]:
-    grants = s3.get_bucket_acl(Bucket=name).get("Grants", [])
+    return _strangers(s3.get_bucket_acl(Bucket=name), "the bucket's ACL")
+
+
+def _strangers(given: t.Mapping[str, t.Any], acl: str) -> list[str]:
     return [
-        f"the grant {grant.get('Permission')} of the bucket's ACL"
-        for grant in grants
+        f"the grant {grant.get('Permission')} of {acl}"
+        for grant in _field(given, "Grants")
         if str(grant.get("Grantee", {}).get("URI", "")).endswith(STRANGERS)
     ]
 

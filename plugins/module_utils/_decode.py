@@ -14,9 +14,9 @@ import typing as t
 from collections.abc import Generator
 from dataclasses import dataclass
 
-from . import _errors
+from . import _errors, _openpgp
 
-HEAD_BYTES = 1024
+HEAD_BYTES = 64 * 1024
 READ_BYTES = 256 * 1024
 LAYERS = 4
 # Seconds without a byte in or out; reading S3 gives up by itself before the longer one ends.
@@ -25,7 +25,7 @@ PATIENCE_AT_END = 60
 GLANCE = 0.5
 TAR_MAGIC = slice(257, 262)
 
-# What each kind of file begins with. GnuPG's are the packets that begin an encrypted message.
+# What each kind of file begins with; OpenPGP's are told by their packets.
 MAGIC = (
     (b"PGDMP", "custom"),
     (b"\x1f\x8b", "gzip"),
@@ -36,8 +36,6 @@ MAGIC = (
     (b"Salted__", "openssl"),
     (b"age-encryption.org/", "age"),
     (b"-----BEGIN AGE ENCRYPTED", "age"),
-    (b"-----BEGIN PGP MESSAGE", "gpg"),
-    *((bytes([packet]), "gpg") for packet in (0x84, 0x85, 0x8C, 0xC1, 0xC3)),
 )
 DECOMPRESSORS = {
     "gzip": ("gzip", "-dc"),
@@ -46,6 +44,8 @@ DECOMPRESSORS = {
     "xz": ("xz", "-dcq"),
     "bzip2": ("bzip2", "-dc"),
 }
+# What programs say of files that are well, but not for them.
+CANNOT = ("unsupported version", "non-seekable", "too much memory")
 ENCRYPTED = ("openssl", "age", "gpg")
 
 
@@ -77,7 +77,7 @@ def kind_of(head: bytes) -> str:
             return kind
     if head[TAR_MAGIC] == b"ustar":
         return "tar"
-    return "plain" if b"-- PostgreSQL database" in head else "unknown"
+    return _openpgp.kind(head) or ("plain" if b"-- PostgreSQL database" in head else "unknown")
 
 
 def peek(chunks: t.Iterator[bytes], size: int = HEAD_BYTES) -> tuple[bytes, t.Iterator[bytes]]:
@@ -126,9 +126,11 @@ def unwrap(chunks: t.Iterator[bytes], decrypt: t.Sequence[str]) -> Unwrapped:
 
 def _remover(kind: str, decrypt: t.Sequence[str], first: bool) -> t.Sequence[str] | None:
     """The command that takes off a layer of this kind; None if it is none."""
-    if kind in ENCRYPTED and not decrypt:
-        raise Unchecked(f"it is encrypted ({kind}): set decrypt_command to what decrypts it")
-    if kind in ENCRYPTED or (kind == "unknown" and decrypt and first):
+    wrapped = kind in (*ENCRYPTED, "openpgp")
+    if wrapped and not decrypt:
+        how = "wrapped" if kind == "openpgp" else "encrypted"
+        raise Unchecked(f"it is {how} ({kind}): set decrypt_command to what decrypts it")
+    if wrapped or (kind == "unknown" and decrypt and first):
         return decrypt
     return DECOMPRESSORS.get(kind)
 
@@ -236,6 +238,6 @@ def _failure(program: str, code: int, said: bytes) -> _errors.StackError:
     told = next((line for line in lines if "error" in line.lower()), lines[0] if lines else "")
     if code < 0:
         return Unchecked(f"{name} was killed by signal {-code}")
-    if any(words in told for words in ("unsupported version", "non-seekable")):
+    if any(words in told for words in CANNOT):
         return Unchecked(f"{name} cannot read it here: {told}")
     return Unreadable(f"{name} ended with {code}: {told.rstrip('.')}")

@@ -36,6 +36,7 @@ class Contents:
     tables: t.Mapping[str, int] = field(default_factory=dict)
     complete: bool = True
     inserts: bool = False
+    homeless: t.Sequence[str] = ()
     database: str | None = None
     created: datetime | None = None
     encrypted: bool = False
@@ -44,10 +45,10 @@ class Contents:
 def record_findings(
     one: Candidate,
     record: _backups.Record,
-    before: _backups.Record | None,
+    earlier: t.Sequence[_backups.Record],
     skew: timedelta,
 ) -> list[Finding]:
-    """Whether the record is that of this very dump; `before` is that of the one before."""
+    """Whether the record is that of this very dump; `earlier` are those of the ones before."""
     found = []
     if (record.database, record.file) != (one.database, one.file):
         found.append((f"the record of {one.file}", f"that of {record.file} of {record.database}"))
@@ -58,8 +59,9 @@ def record_findings(
     begun = _moment(record.started)
     if begun is None or (one.stamped and abs(begun - one.taken) > skew):
         found.append((f"begun {one.taken:%F %T} UTC, as its name says", f"begun {record.started}"))
-    if before and before.file != record.file and before.sha256 == record.sha256:
-        found.append(("bytes of its own", f"the very bytes of {before.file}"))
+    same = [one for one in earlier if one.file != record.file and one.sha256 == record.sha256]
+    if same:
+        found.append(("bytes of its own", f"the very bytes of {same[-1].file}"))
     return [_critical("present", one, expected, said) for expected, said in found]
 
 
@@ -111,6 +113,11 @@ def contents_findings(
     found = [*_origin(one, contents)]
     if not contents.complete:
         found.append(_critical("readable", one, "the line that ends a dump", "it breaks off"))
+    if contents.homeless:
+        lacking = f"nothing creates {some(contents.homeless)}"
+        remedy = "dump without --data-only, and with --section=pre-data where sections are named"
+        wanted_too = "what creates each table that it fills"
+        found.append(_finding("readable", "critical", one, wanted_too, lacking, remedy))
     recorded = record.tables if record else {}
     wanted = {*recorded, *expected}
     missing = sorted(wanted - set(contents.tables))
@@ -122,14 +129,14 @@ def contents_findings(
             )
         )
     elif missing:
-        found.append(_critical("readable", one, f"table {_some(missing)}", "missing"))
+        found.append(_critical("readable", one, f"table {some(missing)}", "missing"))
     fewer = [
         f"{name} ({contents.tables[name]} of {count} rows)"
         for name, count in sorted(recorded.items())
         if name in contents.tables and contents.tables[name] != count
     ]
     if fewer:
-        found.append(_critical("readable", one, "as many rows as recorded", _some(fewer)))
+        found.append(_critical("readable", one, "as many rows as recorded", some(fewer)))
     return found or _emptiness(one, contents, before)
 
 
@@ -182,7 +189,7 @@ def _moment(text: str) -> datetime | None:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-def _some(names: t.Sequence[str]) -> str:
+def some(names: t.Sequence[str]) -> str:
     rest = len(names) - MORE
     return ", ".join(names[:MORE]) + (f" and {rest} more" if rest > 0 else "")
 

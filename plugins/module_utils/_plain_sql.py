@@ -9,9 +9,17 @@ _NAME = rb'(?:"(?:[^"]|"")*"|[^\s."(]+)'
 COPY = re.compile(
     rb"COPY (" + _NAME + rb")\.(" + _NAME + rb') ?(?: \((?:"(?:[^"]|"")*"|[^")])*\))? FROM stdin;\n'
 )
-# pg_dump leaves a line free before it; in the body of a function, nobody does.
+# What pg_dump writes before it; a comment or a default may quote the rest.
 START = b"\n\nCOPY "
+LEADS = (b"\n--", b" TRIGGER ALL;")
+LEAD_BYTES = max(map(len, LEADS))
 INSERT = b"\nINSERT INTO "
+EXTENSION = b"\nCREATE EXTENSION "
+CREATED = re.compile(
+    rb"\nCREATE (?:UNLOGGED |FOREIGN )?TABLE (" + _NAME + rb")\.(" + _NAME + rb")[\s(]"
+)
+# Longer than any of these with its names.
+SEEN_AGAIN = 1024
 STOP = b"\n\\.\n"
 END = re.compile(
     rb"\n-- PostgreSQL database (?:cluster )?dump complete\n--\n\n(?:\\unrestrict \w+\n\n)?\Z"
@@ -26,7 +34,9 @@ class Scanner:
 
     def __init__(self) -> None:
         self.tables: dict[str, int] = {}
-        self.inserts = False
+        self.created: set[str] = set()
+        self.inserts = self.extensions = False
+        self._before = b""
         self._data = b"\n"
         self._tail = b"\n"
         self._table: str | None = None
@@ -38,6 +48,17 @@ class Scanner:
         while self._rows_end() if self._table is not None else self._block_begins():
             pass
 
+    def homeless(self) -> list[str]:
+        """Tables that are filled and that nothing in the dump creates, as --data-only leaves them.
+
+        An extension brings tables of its own, whose rows may be dumped.
+        """
+        if self.extensions:
+            return []
+        if self.inserts and not self.created:
+            return ["every table of its INSERT statements"]
+        return sorted(set(self.tables) - self.created)
+
     def complete(self) -> bool:
         """Whether the last line was that of a whole dump."""
         return self._table is None and END.search(self._tail) is not None
@@ -46,24 +67,31 @@ class Scanner:
         """Whether a block was entered; what is certainly none is let go."""
         place = self._data.find(START)
         if place < 0:
-            self._let_go(len(self._data) - len(INSERT) + 1)
+            self._let_go(len(self._data) - LEAD_BYTES - len(START) + 1)
             return False
+        if not self._data.endswith(LEADS, 0, place):
+            self._let_go(place + 1)
+            return True
         match = COPY.match(self._data, place + 2)
         if match:
             self._let_go(match.end() - 1)
-            self._table = f"{_plain(match.group(1))}.{_plain(match.group(2))}"
+            self._table = _named(match)
             self._rows = -1  # the line break that ends the header is not one of a row
             return True
         if len(self._data) - place > PATIENCE:
             self._let_go(place + len(START))
             return True
-        self._let_go(place)
+        self._let_go(place - LEAD_BYTES)
         return False
 
     def _let_go(self, count: int) -> None:
+        """Pass over what belongs to no block; what may have begun before is looked at again."""
         if count > 0:
-            self.inserts = self.inserts or INSERT in self._data[: count + len(INSERT) - 1]
-            self._data = self._data[count:]
+            seen = self._before + self._data[:count]
+            self.inserts = self.inserts or INSERT in seen
+            self.extensions = self.extensions or EXTENSION in seen
+            self.created.update(_named(match) for match in CREATED.finditer(seen))
+            self._before, self._data = seen[-SEEN_AGAIN:], self._data[count:]
 
     def _rows_end(self) -> bool:
         """Whether the block was left; its rows so far are counted either way."""
@@ -79,6 +107,10 @@ class Scanner:
         self.tables[name] = self.tables.get(name, 0) + self._rows
         self._table = None
         return True
+
+
+def _named(match: re.Match[bytes]) -> str:
+    return f"{_plain(match.group(1))}.{_plain(match.group(2))}"
 
 
 def _plain(name: bytes) -> str:

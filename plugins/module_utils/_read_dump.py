@@ -61,6 +61,7 @@ def _tar(layers: _decode.Unwrapped, tools: Tools) -> Contents:
         unpack = ("tar", "--extract", "--no-same-owner", f"--directory={directory}")
         # tar says nothing; it is read to its end all the same.
         collections.deque(_decode.through(unpack, _while_room(layers.chunks, directory)), maxlen=0)
+        _require_files(directory)
         found = sorted(directory.rglob("toc.dat"))
         if not found:
             raise Unreadable("no toc.dat, so no directory dump, is inside its tar")
@@ -68,6 +69,14 @@ def _tar(layers: _decode.Unwrapped, tools: Tools) -> Contents:
             header = _archive.header(file.read(_decode.HEAD_BYTES))
         command = [*_pg_restore(header, tools), str(found[0].parent)]
         return _scanned(layers, _decode.through(command, iter(())), header)
+
+
+def _require_files(directory: pathlib.Path) -> None:
+    """What else a tar may bring, such as a pipe, holds whoever opens it."""
+    for path in sorted(directory.rglob("*")):
+        if path.is_symlink() or not (path.is_file() or path.is_dir()):
+            name = path.relative_to(directory)
+            raise Unreadable(f"{name} in its tar is neither a file nor a directory")
 
 
 @contextlib.contextmanager
@@ -110,6 +119,7 @@ def _scanned(
         tables=scanner.tables,
         complete=scanner.complete(),
         inserts=scanner.inserts,
+        homeless=scanner.homeless(),
         database=header.database if header else None,
         created=header.created if header else None,
         encrypted=layers.encrypted(),

@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 import itertools
+import math
 import typing as t
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from ._findings import Finding
@@ -13,6 +14,7 @@ from ._findings import Finding
 # A rung is missing when this much more than its period lies between two backups.
 SLACK = 1.5
 PERIODS = {"daily": timedelta(days=1), "weekly": timedelta(days=7), "monthly": timedelta(days=31)}
+DAYS_OF_A_YEAR = 365
 COLD = ("GLACIER", "DEEP_ARCHIVE")
 UNFINISHED = timedelta(days=1)
 EVERYBODY = "everybody"
@@ -28,7 +30,9 @@ class Ladder:
     since: datetime | None = None
 
     def longest(self) -> timedelta:
-        return max(PERIODS[name] * getattr(self, name) for name in PERIODS)
+        """How long the oldest must stay: twelve months are a year, not twelve times 31 days."""
+        months = math.ceil(self.monthly * DAYS_OF_A_YEAR / 12)
+        return timedelta(days=max(self.daily, 7 * self.weekly, months))
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,7 @@ class Bucket:
     lifecycle: Answer = Answer(())
     uploads: Answer = Answer(())
     markers: Answer = Answer()
+    blocked: Answer = Answer(False)  # nothing that lets strangers in has any effect
 
 
 def ladder(
@@ -67,7 +72,7 @@ def ladder(
         begin = now - period * count
         for gap in _gaps(times, max(begin, promise.since or begin), period, promise.since):
             gaps.setdefault(gap, name)
-    return [
+    found = [
         Finding(
             *("kept", "critical", database, f"{name} backups"),
             f"none between {first:%F %T} and {last:%F %T} UTC",
@@ -76,6 +81,27 @@ def ladder(
         )
         for (first, last), name in sorted(gaps.items())
     ]
+    return [*found, *_short(database, times, promise, now)]
+
+
+def _short(
+    database: str, times: list[datetime], promise: Ladder, now: datetime
+) -> t.Iterator[Finding]:
+    """A history that begins within what is promised: young, or deleted. Nobody else can tell."""
+    if promise.since or not times:
+        return
+    short = [
+        f"{getattr(promise, name)} {name}"
+        for name, period in PERIODS.items()
+        if times[0] > now - period * (getattr(promise, name) - SLACK)
+    ]
+    if short:
+        yield Finding(
+            *("kept", "warning", database, f"{', '.join(short)} backups"),
+            f"the first is of {times[0]:%F %T} UTC",
+            "set since to the day when backups began; if that was earlier, some are gone",
+            database,
+        )
 
 
 def _gaps(
@@ -100,8 +126,8 @@ def bucket_findings(
         *_feature(bucket, "versioning", required, "overwritten or deleted backups are lost"),
         *_feature(bucket, "object_lock", required, "whoever has the keys can delete backups"),
         *_feature(bucket, "encryption", required, "the disks of the server hold backups in clear"),
-        *_locked(bucket, promise),
-        *_public(bucket),
+        *_locked(bucket, promise, required),
+        *strangers(bucket.name, replace(bucket.public, problem=None)),
         *_lifecycle(bucket, promise, prefix),
         *_uploads(bucket, now),
         *_deleted(bucket, promise, now),
@@ -112,14 +138,17 @@ def _unanswered(bucket: Bucket) -> t.Iterator[Finding]:
     for name in Bucket.__dataclass_fields__:
         answer = getattr(bucket, name)
         if isinstance(answer, Answer) and answer.problem:
-            lacks = answer.problem == "unsupported"
-            remedy = (
-                "keep a second copy on a server that has it, or be content with level readable"
-                if lacks
-                else "allow the key to read this of the bucket"
-            )
-            expected = f"an answer about {name.replace('_', ' ')}"
-            yield Finding("kept", answer.problem, bucket.name, expected, answer.said, remedy)
+            yield _unknown(bucket.name, name.replace("_", " "), answer)
+
+
+def _unknown(name: str, about: str, answer: Answer) -> Finding:
+    remedy = (
+        "keep a second copy on a server that has it, or be content with level readable"
+        if answer.problem == "unsupported"
+        else "allow the key to read this of the bucket"
+    )
+    expected = f"an answer about {about}"
+    return Finding("kept", str(answer.problem), name, expected, answer.said, remedy)
 
 
 def _feature(
@@ -135,21 +164,25 @@ def _feature(
     )
 
 
-def _locked(bucket: Bucket, promise: Ladder) -> t.Iterator[Finding]:
+def _locked(bucket: Bucket, promise: Ladder, required: t.Collection[str]) -> t.Iterator[Finding]:
     """A default lock shorter than the promise; `value` is the days it lasts, 0 without one."""
     days = bucket.object_lock.value
     longest = promise.longest().days
     if days and days < longest:
+        severity = "critical" if "object_lock" in required else "warning"
         yield Finding(
-            *("kept", "warning", bucket.name, f"backups locked for {longest} days"),
+            *("kept", severity, bucket.name, f"backups locked for {longest} days"),
             *(f"for {days} days", "lengthen the default retention of the bucket"),
         )
 
 
-def _public(bucket: Bucket) -> t.Iterator[Finding]:
-    for way in bucket.public.value or ():
+def strangers(name: str, answer: Answer) -> t.Iterator[Finding]:
+    """The ways by which anybody may read a bucket or an object."""
+    if answer.problem:
+        yield _unknown(name, "its ACL", answer)
+    for way in answer.value or ():
         yield Finding(
-            *("kept", "critical", bucket.name, "nobody but the keys of the backup reads it"),
+            *("kept", "critical", name, "nobody but the keys of the backup reads it"),
             *(f"{EVERYBODY} may, by {way}", "block public access, and rotate what was readable"),
         )
 
@@ -189,8 +222,9 @@ def _prefix(rule: t.Mapping[str, t.Any]) -> str:
 
 
 def _narrowed(rule: t.Mapping[str, t.Any]) -> bool:
-    """Whether the rule may pass our objects over by something else than their names."""
-    return bool(set(rule.get("Filter", {})) - {"Prefix"})
+    """Whether the rule may pass our objects over; dumps are never among the small ones."""
+    narrow = rule.get("Filter", {})
+    return bool({*narrow, *narrow.get("And", {})} - {"And", "Prefix", "ObjectSizeGreaterThan"})
 
 
 def _overlaps(one: str, other: str) -> bool:

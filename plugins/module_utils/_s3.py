@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import pathlib
 import random
+import socket
+import threading
 import time
 import typing as t
 from dataclasses import dataclass, field
@@ -25,6 +28,8 @@ except ImportError:  # reported by client(), where it can be a sentence
 PART_BYTES = 16 * 1024 * 1024
 READ_BYTES = 1024 * 1024
 READ_ATTEMPTS = 5
+# Seconds in which so much must come: a server that drips would hold whoever reads for ever.
+SLOWEST = 120
 # After this much progress, connections that broke before are forgiven.
 FORGIVEN_BYTES = 256 * READ_BYTES
 
@@ -62,6 +67,7 @@ class StoredObject:
     key: str
     size: int
     modified: datetime
+    etag: str = ""
 
 
 def argument_spec() -> dict[str, dict[str, t.Any]]:
@@ -128,7 +134,9 @@ def list_objects(s3: Client, where: Target, below: str = "") -> t.Iterator[Store
         )
         for page in pages:
             for item in page.get("Contents", []):
-                yield StoredObject(item["Key"], item["Size"], item["LastModified"])
+                yield StoredObject(
+                    item["Key"], item["Size"], item["LastModified"], item.get("ETag", "")
+                )
 
 
 def upload(s3: Client, where: Target, path: pathlib.Path, key: str, sha256: str) -> None:
@@ -161,7 +169,7 @@ def read(
                 etag = answer["ETag"]
                 # A server that does not know ranges sends everything again.
                 again = position if "Range" in request and "ContentRange" not in answer else 0
-                for chunk in answer["Body"].iter_chunks(READ_BYTES):
+                for chunk in _in_time(answer["Body"]):
                     fresh, again = chunk[again:], max(0, again - len(chunk))
                     position += len(fresh)
                     if fresh:
@@ -173,6 +181,28 @@ def read(
                 if failures == READ_ATTEMPTS:
                     raise
         sleep(random.uniform(0, 2**failures / 4))  # noqa: S311  # no secret
+
+
+def _in_time(body: t.Any) -> t.Iterator[bytes]:
+    """The chunks of a body; its connection is cut where one takes too long."""
+    chunks = body.iter_chunks(READ_BYTES)
+    while True:
+        alarm = threading.Timer(SLOWEST, _cut, [body])
+        alarm.daemon = True
+        alarm.start()
+        try:
+            chunk = next(chunks, None)
+        finally:
+            alarm.cancel()
+        if chunk is None:
+            return
+        yield chunk
+
+
+def _cut(body: t.Any) -> None:
+    """End what another thread waits for; it then sees a connection that broke."""
+    with contextlib.suppress(AttributeError, OSError):
+        body._raw_stream._original_response.fp.raw._sock.shutdown(socket.SHUT_RDWR)
 
 
 def read_sha256(s3: Client, where: Target, key: str) -> tuple[str, int]:

@@ -14,7 +14,9 @@ from ._findings import Finding
 
 # What a file must be called to be taken for a dump: anything else below a database is passed over.
 DUMP = re.compile(
-    r"\.(?:dump|backup|pgdump|custom|sql|tar)(?:\.(?:gz|tgz|zst|lz4|xz|bz2))?(?:\.(?:gpg|age|enc))?$"
+    r"\.(?:dump|dmp|backup|pgdump|custom|sql|tar|tgz|tzst)"
+    r"(?:\.(?:gz|tgz|zst|zstd|lz4|xz|bz2))?(?:\.(?:gpg|pgp|asc|age|enc))?$",
+    re.IGNORECASE,
 )
 STAMP = re.compile(
     r"(?<!\d)(\d{4})-?(\d\d)-?(\d\d)(?:[T_ -]?(\d\d)[:-]?(\d\d)(?:[:-]?(\d\d))?)?(?!\d)"
@@ -34,6 +36,7 @@ class Stored:
     key: str
     size: int
     modified: datetime
+    etag: str = ""
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,7 @@ class Candidate:
     taken: datetime
     stamped: bool
     recorded: bool
+    etag: str = ""
 
 
 @dataclass(frozen=True)
@@ -80,6 +84,7 @@ def group(objects: t.Iterable[Stored], prefix: str) -> dict[str, list[Candidate]
             item.modified,
             *taken(file, item.modified),
             _backups.record_name(key) in below,
+            item.etag,
         )
         found.setdefault(database, []).append(candidate)
     for candidates in found.values():
@@ -130,7 +135,10 @@ def present(
     return [
         *_age(chosen, promise, now),
         *_size(last, found[:-1], promise),
+        # A newer one that does not count must not hide what happened to this one.
+        *(() if chosen is last else _size(chosen, found[: found.index(chosen)], promise)),
         *_recorded(chosen, last, promise),
+        *_copied(chosen, found[: found.index(chosen)]),
     ]
 
 
@@ -184,6 +192,16 @@ def _recorded(chosen: Candidate, last: Candidate, promise: Promise) -> list[Find
         return [_finding("present", severity, chosen, "a record beside it", "none", NO_RECORD)]
     if last is not chosen:
         return [_finding("present", "warning", last, "a record beside it", "none", NO_RECORD)]
+    return []
+
+
+def _copied(chosen: Candidate, before: t.Sequence[Candidate]) -> list[Finding]:
+    """An older dump under a new name, by its ETag; where there are records, their sha256 tells."""
+    for one in before[-COMPARED:]:
+        same = (one.etag, one.size) == (chosen.etag, chosen.size)
+        if same and chosen.etag and not chosen.recorded:
+            found = f"the very bytes of {one.file}"
+            return [_critical("present", chosen, "bytes of its own", found, AGAIN)]
     return []
 
 

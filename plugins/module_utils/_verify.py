@@ -27,7 +27,7 @@ def verify(s3: _s3.Client, request: Request, now: datetime) -> list[Verdict]:
     where = request.target
     try:
         objects = [
-            _verification.Stored(item.key, item.size, item.modified)
+            _verification.Stored(item.key, item.size, item.modified, item.etag)
             for item in _s3.list_objects(s3, where)
         ]
     except _errors.StackError as error:

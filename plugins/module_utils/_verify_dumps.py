@@ -9,11 +9,13 @@ from datetime import datetime
 
 from . import (
     _backups,
+    _bucket,
     _errors,
     _evidence,
     _findings,
     _read_dump,
     _retention,
+    _rungs,
     _s3,
     _s3_sums,
     _verification,
@@ -45,8 +47,12 @@ def judge(
         return Verdict(name, None, findings)
     read = _Reading(s3, request, chosen, found)
     findings += read.findings()
-    counting = [one.taken for one in found if one.recorded or not promise.require_record]
-    findings += _retention.ladder(name, counting, request.ladder, now)
+    if request.level == "kept":
+        times, odd = _rungs.kept(s3, request, found, now)
+        findings += [*odd, *_retention.ladder(name, times, request.ladder, now)]
+        # A server that does not tell of its bucket's ACL was told of already.
+        if not (bucket.blocked.value or bucket.public.problem):
+            findings += _bucket.object_acl(s3, where, chosen.key, name)
     seconds = time.monotonic() - begun
     return Verdict(
         *(name, None, findings, chosen.key, chosen.taken, chosen.size, read.size, seconds)
@@ -62,16 +68,17 @@ class _Reading:
         self.s3, self.request, self.one = s3, request, one
         self.size = 0
         earlier = [other for other in found[: found.index(one)] if other.recorded]
-        self.before = earlier[-1] if earlier else None
+        self.before = earlier[-_verification.COMPARED :]
 
     def findings(self) -> list[Finding]:
         """Of the levels present (the record), intact, readable, and kept (encryption)."""
         request, one = self.request, self.one
         record, found = self._record()
-        before = self._earlier()
+        earlier = [known for other in self.before if (known := self._earlier(other))]
+        before = earlier[-1] if earlier else None
         if record:
             skew = request.promise.clock_skew
-            found += _evidence.record_findings(one, record, before, skew)
+            found += _evidence.record_findings(one, record, earlier, skew)
         if request.level == "present":
             return found
         try:
@@ -99,15 +106,14 @@ class _Reading:
         except _errors.StackError as error:
             return None, [self._unknown("present", error)]
 
-    def _earlier(self) -> _backups.Record | None:
-        """The record of the backup before; it only serves to compare with."""
+    def _earlier(self, other: Candidate) -> _backups.Record | None:
+        """The record of a backup before; it only serves to compare with."""
         with contextlib.suppress(_errors.StackError):
-            return self._read_record(self.before) if self.before else None
+            return self._read_record(other)
         return None
 
     def _read_record(self, one: Candidate) -> _backups.Record:
-        where, key = self.request.target, _backups.record_name(one.key)
-        return _backups.record(_s3.read_text(self.s3, where, key), where.url(key))
+        return _rungs.read_record(self.s3, self.request.target, one)
 
     def _contents(
         self, sums: _evidence.Sums, record: _backups.Record | None

@@ -37,14 +37,9 @@ def argument_spec() -> dict[str, dict[str, t.Any]]:
     }
 
 
-def request(params: t.Mapping[str, t.Any]) -> _verify_request.Request:
+def request(params: t.Mapping[str, t.Any], now: datetime) -> _verify_request.Request:
     """What the options ask for."""
-    if params["parallel"] < 1:
-        raise _errors.StackError(f"parallel is {params['parallel']}: set it to 1 or more.")
-    if params["last_wal"] and not _wal.LAST.match(params["last_wal"]):
-        raise _errors.StackError(
-            f"last_wal is {params['last_wal']!r}: write last_archived_wal of pg_stat_archiver."
-        )
+    _refuse(params)
     return _verify_request.Request(
         target=_s3.target(params),
         databases=params["databases"],
@@ -56,10 +51,10 @@ def request(params: t.Mapping[str, t.Any]) -> _verify_request.Request:
             min_size=params["min_size"],
             min_ratio=params["min_ratio"],
             require_record=params["require_record"],
-            tables=_tables(params["expected_tables"]),
+            tables=_tables(params["expected_tables"], params["databases"]),
         ),
         ladder=_retention.Ladder(
-            params["daily"], params["weekly"], params["monthly"], _day(params["since"])
+            params["daily"], params["weekly"], params["monthly"], _day(params["since"], now)
         ),
         required=params["required"],
         encryption=params["encryption"],
@@ -71,8 +66,26 @@ def request(params: t.Mapping[str, t.Any]) -> _verify_request.Request:
     )
 
 
-def _tables(value: t.Mapping[str, t.Any]) -> dict[str, list[str]]:
+def _refuse(params: t.Mapping[str, t.Any]) -> None:
+    if params["parallel"] < 1:
+        raise _errors.StackError(f"parallel is {params['parallel']}: set it to 1 or more.")
+    if not 0 <= params["min_ratio"] <= 1:
+        raise _errors.StackError(
+            f"min_ratio is {params['min_ratio']}: set it to a share between 0 and 1, such as 0.5."
+        )
+    if params["last_wal"] and not _wal.LAST.match(params["last_wal"]):
+        raise _errors.StackError(
+            f"last_wal is {params['last_wal']!r}: write last_archived_wal of pg_stat_archiver."
+        )
+
+
+def _tables(value: t.Mapping[str, t.Any], databases: t.Collection[str]) -> dict[str, list[str]]:
     for database, names in value.items():
+        if databases and database not in databases:
+            raise _errors.StackError(
+                f"expected_tables.{database} is of no database that is verified: correct the name, "
+                "or add it to databases."
+            )
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
             raise _errors.StackError(
                 f"expected_tables.{database} is {names!r}: write a list of schema.table."
@@ -80,14 +93,17 @@ def _tables(value: t.Mapping[str, t.Any]) -> dict[str, list[str]]:
     return dict(value)
 
 
-def _day(text: str | None) -> datetime | None:
+def _day(text: str | None, now: datetime) -> datetime | None:
     if not text:
         return None
     try:
         moment = datetime.fromisoformat(text)
     except ValueError as error:
         raise _errors.StackError(f"since is {text!r}: write a day, 2026-01-31.") from error
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    if moment > now:
+        raise _errors.StackError(f"since is {text!r}, which is to come: write a day of the past.")
+    return moment
 
 
 def sentence(verdicts: t.Iterable[_verify_request.Verdict], level: str) -> str:

@@ -10,7 +10,7 @@ import typing as t
 from dataclasses import replace
 from datetime import datetime
 
-from . import _errors, _pgbackrest, _retention, _s3, _verification, _wal
+from . import _decode, _errors, _pgbackrest, _retention, _s3, _verification, _wal
 from ._repository import FULL, Repository
 from ._verify_request import Request, Verdict
 
@@ -103,6 +103,8 @@ def _continuous(
         here.add("present", "unknown", newest.label, "the WAL that it needs", "no name", remedy)
         return []
     whole = {one.position: one for one in segments if not one.partial}
+    if start in whole and not _followed(here, whole[start]):
+        return []
     end = max([*whole, stop, _wal.last(last_wal or "") or stop])
     history = _history(here, folder, end.timeline) if start.timeline < end.timeline else {}
     if history is not None:
@@ -117,6 +119,23 @@ def _continuous(
         remedy = "find out which other server archives here: pgBackRest refuses to restore either"
         here.add("present", "critical", key, "one segment of its name", "several", remedy)
     return [one for place, one in sorted(whole.items()) if start <= place]
+
+
+def _followed(here: Repository, first: _wal.Archived) -> bool:
+    """Whether segments have the size by which they are counted; damaged ones are told later."""
+    chunks = here.plain(first.key, hashlib.sha1(usedforsecurity=False))
+    try:
+        size = _wal.segment_bytes(next(chunks, b"")) or _wal.SEGMENT_BYTES
+    except _errors.StackError:
+        return True
+    finally:
+        _decode.close(chunks)
+    if size == _wal.SEGMENT_BYTES:
+        return True
+    expected = f"segments of {_wal.SEGMENT_BYTES >> 20} MiB"
+    remedy = "restore it as a trial: whether one is missing cannot be told here"
+    here.add("present", "unknown", first.key, expected, f"of {size >> 20} MiB", remedy)
+    return False
 
 
 def _history(here: Repository, folder: str, timeline: int) -> dict[int, int] | None:

@@ -16,6 +16,9 @@ LAST = re.compile(
 SWITCH = re.compile(r"^\s*(\d+)\s+([0-9A-F]+)/([0-9A-F]+)", re.MULTILINE)
 # initdb's default; pgBackRest's repository does not say another one.
 SEGMENT_BYTES = 16 * 1024 * 1024
+# Where the first page of a segment says how large it is, and what it may be.
+SIZE_FIELD = slice(32, 36)
+SIZES = tuple(1 << bits for bits in range(20, 31))
 PER_FILE = 0x1_0000_0000 // SEGMENT_BYTES
 
 
@@ -56,6 +59,12 @@ def last(name: str) -> Position | None:
     """The segment that must be there if this was archived last; None if it tells of none."""
     match = LAST.match(name)
     return position(match.group(1) or "") if match else None
+
+
+def segment_bytes(head: bytes) -> int | None:
+    """The size that the beginning of a segment tells; None if it is no such beginning."""
+    size = int.from_bytes(head[SIZE_FIELD], "little")
+    return size if size in SIZES else None
 
 
 def contradictory(segments: t.Iterable[Archived]) -> list[str]:

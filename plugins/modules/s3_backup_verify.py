@@ -63,7 +63,8 @@ options:
     type: int
     default: 200
   min_ratio:
-    description: Share of the median of the seven sizes before, below which something is missing.
+    description: Share (0 to 1) of the median of the seven sizes before, below which something is
+      missing.
     type: float
     default: 0.5
   require_record:
@@ -71,7 +72,8 @@ options:
     type: bool
     default: true
   expected_tables:
-    description: Tables that a database must have, as a list of C(schema.table) for each name.
+    description: Tables that a database must have, as a list of C(schema.table) for each name of
+      O(databases).
     type: dict
     default: {}
   decrypt_command:
@@ -105,8 +107,8 @@ options:
     type: int
     default: 12
   since:
-    description: Day of the first backup, C(2026-01-31); before the oldest there is, nothing else is
-      missed.
+    description: Day of the first backup, C(2026-01-31), from when on one is missed; without it, a
+      history shorter than promised is a warning.
     type: str
   last_wal:
     description: The segment that PostgreSQL says it archived last (C(pg_stat_archiver)), of
@@ -232,7 +234,7 @@ def main() -> None:
     )
     now = datetime.now(UTC)
     try:
-        request = _verify_options.request(module.params)
+        request = _verify_options.request(module.params, now)
         verdicts = _verify.verify(_s3.client(request.target), request, now)
     except _errors.StackError as error:
         module.fail_json(msg=str(error), verified=False, databases=[])

@@ -58,7 +58,10 @@ def test_when_a_dump_was_taken(file: str, taken: datetime | None) -> None:
 
 @pytest.mark.parametrize(
     ("file", "counts"),
-    [("a.dump", True), ("a.sql.zst.gpg", True), ("a.json", False), ("a.dump.partial", False)],
+    [
+        *((name, True) for name in ("a.dump", "a.sql.zst.gpg", "a.TGZ", "a.dmp", "a.sql.zstd.asc")),
+        *((name, False) for name in ("a.json", "a.dump.partial", "a.gz", "a.dump.json")),
+    ],
 )
 def test_what_is_taken_for_a_dump(file: str, counts: bool) -> None:
     found = _verification.group([Stored(f"shop/{file}", 1, NOW)], "")
@@ -139,6 +142,17 @@ def test_the_newest_is_the_last_that_counts(
     assert _verification.newest([], promise) is None
 
 
+def test_a_newer_one_without_record_hides_no_collapse() -> None:
+    chosen = stored(2 * HOUR, 499)
+    record = Stored(_backups.record_name(chosen.key), 1, NOW)
+    before = [stored(9 * HOUR), Stored(_backups.record_name(stored(9 * HOUR).key), 1, NOW)]
+    found = _verification.group([*before, chosen, record, stored(HOUR)], "night")["shop"]
+    said = _verification.present("shop", found, Promise(), NOW)
+    assert [(one.severity, one.object) for one in said if "median" in one.expected] == [
+        ("critical", chosen.key)
+    ]
+
+
 def test_the_median_is_that_of_the_seven_before() -> None:
     """It is 1000 only of seven: of six, and of eight, it would be 5000."""
     sizes = [9000, 1000, 9000, 9000, 9000, 1000, 1000, 1000]
@@ -176,7 +190,7 @@ RECORD = _backups.Record(
     ],
 )
 def test_the_record_is_that_of_the_dump(changes: dict[str, t.Any], count: int) -> None:
-    found = _evidence.record_findings(ONE, replace(RECORD, **changes), None, 5 * MINUTE)
+    found = _evidence.record_findings(ONE, replace(RECORD, **changes), (), 5 * MINUTE)
     assert len(found) == count
 
 
@@ -191,8 +205,36 @@ def test_the_record_is_that_of_the_dump(changes: dict[str, t.Any], count: int) -
     ],
 )
 def test_the_bytes_are_not_those_of_the_one_before(changes: dict[str, t.Any], count: int) -> None:
+    other = replace(RECORD, file="z.dump", sha256="ef")
     before = replace(RECORD, **changes)
-    assert len(_evidence.record_findings(ONE, RECORD, before, MINUTE)) == count
+    assert len(_evidence.record_findings(ONE, RECORD, [before], MINUTE)) == count
+    assert len(_evidence.record_findings(ONE, RECORD, [before, other, before], MINUTE)) == count
+
+
+@pytest.mark.parametrize(
+    ("etags", "size", "recorded", "count"),
+    [
+        (("ab", "ab"), 1000, False, 1),
+        (("ab", "ab"), 999, False, 0),
+        (("ab", "ab"), 1001, False, 0),
+        (("ab", "cd"), 1000, False, 0),
+        (("cd", "ab"), 1000, False, 0),
+        (("", ""), 1000, False, 0),
+        (("ab", "ab"), 1000, True, 0),
+    ],
+)
+def test_without_a_record_the_etag_tells_of_a_copy(
+    etags: tuple[str, str], size: int, recorded: bool, count: int
+) -> None:
+    """With one, its sha256 does."""
+    before = replace(ONE, etag=etags[0], file="y.dump", size=size)
+    newest = replace(ONE, etag=etags[1], recorded=recorded)
+    promise = Promise(require_record=False)
+    found = _verification.present("shop", [before, newest], promise, NOW)
+    assert len([one for one in found if one.expected == "bytes of its own"]) == count
+    many = [before, *(replace(ONE, etag=f"{n}") for n in range(7)), newest]
+    found = _verification.present("shop", many, promise, NOW)
+    assert not [one for one in found if one.expected == "bytes of its own"]
 
 
 @pytest.mark.parametrize(
@@ -236,6 +278,7 @@ GOOD = Contents("custom", {"public.a": 3}, database="shop", created=ONE.taken)
         ({"created": ONE.taken - timedelta(hours=12)}, []),
         ({"created": ONE.taken - timedelta(hours=12, seconds=1)}, ["critical"]),
         ({"complete": False}, ["critical"]),
+        ({"homeless": ["public.a"]}, ["critical"]),
         ({"tables": {}}, ["critical"]),
         ({"tables": {}, "inserts": True}, ["unknown"]),
         ({"tables": {"public.a": 2}}, ["critical"]),

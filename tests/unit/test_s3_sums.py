@@ -19,6 +19,7 @@ import pytest
 from ansible_collections.slipway.stack.plugins.module_utils import (
     _bucket,
     _refused,
+    _retention,
     _s3,
     _s3_sums,
 )
@@ -82,15 +83,34 @@ def test_what_a_server_keeps(head: dict[str, t.Any], expected: Sums) -> None:
     assert sums(head) == expected
 
 
+class Parts(Heads):
+    """An object of parts, each of which can be asked for."""
+
+    def head_object(self, **request: t.Any) -> dict[str, t.Any]:
+        answer = self.answers[request.get("PartNumber", 0)]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
 @pytest.mark.parametrize(
-    ("size", "first", "sizes"),
-    [(25, 10, (10, 10, 5)), (30, 10, (10, 10, 10)), (31, 10, ()), (20, 10, ())],
+    ("size", "parts", "told"),
+    [
+        (25, (10, 10, 5), True),
+        (30, (10, 10, 10), True),
+        (25, (8, 6, 11), True),
+        (31, (10, 10, 10), False),
+        (31, (31, 31, 31), False),
+    ],
 )
-def test_parts_are_as_large_as_the_first(size: int, first: int, sizes: tuple[int, ...]) -> None:
+def test_each_part_has_its_own_size(size: int, parts: tuple[int, ...], told: bool) -> None:
     head = {"ETag": f"{MD5}-3", "ContentLength": size, "ChecksumSHA256": coded(b"x")}
-    expected = Sums(part_sizes=sizes, multipart_md5=MD5 if sizes else None)
-    assert sums(head, {"ContentLength": first}) == expected
-    assert sums(head, refused("NotImplemented")) == Sums()
+    answers: list[dict[str, t.Any] | Exception] = [{"ContentLength": part} for part in parts]
+    found = _s3_sums.sums(Parts(head, *answers), TARGET, "k")
+    assert found == (Sums(part_sizes=parts, multipart_md5=MD5) if told else Sums())
+    for broken in (0, 2):
+        refusing = [*answers[:broken], refused("NotImplemented"), *answers[broken + 1 :]]
+        assert _s3_sums.sums(Parts(head, *refusing), TARGET, "k") == Sums()
 
 
 def test_a_server_that_knows_no_checksums_is_asked_without() -> None:
@@ -162,6 +182,29 @@ def test_a_server_that_answers_something_else_has_not_got_it() -> None:
     assert found.public.problem == "unsupported"
 
 
+def test_a_server_that_answers_with_nothing_inside_has_not_got_it() -> None:
+    client = Answers(
+        get_bucket_versioning={},
+        get_object_lock_configuration={"ObjectLockConfiguration": {}},
+        get_bucket_encryption={"ServerSideEncryptionConfiguration": {}},
+        get_bucket_policy=refused("NoSuchBucketPolicy"),
+        get_bucket_acl={},
+        list_multipart_uploads=refused("NoSuchUpload"),
+    )
+    found = _bucket.facts(client, TARGET)
+    asked = (found.versioning, found.object_lock, found.encryption, found.public, found.uploads)
+    assert [one.problem for one in asked] == ["unsupported"] * 5
+
+
+def test_a_bucket_that_never_had_versions_has_it_off() -> None:
+    unversioned: tuple[dict[str, t.Any] | Exception, ...] = ({}, refused("AccessDenied"))
+    for versions in unversioned:
+        client = Answers(get_bucket_versioning={}, list_object_versions=versions)
+        assert _bucket.facts(client, TARGET).versioning == _retention.Answer(False)
+    denied = Answers(get_bucket_versioning=refused("AccessDenied"))
+    assert _bucket.facts(denied, TARGET).versioning.problem == "unknown"
+
+
 def test_what_may_not_be_asked_is_unknown() -> None:
     found = _bucket.answer(lambda: Answers(x=refused("AccessDenied")).x(), 7)
     assert (found.value, found.problem) == (7, "unknown")
@@ -170,7 +213,8 @@ def test_what_may_not_be_asked_is_unknown() -> None:
 
 @pytest.mark.parametrize(("default", "days"), [({"Days": 9}, 9), ({"Years": 2}, 730), ({}, 0)])
 def test_how_long_a_bucket_locks(default: dict[str, int], days: int) -> None:
-    answer = {"ObjectLockConfiguration": {"Rule": {"DefaultRetention": default}}}
+    rule = {"ObjectLockEnabled": "Enabled", "Rule": {"DefaultRetention": default}}
+    answer = {"ObjectLockConfiguration": rule}
     found = _bucket.facts(Answers(get_object_lock_configuration=answer), TARGET)
     assert found.object_lock.value == days
 
@@ -184,7 +228,13 @@ ALLOW = {"Effect": "Allow", "Principal": "*"}
         (f"{[ALLOW]}", 1),
         (f"{ALLOW}", 1),
         (f"{[{**ALLOW, 'Sid': 'all'}, ALLOW]}", 2),
-        (f"{[{**ALLOW, 'Condition': {'x': 'y'}}]}", 0),
+        (f"{[{**ALLOW, 'Condition': {'x': 'y'}}]}", 1),
+        (f"{[{**ALLOW, 'Condition': {'Bool': {'aws:SecureTransport': 'true'}}}]}", 1),
+        (f"{[{**ALLOW, 'Condition': {'IpAddress': {'aws:SourceIp': ['192.0.2.1']}}}]}", 0),
+        (f"{[{**ALLOW, 'Condition': {'IpAddress': {'aws:SourceIp': ['0.0.0.0/0']}}}]}", 1),
+        (f"{[{**ALLOW, 'Condition': {'NotIpAddress': {'aws:SourceIp': '192.0.2.1'}}}]}", 1),
+        (f"{[{**ALLOW, 'Condition': {'StringEquals': {'aws:PrincipalOrgID': 'o-1'}}}]}", 0),
+        (f"{[{'Effect': 'Allow', 'NotPrincipal': {'AWS': 'a'}}]}", 1),
         (f"{[{**ALLOW, 'Effect': 'Deny'}]}", 0),
         (f"{[{**ALLOW, 'Principal': {'AWS': ['a', 'b']}}]}", 0),
         (f"{[{**ALLOW, 'Principal': {'AWS': '*'}}]}", 1),
@@ -194,11 +244,34 @@ ALLOW = {"Effect": "Allow", "Principal": "*"}
 )
 def test_policies_that_let_strangers_in(policy: str, ways: int | None) -> None:
     text = '{"Statement": ' + policy.replace("'", '"') + "}"
-    client = Answers(get_bucket_policy={"Policy": text}, get_bucket_acl={})
+    client = Answers(get_bucket_policy={"Policy": text}, get_bucket_acl={"Grants": []})
     found = _bucket.public(client, "b")
     assert (len(found.value) if ways is not None else found.problem) == (
         ways if ways is not None else "unsupported"
     )
+
+
+def test_a_server_that_judges_its_policy_is_believed() -> None:
+    client = Answers(
+        get_bucket_policy={"Policy": "{}"},
+        get_bucket_policy_status={"PolicyStatus": {"IsPublic": True}},
+        get_bucket_acl={"Grants": []},
+    )
+    assert _bucket.public(client, "b").value == ("the bucket's policy, as the server judges it",)
+
+
+@pytest.mark.parametrize(
+    ("answer", "severities"),
+    [
+        ({"Grants": []}, []),
+        ({"Grants": [{"Grantee": {"URI": "x/global/AllUsers"}}]}, ["critical"]),
+        (refused("AccessDenied"), ["unknown"]),
+        (refused("NotImplemented"), ["unsupported"]),
+    ],
+)
+def test_the_acl_of_one_object(answer: t.Any, severities: list[str]) -> None:
+    found = _bucket.object_acl(Answers(get_object_acl=answer), TARGET, "k", "shop")
+    assert [one.severity for one in found] == severities
 
 
 def test_deleted_backups_and_unfinished_uploads_are_listed() -> None:

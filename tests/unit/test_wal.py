@@ -147,3 +147,13 @@ def test_a_file_lies_at_its_label_or_in_a_bundle() -> None:
     assert _pgbackrest.place(plain, "r", there) == "r/F/pg_data/a.gz"
     assert _pgbackrest.place(bundled, "r", there) == "r/F/bundle/3"
     assert _pgbackrest.place(plain, "r", set()) is None
+
+
+@pytest.mark.parametrize(
+    ("field", "size"),
+    [(1 << 20, 1 << 20), (1 << 24, 1 << 24), (1 << 30, 1 << 30), (1 << 31, None), (3 << 20, None)],
+)
+def test_a_segment_says_how_large_it_is(field: int, size: int | None) -> None:
+    head = b"x" * 32 + field.to_bytes(4, "little")
+    assert _wal.segment_bytes(head + b"x") == size
+    assert _wal.segment_bytes(head[:33]) is None

@@ -7,6 +7,7 @@ import contextlib
 import http.client
 import http.server
 import threading
+import time
 import typing as t
 import urllib.parse
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ class Faults:
     cuts: int = 0
     cut_at: float = 0.9
     only: str = ".dump"
+    drips: int = 0
     ranges: list[str] = field(default_factory=list)
 
 
@@ -65,7 +67,14 @@ def injected(endpoint: str, faults: Faults) -> t.Iterator[str]:
             for name, value in told.items():
                 self.send_header(name, value)
             self.end_headers()
-            self.wfile.write(b"" if self.command == "HEAD" else body)
+            if self.command == "GET" and faults.only in self.path:
+                with contextlib.suppress(OSError):
+                    for place in range(faults.drips):
+                        self.wfile.write(body[place : place + 1])
+                        time.sleep(0.1)
+                body = body[faults.drips :]
+            with contextlib.suppress(OSError):
+                self.wfile.write(b"" if self.command == "HEAD" else body)
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Proxy)
     threading.Thread(target=server.serve_forever, daemon=True).start()

@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import gzip
 import io
+import json
 import pathlib
+import subprocess
 import tarfile
 import typing as t
 from dataclasses import replace
@@ -18,7 +20,9 @@ from . import database as postgres
 from .conftest import Dumps
 from .database import SHOP_TABLES
 from .store import DAY, HOUR, Store, said
-from .test_healthy import MEGABYTE, OPENSSL, piped, unrecorded
+from .test_healthy import MEGABYTE, OPENSSL, gpg, piped, unrecorded
+
+__all__ = ["gpg"]
 
 
 def caught(store: Store, level: str, words: str, **options: t.Any) -> None:
@@ -52,6 +56,25 @@ def test_a_directory_dump_may_be_packed_in_any_order(store: Store, dumps: Dumps)
 def test_a_directory_dump_whose_table_of_contents_is_damaged(store: Store, dumps: Dumps) -> None:
     store.put(retarred(dumps.directory_tar, toc=b"PGDMP"))
     caught(store, "readable", "the header of the archive is damaged")
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        (tarfile.FIFOTYPE, "directory/toc.dat"),
+        (tarfile.FIFOTYPE, "directory/1.dat.gz"),
+        (tarfile.SYMTYPE, "directory/toc.dat"),
+        (tarfile.SYMTYPE, "other"),
+    ],
+)
+def test_a_packed_dump_with_what_is_no_file(store: Store, kind: bytes, name: str) -> None:
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as archive:
+        member = tarfile.TarInfo(name)
+        member.type, member.linkname = kind, "/dev/zero"
+        archive.addfile(member)
+    store.put(packed.getvalue(), suffix=".tar")
+    caught(store, "readable", f"{name} in its tar is neither a file nor a directory")
 
 
 def test_a_damaged_record_of_the_backup_before_is_not_todays_affair(
@@ -217,6 +240,26 @@ def test_a_schema_without_its_rows(store: Store, dumps: Dumps) -> None:
     caught(store, "readable", "missing")
 
 
+@pytest.mark.parametrize(
+    ("suffix", "options"),
+    [
+        (".dump", ["-Fc", "--data-only"]),
+        (".dump", ["-Fc", "--section=data"]),
+        (".sql", ["--data-only"]),
+        (".sql", ["--data-only", "--disable-triggers"]),
+        (".sql", ["--data-only", "--inserts"]),
+    ],
+)
+@pytest.mark.parametrize("recorded", [True, False])
+def test_rows_without_the_tables_that_hold_them(
+    store: Store, dumps: Dumps, suffix: str, options: list[str], recorded: bool
+) -> None:
+    key = store.put(dumps.server.dump("blog", *options), database="blog", suffix=suffix)
+    if not recorded:
+        store.unrecord(key)
+    caught(store, "readable", "what creates each table that it fills", promise=unrecorded())
+
+
 @pytest.mark.parametrize("form", ["custom", "plain"])
 def test_fewer_rows_than_recorded(store: Store, dumps: Dumps, form: str) -> None:
     store.put(getattr(dumps, form), tables={**SHOP_TABLES, "public.bids": 100_006})
@@ -246,6 +289,24 @@ def test_yesterdays_dump_under_todays_name(store: Store, dumps: Dumps) -> None:
     key = store.put(dumps.custom, tables=SHOP_TABLES)
     caught(store, "present", "bytes of its own / the very bytes of ")
     assert key
+
+
+@pytest.mark.parametrize("recorded", [True, False])
+@pytest.mark.parametrize("days", [1, 6])
+def test_an_older_plain_dump_under_todays_name(
+    store: Store, dumps: Dumps, recorded: bool, days: int
+) -> None:
+    """A plain dump does not know when it was made; those before it do."""
+    body = gzip.compress(dumps.plain, 1)
+    keys = [store.put(body, age=days * DAY, suffix=".sql.gz", tables=SHOP_TABLES)]
+    for day in range(1, days):
+        other = gzip.compress(dumps.plain, day + 1)
+        keys.append(store.put(other, age=day * DAY, suffix=".sql.gz", tables=SHOP_TABLES))
+    keys.append(store.put(body, suffix=".sql.gz", tables=SHOP_TABLES))
+    for key in [] if recorded else keys:
+        store.unrecord(key)
+    promise = _verification.Promise(require_record=recorded)
+    caught(store, "present", "bytes of its own / the very bytes of ", promise=promise)
 
 
 def test_yesterdays_dump_alone_under_todays_name(store: Store, dumps: Dumps) -> None:
@@ -350,6 +411,21 @@ def test_a_dump_encrypted_with_another_key(store: Store, dumps: Dumps) -> None:
     caught(store, "readable", "no dump of PostgreSQL", decrypt=[*unnoticed, "ac" * 32, "-d"])
 
 
+@pytest.mark.parametrize("armor", [[], ["--armor"]])
+@pytest.mark.parametrize("action", ["--store", "--sign"])
+def test_a_dump_that_openpgp_wraps_and_does_not_encrypt(
+    store: Store, dumps: Dumps, gpg: list[str], armor: list[str], action: str
+) -> None:
+    loopback = [*gpg, "--pinentry-mode=loopback"]
+    subprocess.run([*loopback, "--quick-gen-key", "ada@example.com"], check=True)
+    body = piped(dumps.blog, *loopback, *armor, action)
+    store.put(body, database="blog", suffix=".dump.gpg", tables={"public.posts": 50_000})
+    verdict = store.verdict("kept", encryption="client", decrypt=[*loopback, "--decrypt"])
+    assert verdict.reached == "readable"
+    assert "encrypted before the upload" in said(verdict)
+    assert "set decrypt_command" in said(store.verdict(), "unknown")
+
+
 def test_an_encrypted_dump_without_its_key_is_unknown(store: Store, dumps: Dumps) -> None:
     store.put(piped(dumps.custom, *OPENSSL), suffix=".dump.enc", tables=SHOP_TABLES)
     verdict = store.verdict()
@@ -378,6 +454,29 @@ def test_a_record_that_is_none(store: Store, dumps: Dumps, text: bytes) -> None:
     store.write(_backups.record_name(key), text)
     verdict = store.verdict()
     assert verdict.reached is None
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"started": 5},
+        {"tables": None},
+        {"tables": ["public.bids"]},
+        {"tables": {"public.bids": "many"}},
+        {"database": None},
+        None,
+    ],
+)
+def test_an_odd_record_is_an_affair_of_its_own_database(
+    store: Store, dumps: Dumps, changes: dict[str, t.Any] | None
+) -> None:
+    store.put(dumps.blog, database="blog", tables={"public.posts": 50_000})
+    key = _backups.record_name(store.put(dumps.custom, tables=SHOP_TABLES))
+    odd = json.dumps({**json.loads(store.read(key)), **(changes or {})})
+    store.write(key, b"[" * 100_000 if changes is None else odd.encode())
+    found = store.verdicts(level="readable")
+    assert {name: one.reached for name, one in found.items()} == {"blog": "readable", "shop": None}
+    assert "is not the record of a backup" in said(found["shop"])
 
 
 def test_a_record_of_a_dump_that_was_never_read_back(store: Store, dumps: Dumps) -> None:

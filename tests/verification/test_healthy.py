@@ -38,6 +38,36 @@ def test_every_format_under_every_compression_is_readable(
     assert verdict.bytes_read == len(body)
 
 
+@pytest.mark.parametrize("suffix", [".tgz", ".SQL.GZ", ".dmp", ".sql.zstd"])
+def test_names_that_others_give_to_dumps(store: Store, dumps: Dumps, suffix: str) -> None:
+    """What is inside is told by its bytes, not by its name."""
+    store.put(piped(dumps.plain, "gzip", "-1"), suffix=suffix, tables=SHOP_TABLES)
+    assert store.verdict().findings == []
+
+
+def test_what_stands_before_the_header_of_a_plain_dump(store: Store, dumps: Dumps) -> None:
+    before = b"SET application_name = 'x';\n" * 300
+    store.put(before + dumps.plain, suffix=".sql", tables=SHOP_TABLES)
+    assert store.verdict().findings == []
+
+
+def test_comments_and_values_that_look_like_rows(store: Store, dumps: Dumps) -> None:
+    server = dumps.server
+    server.sql("postgres", "CREATE DATABASE quoting")
+    quoted = "Load it so:\n\nCOPY public.a (x) FROM stdin;\n1\n"
+    server.sql("quoting", f"CREATE TABLE a AS SELECT 1 AS x; COMMENT ON TABLE a IS '{quoted}'")
+    server.sql("quoting", "CREATE TABLE b AS SELECT 2 AS x")
+    for number, options in enumerate((["-Fc"], [], ["-v"], ["-C", "-c", "--no-comments"])):
+        store.put(
+            server.dump("quoting", *options),
+            database="quoting",
+            suffix=".sql" if number else ".dump",
+            age=HOUR / (number + 1),
+            tables={"public.a": 1, "public.b": 1},
+        )
+        assert said(store.verdict(promise=_verification.Promise(min_ratio=0))) == ""
+
+
 PASSWORD = "pass:correct horse"
 OPENSSL = ("openssl", "enc", "-aes-256-cbc", "-pbkdf2", "-pass", PASSWORD)
 
@@ -61,34 +91,44 @@ def gpg(tmp_path: pathlib.Path) -> t.Iterator[list[str]]:
     subprocess.run(["gpgconf", f"--homedir={tmp_path}", "--kill", "all"], check=True)
 
 
+@pytest.mark.parametrize("armor", [[], ["--armor"], ["--armor", "--comment=x"]])
 def test_a_compressed_dump_encrypted_by_gnupg_is_readable(
-    store: Store, dumps: Dumps, gpg: list[str]
+    store: Store, dumps: Dumps, gpg: list[str], armor: list[str]
 ) -> None:
-    body = piped(piped(dumps.plain, "zstd"), *gpg, "--pinentry-mode=loopback", "--symmetric")
+    loopback = [*gpg, "--pinentry-mode=loopback"]
+    body = piped(piped(dumps.plain, "zstd"), *loopback, *armor, "--symmetric")
     store.put(body, suffix=".sql.zst.gpg", tables=SHOP_TABLES)
-    verdict = store.verdict(decrypt=[*gpg, "--pinentry-mode=loopback", "--decrypt"])
-    assert (verdict.reached, verdict.findings) == ("readable", [])
+    verdict = store.verdict("kept", encryption="client", decrypt=[*loopback, "--decrypt"])
+    assert (verdict.reached, said(verdict)) == ("kept", "")
 
 
-def multipart(store: Store, key: str, body: bytes, part: int = 5 * MEGABYTE, **more: t.Any) -> None:
+def multipart(store: Store, key: str, body: bytes, *sizes: int) -> None:
+    """Upload in parts of these sizes, the last of which repeats."""
     where = {"Bucket": store.target.bucket, "Key": key}
-    upload = store.client.create_multipart_upload(**where, **more)["UploadId"]
-    parts = []
-    for number, begin in enumerate(range(0, len(body), part), start=1):
+    upload = store.client.create_multipart_upload(**where)["UploadId"]
+    parts: list[dict[str, t.Any]] = []
+    begin = 0
+    while begin < len(body):
+        number = len(parts) + 1
+        size = sizes[min(number, len(sizes)) - 1]
         sent = store.client.upload_part(
-            **where, UploadId=upload, PartNumber=number, Body=body[begin : begin + part]
+            **where, UploadId=upload, PartNumber=number, Body=body[begin : begin + size]
         )
+        begin += size
         parts.append({"PartNumber": number, "ETag": sent["ETag"]})
     store.client.complete_multipart_upload(
         **where, UploadId=upload, MultipartUpload={"Parts": parts}
     )
 
 
+@pytest.mark.parametrize("sizes", [(5,), (6, 5)])
 @pytest.mark.parametrize("recorded", [True, False])
-def test_a_dump_stored_in_parts_is_intact(store: Store, dumps: Dumps, recorded: bool) -> None:
+def test_a_dump_stored_in_parts_is_intact(
+    store: Store, dumps: Dumps, recorded: bool, sizes: tuple[int, ...]
+) -> None:
     body = dumps.plain + dumps.plain
     key = store.put(body, suffix=".sql", tables={name: 2 * n for name, n in SHOP_TABLES.items()})
-    multipart(store, key, body)
+    multipart(store, key, body, *(size * MEGABYTE for size in sizes))
     if not recorded:
         store.unrecord(key)
     verdict = store.verdict(promise=unrecorded())

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 
 import pytest
-from ansible_collections.slipway.stack.plugins.module_utils import _s3, _verify_request
+from ansible_collections.slipway.stack.plugins.module_utils import _s3, _verify_request, _wal
 
 from .injector import Faults, injected
 from .repository import Repositories, Sections, resigned
@@ -101,6 +101,15 @@ def test_a_repository_below_a_prefix_passes(plain: Attacked) -> None:
     (plain.folder / "night" / "notes.txt").write_text("passed over")
     plain.store.target = replace(plain.store.target, prefix="night")
     assert plain.verdict("intact").findings == []
+
+
+def test_segments_of_another_size_are_unknown(
+    plain: Attacked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_wal, "SEGMENT_BYTES", 64 * 1024 * 1024)
+    verdict = plain.verdict("intact")
+    assert (verdict.reached, said(verdict)) == (None, "")
+    assert "segments of 64 MiB / of 16 MiB" in said(verdict, "unknown")
 
 
 @pytest.mark.parametrize("last_wal", ["", None, "00000002.history"])

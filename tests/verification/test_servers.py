@@ -9,11 +9,12 @@ import shutil
 import typing as t
 import urllib.request
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import boto3
 import pytest
 from ansible_collections.slipway.stack.plugins.module_utils import (
+    _backups,
     _errors,
     _retention,
     _s3,
@@ -76,6 +77,18 @@ def test_a_connection_cut_at_nine_tenths_is_resumed(store: Store, dumps: Dumps, 
     assert [bool(asked) for asked in faults.ranges if asked] == [True] * cuts
 
 
+def test_a_server_that_drips_is_given_up(
+    store: Store, dumps: Dumps, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each byte comes in time; all of them never would."""
+    monkeypatch.setattr(_s3, "SLOWEST", 0.5, raising=False)
+    store.put(dumps.custom, tables=SHOP_TABLES)
+    with injected(str(store.target.endpoint_url), Faults(drips=50)) as endpoint:
+        verdict = store.verdict(client=through(store, endpoint))
+    assert verdict.reached == "present"
+    assert "intact: every byte / Cannot read" in said(verdict, "unknown")
+
+
 def test_a_server_that_is_not_there_leaves_all_unknown(store: Store) -> None:
     absent = _s3.client(replace(store.target, endpoint_url="http://127.0.0.1:9"))
     found = store.verdicts(databases=["shop", "blog"], client=absent)
@@ -134,8 +147,11 @@ def test_a_server_without_features_is_no_pass_and_no_crash(rclone: Store, dumps:
     rclone.put(dumps.custom, tables=SHOP_TABLES)
     verdict = rclone.verdict(level="kept")
     assert verdict.reached == "readable"
-    assert said(verdict, "unsupported")
-    assert said(verdict, "critical") == ""
+    for asked in ("versioning", "object lock", "encryption", "public", "lifecycle", "uploads"):
+        assert f"kept: an answer about {asked} / " in said(verdict, "unsupported")
+    # That it has only one backup yet is no affair of the server.
+    assert said(verdict, "warning").startswith("kept: 30 daily, ")
+    assert {one.severity for one in verdict.findings} == {"unsupported", "warning"}
 
 
 def test_a_name_of_two_lines(rclone: Store, dumps: Dumps) -> None:
@@ -172,6 +188,16 @@ def test_a_machine_without_the_programs_leaves_it_unknown(
     verdict = store.verdict()
     assert verdict.reached == "intact"
     assert words in said(verdict, "unknown")
+
+
+def test_a_window_that_zstd_does_not_open_here_leaves_it_unknown(
+    store: Store, dumps: Dumps
+) -> None:
+    from .test_healthy import piped
+
+    body = piped(dumps.plain, "zstd", "-1", "--long=30")
+    store.put(body, tables=SHOP_TABLES, suffix=".sql.zst")
+    assert "zstd cannot read it here" in said(store.verdict(), "unknown")
 
 
 @pytest.mark.parametrize("scratch", ["/proc/none", "/sys"])
@@ -213,6 +239,28 @@ def test_a_public_bucket(store: Store, dumps: Dumps, principal: t.Any) -> None:
     assert said(store.verdict("kept")) == ""
 
 
+def test_a_bucket_that_is_public_in_other_words(store: Store, dumps: Dumps) -> None:
+    store.put(dumps.custom, tables=SHOP_TABLES)
+    policy(store, Condition={"Bool": {"aws:SecureTransport": "true"}})
+    assert "everybody may, by statement 1" in said(store.verdict("kept"))
+    policy(store, Condition={"IpAddress": {"aws:SourceIp": "192.0.2.0/24"}})
+    assert said(store.verdict("kept")) == ""
+
+
+def test_a_newest_backup_that_is_public_by_itself(store: Store, dumps: Dumps) -> None:
+    key = store.put(dumps.custom, tables=SHOP_TABLES)
+    where = {"Bucket": store.target.bucket, "Key": key}
+    store.client.put_object_acl(**where, ACL="public-read")
+    verdict = store.verdict("kept")
+    assert verdict.reached == "readable"
+    assert "everybody may, by the grant READ of its ACL" in said(verdict)
+    blocks = {"IgnorePublicAcls": True, "RestrictPublicBuckets": True}
+    store.client.put_public_access_block(
+        Bucket=store.target.bucket, PublicAccessBlockConfiguration=blocks
+    )
+    assert said(store.verdict("kept")) == ""
+
+
 def test_a_bucket_with_a_public_acl(store: Store, dumps: Dumps) -> None:
     store.put(dumps.custom, tables=SHOP_TABLES)
     store.client.put_bucket_acl(Bucket=store.target.bucket, ACL="public-read")
@@ -247,6 +295,42 @@ def test_a_gap_in_what_was_kept(store: Store, dumps: Dumps) -> None:
     assert "daily backups / none between" in said(store.verdict("kept"))
 
 
+@pytest.mark.parametrize("recorded", [True, False])
+def test_what_is_no_backup_is_no_rung(store: Store, dumps: Dumps, recorded: bool) -> None:
+    """Empty ones, and those of another size than their record, promise a past that is gone."""
+    promise = _verification.Promise(require_record=recorded)
+    ladder = _retention.Ladder(30, 0, 0, since=store.now - 5 * DAY)
+    for days in range(1, 5):
+        key = store.put(dumps.void, age=days * DAY)
+        if days in (2, 3):
+            store.write(key, dumps.void[: days % 2 * 300])
+        if not recorded and days == 2:
+            store.unrecord(key)
+        if recorded and days == 4:
+            store.write(_backups.record_name(key), b"{")
+    store.put(dumps.custom, tables=SHOP_TABLES)
+    verdict = store.verdict("kept", ladder=ladder, promise=promise)
+    assert "daily backups / none between" in said(verdict)
+    assert "a backup of its day" in said(verdict, "warning")
+
+
+def test_records_that_cannot_be_read_leave_the_past_unknown(store: Store, dumps: Dumps) -> None:
+    for days in range(3):
+        store.put(dumps.server.dump("void", "-Fc"), age=days * DAY + HOUR, database="void")
+    faults = Faults(refusals=99, only="00000002.json")
+    with injected(str(store.target.endpoint_url), faults) as endpoint:
+        verdict = store.verdict("kept", client=through(store, endpoint))
+    assert "kept: the record of each older backup" in said(verdict, "unknown")
+
+
+def test_a_single_backup_is_no_history(store: Store, dumps: Dumps) -> None:
+    store.put(dumps.custom, tables=SHOP_TABLES)
+    verdict = store.verdict("kept")
+    assert "30 daily, 4 weekly, 12 monthly backups / the first is of " in said(verdict, "warning")
+    began = _retention.Ladder(since=store.now - HOUR)
+    assert "12 monthly" not in said(store.verdict("kept", ladder=began), "warning")
+
+
 def test_a_bucket_that_has_all_and_is_well(store: Store, dumps: Dumps) -> None:
     store.client.put_bucket_versioning(
         Bucket=store.target.bucket, VersioningConfiguration={"Status": "Enabled"}
@@ -265,7 +349,8 @@ def test_a_bucket_that_has_all_and_is_well(store: Store, dumps: Dumps) -> None:
     store.extra = {"ChecksumAlgorithm": "SHA256"}  # a locked bucket takes nothing without
     store.put(dumps.custom, tables=SHOP_TABLES)
     every = ["versioning", "object_lock", "encryption"]
-    verdict = store.verdict("kept", required=every, encryption="server")
+    began = _retention.Ladder(since=store.now - DAY)
+    verdict = store.verdict("kept", required=every, encryption="server", ladder=began)
     assert (verdict.reached, verdict.findings) == ("kept", [])
 
 
@@ -312,16 +397,21 @@ def test_a_deleted_backup_is_told(store: Store, dumps: Dumps) -> None:
         {"since": "soon"},
         {"expected_tables": {"shop": "bids"}},
         {"last_wal": "yesterday"},
+        {"min_ratio": 1.1},
+        {"min_ratio": -0.1},
+        {"since": "2026-11-22"},
+        {"expected_tables": {"shpo": ["public.bids"]}, "databases": ["shop"]},
     ],
 )
 def test_options_that_make_no_sense_are_refused(wrong: dict[str, t.Any]) -> None:
+    now = datetime(2026, 11, 21, tzinfo=UTC)
     params = {
         name: option.get("default") for name, option in _verify_options.argument_spec().items()
     }
     with pytest.raises(_errors.StackError, match=f"^{next(iter(wrong))}"):
-        _verify_options.request({**params, "bucket": "b", **wrong})
+        _verify_options.request({**params, "bucket": "b", **wrong}, now)
     tables = {"shop": ["public.bids"], "blog": []}
     right = {"bucket": "b", "since": "2026-01-31", "expected_tables": tables}
-    request = _verify_options.request({**params, **right})
+    request = _verify_options.request({**params, **right}, now)
     assert request.ladder.since is not None
     assert request.promise == _verification.Promise(tables=tables)
