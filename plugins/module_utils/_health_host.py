@@ -98,7 +98,7 @@ def disks(label: str, check: Check, deadline: _health.Deadline, machine: Machine
             advice += "; if it is meant so, write ro into /etc/fstab"
             name = f"{label} {mount.path} writable"
             rows.append(Finding(name, CRITICAL, "read-only", "read-write", advice))
-        quiet = mount.kind == _host_figures.MEMORY
+        quiet = mount.kind == _host_figures.MEMORY and not check["mounts"]
         found += [row for row in rows if row.state != OK or not quiet]
     return found
 

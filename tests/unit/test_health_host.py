@@ -114,6 +114,8 @@ def test_disks_are_judged(machine: Build, figures: t.Any, found: dict[str, str])
 def test_a_disk_in_memory_is_shown_when_it_is_not_well(machine: Build) -> None:
     rows = examined(machine(space=lambda path: numbers(0.01 if path == "/run" else 0.5)))
     assert states(rows) == {"/run space": "critical"}
+    assert "/run space" not in examined(machine())
+    assert "/run space" in examined(machine(), mounts=["/run"])
 
 
 def test_a_disk_that_became_read_only_is_critical(machine: Build, tmp_path: Path) -> None:
