@@ -13,6 +13,46 @@ from pathlib import Path
 from testinfra.host import Host
 
 Rows = dict[str, dict[str, str]]
+LOAD = "/root/load.py"
+STOP = "/root/stop"
+
+
+class Load:
+    """Requests at a constant rate on each machine, for as long as the block runs.
+
+    Each of `asked` is one stream of requests in the words of tests/load.py. What came back is in
+    `reports`: machine by machine, stream by stream. The block begins when every stream has begun,
+    so that however short it is, nothing of it goes unasked.
+    """
+
+    def __init__(self, machines: list[Host], *asked: str) -> None:
+        self.names = [machine.backend.get_hostname() for machine in machines]
+        self.asked = asked
+        self.processes: list[subprocess.Popen[str]] = []
+        self.reports: list[dict[str, t.Any]] = []
+
+    def __enter__(self) -> Load:
+        program = Path(os.environ["MOLECULE_PROJECT_DIRECTORY"]) / "tests/load.py"
+        for name in self.names:
+            subprocess.run(["docker", "cp", "-q", program, f"{name}:{LOAD}"], check=True)
+            subprocess.run(["docker", "exec", name, "rm", "-f", STOP], check=True)
+            for words in self.asked:
+                ask = f"python3 {LOAD} --seconds 600 --stop {STOP} {words}".split()
+                command = ["docker", "exec", name, *ask]
+                self.processes.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
+        for process in self.processes:
+            assert process.stdout and process.stdout.readline().startswith("asking")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for name in self.names:
+            subprocess.run(["docker", "exec", name, "touch", STOP], check=True)
+        self.reports = [json.loads(process.communicate()[0]) for process in self.processes]
+
+    def lost(self) -> list[dict[str, int]]:
+        """Return why requests failed, for each stream in which some did."""
+        assert all(report["requests"] for report in self.reports)
+        return [report["failed"] for report in self.reports if report["failed"]]
 
 
 def apply(host: Host, **variables: t.Any) -> subprocess.CompletedProcess[str]:

@@ -2,7 +2,7 @@
 
 A client that waits for each answer before it asks again sees an outage as one slow request. Here
 every request has its moment, and its time counts from that moment. Standard library only, so that
-it runs on any machine of a test; prints one JSON object.
+it runs on any machine of a test; prints a line when it begins, and one JSON object at its end.
 """
 
 from __future__ import annotations
@@ -96,6 +96,7 @@ async def one(target: Target, tls: ssl.SSLContext | None, moment: float, seen: S
 async def run(target: Target, rate: float, seconds: float, stop: Path | None) -> Seen:
     seen, tls, number = Seen(), target.tls(), 0
     began, running = time.monotonic(), set[asyncio.Task[None]]()
+    print(f"asking {rate} times a second", flush=True)
     while (moment := began + number / rate) < began + seconds:
         await asyncio.sleep(max(0.0, moment - time.monotonic()))
         if stop and stop.exists():

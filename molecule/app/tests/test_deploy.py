@@ -6,7 +6,6 @@ One run of Ansible serves both machines, because these tests are mostly such run
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import datetime
 import json
@@ -14,11 +13,11 @@ import os
 import shutil
 import subprocess
 import typing as t
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import testinfra
+from operations import Load
 from test_app import get
 from testinfra.host import Host
 
@@ -29,7 +28,6 @@ Deploy = t.Callable[..., subprocess.CompletedProcess[str]]
 
 
 NEXT = "git commit -q --allow-empty -m next && chmod -R a+rX ."
-LOAD = str(SCENARIO.parents[1] / "tests/load.py")
 INVENTORY = f"{SCENARIO}/../shared/inventory.yml"
 
 
@@ -76,45 +74,16 @@ def deploy(scenario: dict[str, t.Any], tmp_path: Path) -> Deploy:
     return deploy
 
 
-class Load:
-    """Requests to the shop at a constant rate on every machine, and what came back."""
-
-    def __init__(self, machines: list[Host]) -> None:
-        self.names = [machine.backend.get_hostname() for machine in machines]
-        self.processes: list[subprocess.Popen[str]] = []
-        self.reports: list[dict[str, t.Any]] = []
-
-    def start(self) -> None:
-        for name in self.names:
-            subprocess.run(["docker", "cp", "-q", LOAD, f"{name}:/root/load.py"], check=True)
-            subprocess.run(["docker", "exec", name, "rm", "-f", "/root/stop"], check=True)
-            for words in ("--method GET --path /slow/ --rate 5", "--method POST --rate 10"):
-                ask = f"--socket /run/slipway/shop/web.sock --seconds 600 --stop /root/stop {words}"
-                command = ["docker", "exec", name, "python3", "/root/load.py", *ask.split()]
-                self.processes.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
-
-    def stop(self) -> None:
-        for name in self.names:
-            subprocess.run(["docker", "exec", name, "touch", "/root/stop"], check=True)
-        self.reports = [json.loads(process.communicate()[0]) for process in self.processes]
-
-    def lost(self) -> list[dict[str, int]]:
-        assert all(report["requests"] > 20 for report in self.reports)
-        return [report["failed"] for report in self.reports if report["failed"]]
-
-    def revisions(self) -> list[set[str]]:
-        """Who answered, machine by machine."""
-        return [set(report["bodies"]) for report in self.reports[1::2]]
+def shoppers(machines: list[Host]) -> Load:
+    """Visitors of a slow page, and buyers."""
+    shop = "--socket /run/slipway/shop/web.sock"
+    slow, buying = "--method GET --path /slow/ --rate 5", "--method POST --rate 10"
+    return Load(machines, f"{shop} {slow}", f"{shop} {buying}")
 
 
-@contextlib.contextmanager
-def under_load(machines: list[Host]) -> Iterator[Load]:
-    load = Load(machines)
-    load.start()
-    try:
-        yield load
-    finally:
-        load.stop()
+def revisions(load: Load) -> list[set[str]]:
+    """Who answered the buyers, machine by machine."""
+    return [set(report["bodies"]) for report in load.reports[1::2]]
 
 
 def revision(machine: Host) -> str:
@@ -168,7 +137,7 @@ BROKEN = {
     ),
     "says that it is ill": (replace("shop.py", "200 OK", "503 down"), "503"),
     "cannot be migrated": (replace("migrate.py", "import os", "import oz"), "migrate"),
-    "has no lock": (lambda folder: (folder / "uv.lock").unlink(), "run 'uv lock'"),
+    "has no lock": (lambda folder: (folder / "uv.lock").unlink(), "uv lock"),
     "has a lock with a wrong hash": (replace("uv.lock", "sha256:", "sha256:00"), "dependencies"),
 }
 
@@ -177,14 +146,14 @@ BROKEN = {
 def test_a_release_that(machines: list[Host], deploy: Deploy, fault: str) -> None:
     change, expected = BROKEN[fault]
     before, serving = state(machines), [{revision(machine)} for machine in machines]
-    with under_load(machines) as load:
+    with shoppers(machines) as load:
         done = deploy(change)
     assert done.returncode != 0
     told = (done.stdout + done.stderr).split("FAILED! =>")[1:]
     assert len(told) == len(machines)
     assert all(expected in one for one in told), done.stderr
     assert load.lost() == []
-    assert load.revisions() == serving
+    assert revisions(load) == serving
     if fault != "starts on trial only":
         assert state(machines) == before
     assert healthy(machines)
@@ -199,14 +168,14 @@ def test_a_new_release_serves_and_the_next_run_changes_nothing(
     change = QUICK
     old = [machine.file("/srv/shop/current").linked_to for machine in machines]
     served = [revision(machine) for machine in machines]
-    with under_load(machines) as load:
+    with shoppers(machines) as load:
         done = deploy(change)
     assert done.returncode == 0, done.stdout
     assert load.lost() == []
     expected = [
         {before, revision(machine)} for before, machine in zip(served, machines, strict=True)
     ]
-    assert load.revisions() == expected
+    assert revisions(load) == expected
     assert everywhere(machines, "/slow/") == {"200 quick"}
     assert [machine.file("/srv/shop/previous").linked_to for machine in machines] == old
     assert unchanged(deploy(change), machines)
@@ -214,7 +183,7 @@ def test_a_new_release_serves_and_the_next_run_changes_nothing(
 
 def test_a_restart_loses_nothing(machines: list[Host], deploy: Deploy) -> None:
     before = [machine.check_output("systemctl show -P MainPID shop-web") for machine in machines]
-    with under_load(machines) as load:
+    with shoppers(machines) as load:
         done = deploy(QUICK, entry="restart")
     assert done.returncode == 0, done.stdout
     assert load.lost() == []
@@ -230,7 +199,7 @@ def test_a_rollback_chooses_the_last_good_release_and_stays(
     """After a good and two bad releases; and no other run brings the bad one back."""
     assert deploy(replace("shop.py", "200 OK", "503 down"), entry="deploy").returncode != 0
     targets = [machine.file("/srv/shop/previous").linked_to for machine in machines]
-    with under_load(machines) as load:
+    with shoppers(machines) as load:
         done = deploy(QUICK, '--extra-vars={"app_rollback": {"reason": "slow"}}', entry="rollback")
     assert done.returncode == 0, done.stdout
     assert load.lost() == []
@@ -288,16 +257,16 @@ def test_machines_switch_together_or_not_at_all(machines: list[Host], deploy: De
     bad = replace("shop.py", "import json", f"import json, os, socket\n{ill}\n")
     before = [machine.file("/srv/shop/current").linked_to for machine in machines]
     serving = [{revision(machine)} for machine in machines]
-    with under_load(machines) as load:
+    with shoppers(machines) as load:
         done = deploy(bad, together, entry="deploy")
     assert done.returncode != 0
     assert load.lost() == []
-    assert load.revisions()[1] == serving[1]
+    assert revisions(load)[1] == serving[1]
     assert [machine.file("/srv/shop/current").linked_to for machine in machines] == before
     assert [{revision(machine)} for machine in machines] == serving
     assert healthy(machines)
     assert history(machines[0])[-1]["reason"].startswith(f"{both[1]} failed")
-    served = load.revisions()[0]
+    served = revisions(load)[0]
     assert served > serving[0]  # the first machine had switched
     good = deploy(replace("shop.py", "repeat what", "repeat all that"), together, entry="deploy")
     assert good.returncode == 0, good.stdout

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from operations import apply
+from operations import Load, apply
 from testinfra.host import Host
 
 WORKERS = ["shop-worker-default", "shop-worker-slow"]
@@ -164,28 +164,7 @@ def deploy(
     return converge(host, "-e", json.dumps({**given, **options}))
 
 
-class Orders:
-    """Requests that each create a task, at a constant rate while something happens."""
-
-    def __init__(self, host: Host) -> None:
-        self.name = host.backend.get_hostname()
-
-    def __enter__(self) -> Orders:
-        program = Path(os.environ["MOLECULE_PROJECT_DIRECTORY"]) / "tests/load.py"
-        subprocess.run(["docker", "cp", "-q", program, f"{self.name}:/root/load.py"], check=True)
-        subprocess.run(["docker", "exec", self.name, "rm", "-f", "/root/stop"], check=True)
-        ask = "--socket /run/slipway/shop/web.sock --method POST --path /order/ --rate 5"
-        words = f"{ask} --seconds 600 --stop /root/stop".split()
-        self.process = subprocess.Popen(
-            ["docker", "exec", self.name, "python3", "/root/load.py", *words],
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        subprocess.run(["docker", "exec", self.name, "touch", "/root/stop"], check=True)
-        self.report = json.loads(self.process.communicate()[0])
+ORDERS = "--socket /run/slipway/shop/web.sock --method POST --path /order/ --rate 5"
 
 
 def counted(host: Host) -> collections.Counter[str]:
@@ -206,11 +185,11 @@ def test_no_task_reaches_a_worker_that_does_not_know_it(host: Host, tmp_path: Pa
     wait_for(host, "/srv/shop/media/long.begun")
     for entry in ("deploy", "rollback"):
         before = counted(host).total() if entry == "rollback" else 0
-        with Orders(host) as orders:
+        with Load([host], ORDERS) as orders:
             done = deploy(host, folder, entry)
         assert done.returncode == 0, done.stdout
-        assert orders.report["failed"] == {}
-        expected = before + orders.report["requests"]
+        assert orders.lost() == []
+        expected = before + orders.reports[0]["requests"]
         deadline = time.monotonic() + 30
         while counted(host).total() < expected and time.monotonic() < deadline:
             time.sleep(0.5)
