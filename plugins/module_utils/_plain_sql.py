@@ -95,7 +95,7 @@ class Scanner:
 
     def _rows_end(self) -> bool:
         """Whether the block was left; its rows so far are counted either way."""
-        place = self._data.find(STOP)
+        place = self._stop()
         if place < 0:
             certain = max(0, len(self._data) - len(STOP) + 1)
             self._rows += self._data.count(b"\n", 0, certain)
@@ -107,6 +107,11 @@ class Scanner:
         self.tables[name] = self.tables.get(name, 0) + self._rows
         self._table = None
         return True
+
+    def _stop(self) -> int:
+        """Where the rows stop. One byte is found some thirty times as fast as four."""
+        backslash = self._data.find(b"\\")
+        return self._data.find(STOP, max(0, backslash - 1)) if backslash >= 0 else -1
 
 
 def _named(match: re.Match[bytes]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import math
 import pathlib
 import random
 import socket
@@ -186,17 +187,37 @@ def read(
 def _in_time(body: t.Any) -> t.Iterator[bytes]:
     """The chunks of a body; its connection is cut where one takes too long."""
     chunks = body.iter_chunks(READ_BYTES)
-    while True:
-        alarm = threading.Timer(SLOWEST, _cut, [body])
-        alarm.daemon = True
-        alarm.start()
-        try:
+    watch = _Watch(body)
+    watch.start()
+    try:
+        while True:
+            watch.waiting_since = time.monotonic()
             chunk = next(chunks, None)
-        finally:
-            alarm.cancel()
-        if chunk is None:
-            return
-        yield chunk
+            watch.waiting_since = math.inf
+            if chunk is None:
+                return
+            yield chunk
+    finally:
+        watch.over.set()
+
+
+class _Watch(threading.Thread):
+    """Cuts the connection of a body whose reader has waited too long for a chunk.
+
+    One thread for all chunks: to start one for each would slow the reading down.
+    """
+
+    def __init__(self, body: t.Any) -> None:
+        super().__init__(daemon=True)
+        self.body = body
+        self.over = threading.Event()
+        self.waiting_since = math.inf
+
+    def run(self) -> None:
+        while not self.over.wait(SLOWEST / 10):
+            if time.monotonic() - self.waiting_since > SLOWEST:
+                _cut(self.body)
+                return
 
 
 def _cut(body: t.Any) -> None:
