@@ -117,10 +117,12 @@ def kept(deadline: _health.Deadline, output: Output, run: Path, now: float) -> W
 
 
 def chrony(tracking: str, now: float) -> Word | None:
-    """What `chronyc -c tracking` says, or None while chrony has no source."""
+    """What `chronyc -c tracking` says, or None where chrony does not run."""
     fields = tracking.strip().split(",")
-    if len(fields) < 14 or fields[2] == "0" or fields[13] == "Not synchronised":
+    if len(fields) < 14:
         return None
+    if fields[2] == "0" or fields[13] == "Not synchronised":
+        return Word("chrony", float(fields[4]), math.inf)
     patience = max(PATIENCE_SECONDS, POLLS * float(fields[12]))
     return Word("chrony", float(fields[4]), abs(now - float(fields[3])), patience)
 

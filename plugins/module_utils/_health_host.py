@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 import glob
 import os
 import time
@@ -151,11 +152,7 @@ def failed_units(
 ) -> list[Finding]:
     """Units that systemd has given up."""
     command = ["systemctl", "list-units", "--failed", "--plain", "--no-legend", "--no-pager"]
-    try:
-        lines = machine.output(command, deadline).splitlines()
-    except _health.Unhealthy as error:  # in a container without it, for one
-        remedy = "is systemd running here? systemctl status"
-        raise _health.CannotCheck(f"systemd does not answer: {error}", remedy) from None
+    lines = _health_process.systemd(command, deadline, machine.output).splitlines()
     units = [line.split()[0] for line in lines if line.split()]
     units = [unit for unit in units if unit not in check["failed_units_ignored"]]
     warning, critical = _limits.pair(check, "failed", "units")
@@ -189,24 +186,31 @@ def directories(
     label: str, check: Check, deadline: _health.Deadline, machine: Machine
 ) -> list[Finding]:
     """What releases and backups take of the disk that they lie on."""
-    paths = sorted({path for each in check["directories"] for path in glob.glob(each)})
     end = deadline.clock() + deadline.remaining() / 2
-    return [
-        _directory(label, check, path, machine, lambda: deadline.clock() > end) for path in paths
-    ]
+    found: dict[str, Finding] = {}
+    for each in check["directories"]:
+        paths = _host_figures.guarded(
+            functools.partial(glob.glob, each), _host_figures.MOUNT_SECONDS
+        )
+        if paths is None:
+            advice = "is the server of its file system gone? umount -l"
+            silent = "its file system does not answer"
+            found[each] = Finding(f"{label} {each}", CRITICAL, silent, "", advice)
+        for path in paths or []:
+            found[path] = _directory(label, check, path, machine, end - deadline.clock())
+    return [found[path] for path in sorted(found)]
 
 
-def _directory(
-    label: str, check: Check, path: str, machine: Machine, until: t.Callable[[], bool]
-) -> Finding:
+def _directory(label: str, check: Check, path: str, machine: Machine, seconds: float) -> Finding:
     name, (warning, critical) = f"{label} {path}", _limits.pair(check, "directory", "percent")
     limit, advice = f"at most {warning:g} % of its disk", "keep fewer of them, or for less long"
     try:
-        size = _host_figures.size(path, until)
+        size = _host_figures.size(path, seconds)
     except PermissionError:
         return Finding(name, UNKNOWN, "may not be read", limit, "run it as root (become)")
     if size is None:
-        return Finding(name, UNKNOWN, "not counted in time", limit, "raise timeout")
+        slow = "raise timeout; is a file system below it gone?"
+        return Finding(name, UNKNOWN, "not counted in time", limit, slow)
     numbers = machine.space(path)
     total = max(1, numbers.f_blocks * numbers.f_frsize) if numbers else 1
     share = 100 * size / total

@@ -58,6 +58,19 @@ def output(
     return said
 
 
+def systemd(
+    command: collections.abc.Sequence[str],
+    deadline: _health.Deadline,
+    ask: t.Callable[..., str] = output,
+) -> str:
+    """What systemctl printed; where it fails, nothing is known of any unit."""
+    try:
+        return ask(command, deadline)
+    except _health.Unhealthy as error:  # in a container without it, for one
+        remedy = "is systemd running here? systemctl status"
+        raise _health.CannotCheck(f"systemd does not answer: {error}", remedy) from None
+
+
 def _read(
     program: subprocess.Popen[bytes], deadline: _health.Deadline, limit: int
 ) -> dict[str, bytearray]:

@@ -21,7 +21,8 @@ def probe(
     unit, label = check["unit"], check["label"]
     deadline.stage(f"asking systemd for {unit}")
     command = ["systemctl", "show", "-p", "LoadState,ActiveState,SubState", "--", unit]
-    values = dict(line.split("=", 1) for line in output(command, deadline).splitlines() if line)
+    said = _health_process.systemd(command, deadline, output)
+    values = dict(line.split("=", 1) for line in said.splitlines() if line)
     if values.get("LoadState") == "not-found":
         return [Finding(label, UNKNOWN, "systemd knows no such unit", "active", "see its name")]
     state = f"{values.get('ActiveState')} ({values.get('SubState')})"

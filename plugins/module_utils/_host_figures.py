@@ -9,6 +9,7 @@ import functools
 import os
 import re
 import threading
+import time
 import typing as t
 from pathlib import Path
 
@@ -51,7 +52,7 @@ def mounts(mountinfo: str, fstab: str = "") -> list[Mount]:
         if read_only or fields[2] in found or (failed and fields[4] in meant):
             continue
         # A bind mount of a single file, as containers have them, shows the same device again.
-        if _guarded(functools.partial(os.path.isdir, path), MOUNT_SECONDS) is not False:
+        if guarded(functools.partial(os.path.isdir, path), MOUNT_SECONDS) is not False:
             found[fields[2]] = Mount(path, kind[0], fields[2], failed)
     return list(found.values())
 
@@ -62,11 +63,14 @@ def _options(line: list[str]) -> list[str]:
 
 def space(path: str, seconds: float = MOUNT_SECONDS) -> os.statvfs_result | None:
     """Numbers of the file system, or None: a network's that is gone answers nobody ever again."""
-    return _guarded(lambda: os.statvfs(path), seconds)
+    return guarded(lambda: os.statvfs(path), seconds)
 
 
-def _guarded(ask: t.Callable[[], Answer], seconds: float) -> Answer | None:
-    """What is answered, or None where nothing is in time; such a wait cannot be interrupted."""
+def guarded(ask: t.Callable[[], Answer], seconds: float) -> Answer | None:
+    """What is answered, or None where nothing is in time.
+
+    Who waits for a network's file system that is gone cannot be interrupted, only left behind.
+    """
     answer: list[Answer | OSError] = []
 
     def run() -> None:
@@ -83,12 +87,17 @@ def _guarded(ask: t.Callable[[], Answer], seconds: float) -> Answer | None:
     return t.cast("Answer | None", answer[0] if answer else None)
 
 
-def size(path: str, until: t.Callable[[], bool]) -> int | None:
+def size(path: str, seconds: float) -> int | None:
     """Bytes that a tree takes on its own file system, or None when the time was not enough."""
+    end = time.monotonic() + seconds
+    return guarded(lambda: _size(path, lambda: time.monotonic() > end), seconds)
+
+
+def _size(path: str, late: t.Callable[[], bool]) -> int | None:
     total, seen, pending = 0, set(), [path]
     device = os.lstat(path).st_dev
     while pending:
-        if until():
+        if late():
             return None
         with contextlib.suppress(FileNotFoundError), os.scandir(pending.pop()) as entries:
             for entry in entries:

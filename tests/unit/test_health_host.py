@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import socket
 import struct
@@ -68,10 +69,12 @@ def machine(tmp_path: Path) -> t.Callable[..., _health_host.Machine]:
     return build
 
 
-def examined(machine: _health_host.Machine, **options: t.Any) -> dict[str, _health.Finding]:
+def examined(
+    machine: _health_host.Machine, seconds: float = 5, **options: t.Any
+) -> dict[str, _health.Finding]:
     values = {name: option.get("default") for name, option in _health_host.OPTIONS.items()}
     check = {"label": "x", **values, "reference_time": 995.0, "directories": [], **options}
-    found = _health_host.probe(check, _health.Deadline(5), machine)
+    found = _health_host.probe(check, _health.Deadline(seconds), machine)
     return {row.check.removeprefix("x "): row for row in found}
 
 
@@ -183,8 +186,8 @@ def tracking(offset: str, leap: str = "Normal", last: float = 990, interval: flo
         (tracking("-0.5", last=-10_000), -0.5, True),
         (tracking("-0.5", last=11_000), -0.5, True),
         (tracking("-0.5", last=-3000, interval=1024), -0.5, False),
-        (tracking("-0.5", "Not synchronised"), None, False),
-        (tracking("0").replace(",2,", ",0,", 1), None, False),
+        (tracking("-0.5", "Not synchronised"), -0.5, True),
+        (tracking("0").replace(",2,", ",0,", 1), 0, True),
         ("506 Cannot talk to daemon", None, False),
     ],
 )
@@ -228,6 +231,10 @@ def test_timesyncd_is_read(
          "+0.000 s by chrony, whose last answer is 10000 s old"),
         ({"chronyc": tracking("0", last=-9000)}, None, "unknown",
          "+0.000 s by chrony, whose last answer is 10000 s old"),
+        ({"chronyc": tracking("0", "Not synchronised")}, 995, "warning",
+         "+0.000 s by chrony, which had no answer yet"),
+        ({"chronyc": tracking("0", "Not synchronised")}, None, "unknown",
+         "+0.000 s by chrony, which had no answer yet"),
         ({"chronyc": tracking("0")}, 956, "ok", "+0.000 s by chrony"),
         ({"chronyc": tracking("0")}, 954, "critical",
          "+0.000 s by chrony; +31 s by the controller"),
@@ -365,7 +372,7 @@ def test_directories_are_measured(machine: Build, tmp_path: Path) -> None:
     (tree / "a/file").write_bytes(b"x" * 200_000)
     os.link(tree / "a/file", tree / "again")
     (tree / "link").symlink_to("/")
-    size = _host_figures.size(str(tree), lambda: False)
+    size = _host_figures.size(str(tree), 5)
     assert size is not None
     assert 200_000 < size < 300_000
     small = machine(space=lambda _: types.SimpleNamespace(**{**vars(numbers()), "f_frsize": 2048}))
@@ -380,11 +387,11 @@ def test_directories_are_measured(machine: Build, tmp_path: Path) -> None:
 def test_a_directory_that_cannot_be_measured_is_unknown(
     machine: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert _host_figures.size(str(tmp_path), lambda: True) is None
-    times = iter([0.0, 0.0, 0.0, *[99.0] * 9])
-    deadline = _health.Deadline(5, lambda: next(times))
+    assert _host_figures.size(str(tmp_path), 0) is None
     check = {"directories": [str(tmp_path)], **dict.fromkeys(_directory_limits(), 1)}
-    (row,) = _health_host.directories("x", check, deadline, machine())
+    with monkeypatch.context() as given:
+        given.setattr(_host_figures, "size", lambda *_: None)
+        (row,) = _health_host.directories("x", check, _health.Deadline(5), machine())
     assert (row.state, row.value) == ("unknown", "not counted in time")
 
     def refuse(*_: t.Any) -> int:
@@ -393,6 +400,37 @@ def test_a_directory_that_cannot_be_measured_is_unknown(
     monkeypatch.setattr(_host_figures, "size", refuse)
     rows = examined(machine(), directories=[str(tmp_path)])
     assert (rows[str(tmp_path)].state, rows[str(tmp_path)].value) == ("unknown", "may not be read")
+
+
+def test_a_directory_that_does_not_answer_takes_nothing_with_it(
+    machine: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As below a mount whose server is gone; here a system call is made to wait."""
+    gone, over = tmp_path / "gone", threading.Event()
+    gone.mkdir()
+    real = {"lstat": os.lstat, "glob": glob.glob}
+
+    def waiting(name: str) -> t.Callable[..., t.Any]:
+        def wait(path: t.Any, *rest: t.Any, **options: t.Any) -> t.Any:
+            if str(path) == str(gone):
+                over.wait(60)
+            return real[name](path, *rest, **options)
+
+        return wait
+
+    built = machine()
+    try:
+        with monkeypatch.context() as given:
+            given.setattr(os, "lstat", waiting("lstat"))
+            rows = examined(built, directories=[f"{gone}*"], seconds=1)
+        assert (rows[str(gone)].state, rows[str(gone)].value) == ("unknown", "not counted in time")
+        assert rows["memory"].state == "ok"
+        monkeypatch.setattr(_host_figures, "MOUNT_SECONDS", 0.2)
+        monkeypatch.setattr(glob, "glob", waiting("glob"))
+        rows = examined(built, directories=[str(gone)])
+        assert rows[str(gone)].value == "its file system does not answer"
+    finally:
+        over.set()
 
 
 def _directory_limits() -> list[str]:
@@ -407,7 +445,7 @@ def test_what_lies_on_another_file_system_is_not_counted(
     monkeypatch.setattr(
         os, "lstat", lambda path: types.SimpleNamespace(st_dev=real(path).st_dev + 1)
     )
-    assert _host_figures.size(str(tmp_path), lambda: False) == 0
+    assert _host_figures.size(str(tmp_path), 5) == 0
 
 
 def test_the_deadline_is_never_lost_among_the_parts(machine: Build) -> None:
@@ -430,3 +468,12 @@ def test_a_unit_is_what_systemd_says(said: str, state: str) -> None:
     check = {"label": "unit x", "unit": "x.service"}
     (row,) = _health_unit.probe(check, _health.Deadline(5), lambda *_: said)
     assert row.state == state
+
+
+def test_without_systemd_nothing_is_known_of_a_unit() -> None:
+    def output(*_: t.Any) -> str:
+        raise _health.Unhealthy("System has not been booted with systemd")
+
+    check = {"label": "unit x", "unit": "x.service"}
+    with pytest.raises(_health.CannotCheck, match="systemd does not answer: System has not"):
+        _health_unit.probe(check, _health.Deadline(5), output)
