@@ -15,11 +15,20 @@ from tests.lab import shell
 
 ROOT = Path(__file__).resolve().parents[1]
 PLACE = ROOT / ".cache" / "mutants"
-MODULES = ("_findings", "_retention", "_wal", "_verification", "_evidence")
-TESTS = ("test_retention.py", "test_wal.py", "test_rules.py")
+RULES = ("test_retention", "test_wal", "test_rules")
+# Each module with the tests that know it.
+MODULES = {
+    **dict.fromkeys(("_findings", "_retention", "_wal", "_verification", "_evidence"), RULES),
+    "_plain_sql": ("test_plain_sql",),
+    "_openpgp": ("test_openpgp",),
+    "_archive": ("test_archive",),
+    "_pgbackrest": ("test_repository_files", "test_wal"),
+    "_s3_sums": ("test_s3_sums",),
+    "_bucket": ("test_s3_sums",),
+}
 CONFIGURATION = """
 [cosmic-ray]
-module-path = {modules}
+module-path = ["plugins/module_utils/{module}.py"]
 timeout = 20.0
 excluded-modules = []
 test-command = "{python} -m pytest -x -q -p no:cacheprovider --rootdir=. {tests}"
@@ -43,22 +52,28 @@ def main(names: list[str]) -> int:
     shutil.copytree(ROOT / "plugins", copy / "plugins")
     (copy / "tests" / "unit").mkdir(parents=True)
     shutil.copy(ROOT / "tests" / "conftest.py", copy / "tests")
-    for name in TESTS:
-        shutil.copy(ROOT / "tests" / "unit" / name, copy / "tests" / "unit")
-    modules = [f"plugins/module_utils/{name}.py" for name in names or MODULES]
-    (copy / "mutants.toml").write_text(
-        CONFIGURATION.format(modules=modules, python=tools / "python", tests="tests/unit")
-    )
-    run = ("env", "--chdir", str(copy), str(tools / "cosmic-ray"))
-    shell.stream(*run, "init", "mutants.toml", "session.sqlite")
-    filtering = str(tools / "cr-filter-operators")
-    shell.stream("env", "--chdir", str(copy), filtering, "session.sqlite", "mutants.toml")
-    shell.stream(*run, "exec", "mutants.toml", "session.sqlite")
-    for report in (("cr-report", "--surviving-only"), ("cr-rate",)):
-        shell.stream(
-            "env", "--chdir", str(copy), str(tools / report[0]), *report[1:], "session.sqlite"
-        )
+    for name in {test for tests in MODULES.values() for test in tests}:
+        shutil.copy(ROOT / "tests" / "unit" / f"{name}.py", copy / "tests" / "unit")
+    for module in names or MODULES:
+        _try(module, copy, tools)
     return 0
+
+
+def _try(module: str, copy: Path, tools: Path) -> None:
+    """All changes of one module; what survived is printed, and which share of all it is."""
+    tests = " ".join(f"tests/unit/{name}.py" for name in MODULES[module])
+    session, configuration = f"{module}.sqlite", f"{module}.toml"
+    (copy / configuration).write_text(
+        CONFIGURATION.format(module=module, python=sys.executable, tests=tests)
+    )
+    for program, *words in (
+        ("cosmic-ray", "init", configuration, session),
+        ("cr-filter-operators", session, configuration),
+        ("cosmic-ray", "exec", configuration, session),
+        ("cr-report", "--surviving-only", session),
+        ("cr-rate", session),
+    ):
+        shell.stream("env", "--chdir", str(copy), str(tools / program), *words)
 
 
 if __name__ == "__main__":

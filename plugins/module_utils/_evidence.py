@@ -17,11 +17,16 @@ MORE = 5
 
 @dataclass(frozen=True)
 class Sums:
-    """What the server keeps beside an object, in hex; None where it keeps nothing usable."""
+    """What the server keeps beside an object, in hex; None where it keeps nothing usable.
+
+    `unused` has the names of checksums that are kept and cannot be compared with.
+    """
 
     metadata_sha256: str | None = None
     sha256: str | None = None
+    sha1: str | None = None
     crc32: str | None = None
+    unused: tuple[str, ...] = ()
     md5: str | None = None
     part_sizes: tuple[int, ...] = ()
     multipart_md5: str | None = None
@@ -80,6 +85,7 @@ def digest_findings(
         ("sha256 in the record", record.sha256 if record else None, "sha256"),
         ("sha256 in the metadata", sums.metadata_sha256, "sha256"),
         ("SHA256 that the server keeps", sums.sha256, "sha256"),
+        ("SHA1 that the server keeps", sums.sha1, "sha1"),
         ("CRC32 that the server keeps", sums.crc32, "crc32"),
         ("MD5 in the ETag", sums.md5, "md5"),
         ("MD5 of the parts in the ETag", sums.multipart_md5, "multipart_md5"),
@@ -93,9 +99,11 @@ def digest_findings(
     if one.size != size:
         found.append(_critical("intact", one, f"{one.size} bytes, as listed", f"{size} bytes"))
     if not compared:
+        names = " and ".join(sums.unused)
+        kept = f"only {names}, not computed here" if names else "none"
         found.append(
             _finding(
-                *("intact", "unknown", one, "a checksum to compare with", "none"),
+                *("intact", "unknown", one, "a checksum to compare with", kept),
                 "a changed byte would not be noticed: store a record or a checksum with each dump",
             )
         )

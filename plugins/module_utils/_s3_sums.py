@@ -16,6 +16,9 @@ from ._evidence import Sums
 PLAIN_MD5 = re.compile(r'"?([0-9a-f]{32})"?\Z')
 PARTS_MD5 = re.compile(r'"?([0-9a-f]{32})-(\d+)"?\Z')
 ASKERS = 8
+# What S3 may keep; of these, the standard library computes the first three.
+KEPT = ("SHA256", "SHA1", "CRC32", "CRC32C", "CRC64NVME")
+COMPUTED = KEPT[:3]
 # With these, an ETag is no MD5.
 OPAQUE = ("aws:kms", "aws:kms:dsse")
 
@@ -35,11 +38,19 @@ def sums(s3: _s3.Client, where: _s3.Target, key: str) -> Sums:
         parts = PARTS_MD5.match(etag)
         plain = PLAIN_MD5.match(etag)
         sizes = _part_sizes(s3, request, int(parts.group(2)), head) if parts else ()
-    whole = head.get("ChecksumType") != "COMPOSITE" and not parts
+    kept = {name: str(head[f"Checksum{name}"]) for name in KEPT if head.get(f"Checksum{name}")}
+    whole = head.get("ChecksumType", "COMPOSITE" if parts else "FULL_OBJECT") == "FULL_OBJECT"
+    usable = {
+        name: base64.b64decode(value).hex()
+        for name, value in kept.items()
+        if whole and name in COMPUTED and "-" not in value
+    }
     return Sums(
         metadata_sha256=head.get("Metadata", {}).get("sha256"),
-        sha256=_hex(head.get("ChecksumSHA256")) if whole else None,
-        crc32=_hex(head.get("ChecksumCRC32")) if whole else None,
+        sha256=usable.get("SHA256"),
+        sha1=usable.get("SHA1"),
+        crc32=usable.get("CRC32"),
+        unused=tuple(name for name in kept if name not in usable),
         md5=plain.group(1) if plain and not head.get("SSECustomerAlgorithm") else None,
         part_sizes=sizes,
         multipart_md5=parts.group(1) if parts and sizes else None,
@@ -65,21 +76,25 @@ def _part_sizes(
     return sizes if sum(sizes) == int(head["ContentLength"]) else ()
 
 
-def _hex(encoded: str | None) -> str | None:
-    return base64.b64decode(encoded).hex() if encoded and "-" not in encoded else None
-
-
 class Digests:
     """Passes a stream on and keeps the digests that there is something to compare with."""
 
     def __init__(self, source: t.Iterator[bytes], sums: Sums, recorded: bool) -> None:
         self.source = source
         self.size = 0
-        stronger = recorded or sums.metadata_sha256 or sums.sha256
-        self._sha256 = hashlib.sha256() if stronger else None
-        self._crc32: int | None = 0 if sums.crc32 and not stronger else None
-        self._md5 = _md5() if sums.md5 and not stronger else None
-        self._parts = _Parts(sums.part_sizes) if sums.multipart_md5 and not stronger else None
+        self._digests: dict[str, t.Any] = {}
+        self._crc32: int | None = None
+        if recorded or sums.metadata_sha256 or sums.sha256:
+            self._digests["sha256"] = hashlib.sha256()
+            return
+        # Without the strongest, whatever there is.
+        self._crc32 = 0 if sums.crc32 else None
+        if sums.sha1:
+            self._digests["sha1"] = hashlib.sha1(usedforsecurity=False)
+        if sums.md5:
+            self._digests["md5"] = _md5()
+        if sums.multipart_md5:
+            self._digests["multipart_md5"] = _Parts(sums.part_sizes)
 
     def __iter__(self) -> t.Iterator[bytes]:
         return self
@@ -87,16 +102,14 @@ class Digests:
     def __next__(self) -> bytes:
         chunk = next(self.source)
         self.size += len(chunk)
-        for digest in (self._sha256, self._md5, self._parts):
-            if digest:
-                digest.update(chunk)
+        for digest in self._digests.values():
+            digest.update(chunk)
         if self._crc32 is not None:
             self._crc32 = zlib.crc32(chunk, self._crc32)
         return chunk
 
     def found(self) -> dict[str, str]:
-        named = {"sha256": self._sha256, "md5": self._md5, "multipart_md5": self._parts}
-        found = {name: digest.hexdigest() for name, digest in named.items() if digest}
+        found = {name: digest.hexdigest() for name, digest in self._digests.items()}
         return found if self._crc32 is None else {**found, "crc32": f"{self._crc32:08x}"}
 
 

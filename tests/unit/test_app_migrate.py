@@ -109,8 +109,13 @@ def test_the_guard_is_asked_and_the_history_told(
     assert SECRET not in (tmp_path / "asked").read_text()
     assert (tmp_path / "words").read_text().split() == list(ANSWERS)
     assert "statement_timeout=900000" in (tmp_path / "options").read_text()
-    line = json.loads((tmp_path / "deployments" / USER / "history.json").read_text())[-1]
+    told = (tmp_path / "deployments" / USER / "history.json").read_text()
+    line = json.loads(told)[-1]
     assert (line["schema_before"], line["schema_after"]) == ("shop.0001_a", "shop.0002_b")
+    # Outside a deployment there is no line to add to.
+    (tmp_path / "answers").write_text("\n".join(answers) + "\n")
+    assert migrate(release, capsys)["applied"] == ["shop.0002_b"]
+    assert (tmp_path / "deployments" / USER / "history.json").read_text() == told
 
 
 def test_check_mode_asks_nothing(release: Shop, capsys: pytest.CaptureFixture[str]) -> None:

@@ -247,6 +247,7 @@ def test_without_a_record_the_etag_tells_of_a_copy(
         (RECORD, Sums(metadata_sha256="AB" * 32), {"sha256": "ab" * 32}, 1000, []),
         (None, Sums(metadata_sha256="cd"), {"sha256": "ab"}, 1000, ["critical"]),
         (None, Sums(sha256="cd"), {"sha256": "ab"}, 1000, ["critical"]),
+        (None, Sums(sha1="cd"), {"sha1": "ab"}, 1000, ["critical"]),
         (None, Sums(crc32="cd"), {"crc32": "ab"}, 1000, ["critical"]),
         (None, Sums(md5="cd"), {"md5": "ab"}, 1000, ["critical"]),
         (None, Sums(multipart_md5="cd"), {"multipart_md5": "cd"}, 1000, []),
@@ -262,6 +263,18 @@ def test_digests(
 ) -> None:
     found = _evidence.digest_findings(ONE, record, sums, read, size)
     assert [one.severity for one in found] == severities
+
+
+@pytest.mark.parametrize(
+    ("unused", "found"),
+    [
+        ((), "none"),
+        (("CRC32C", "CRC64NVME"), "only CRC32C and CRC64NVME, not computed here"),
+    ],
+)
+def test_a_checksum_that_cannot_be_compared_is_named(unused: tuple[str, ...], found: str) -> None:
+    (one,) = _evidence.digest_findings(ONE, None, Sums(unused=unused), {}, 1000)
+    assert (one.severity, one.found) == ("unknown", found)
 
 
 GOOD = Contents("custom", {"public.a": 3}, database="shop", created=ONE.taken)

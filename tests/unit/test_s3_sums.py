@@ -74,9 +74,17 @@ def coded(digest: bytes) -> str:
         ),
         ({"ETag": MD5, "SSECustomerAlgorithm": "AES256"}, Sums()),
         ({"ChecksumSHA256": coded(b"\xab")}, Sums(sha256="ab")),
-        ({"ChecksumSHA256": coded(b"\xab") + "-2"}, Sums()),
+        ({"ChecksumSHA256": coded(b"\xab") + "-2"}, Sums(unused=("SHA256",))),
+        ({"ChecksumSHA1": coded(b"\xab")}, Sums(sha1="ab")),
+        (
+            {"ChecksumCRC64NVME": coded(b"\xab"), "ChecksumCRC32C": coded(b"\xab")},
+            Sums(unused=("CRC32C", "CRC64NVME")),
+        ),
         ({"ChecksumCRC32": coded(b"\xab"), "ChecksumType": "FULL_OBJECT"}, Sums(crc32="ab")),
-        ({"ChecksumCRC32": coded(b"\xab"), "ChecksumType": "COMPOSITE"}, Sums()),
+        (
+            {"ChecksumCRC32": coded(b"\xab"), "ChecksumType": "COMPOSITE"},
+            Sums(unused=("CRC32",)),
+        ),
     ],
 )
 def test_what_a_server_keeps(head: dict[str, t.Any], expected: Sums) -> None:
@@ -107,10 +115,17 @@ def test_each_part_has_its_own_size(size: int, parts: tuple[int, ...], told: boo
     head = {"ETag": f"{MD5}-3", "ContentLength": size, "ChecksumSHA256": coded(b"x")}
     answers: list[dict[str, t.Any] | Exception] = [{"ContentLength": part} for part in parts]
     found = _s3_sums.sums(Parts(head, *answers), TARGET, "k")
-    assert found == (Sums(part_sizes=parts, multipart_md5=MD5) if told else Sums())
+    other = ("SHA256",)  # of the digests of parts, not of the whole
+    known = Sums(part_sizes=parts, multipart_md5=MD5, unused=other)
+    assert found == (known if told else Sums(unused=other))
     for broken in (0, 2):
         refusing = [*answers[:broken], refused("NotImplemented"), *answers[broken + 1 :]]
-        assert _s3_sums.sums(Parts(head, *refusing), TARGET, "k") == Sums()
+        assert _s3_sums.sums(Parts(head, *refusing), TARGET, "k") == Sums(unused=other)
+
+
+def test_a_checksum_of_the_whole_counts_though_it_came_in_parts() -> None:
+    head = {"ETag": f"{MD5}-3", "ChecksumCRC32": coded(b"x"), "ChecksumType": "FULL_OBJECT"}
+    assert sums({**head, "ContentLength": 9}, refused("NotImplemented")).crc32 == b"x".hex()
 
 
 def test_a_server_that_knows_no_checksums_is_asked_without() -> None:
@@ -133,6 +148,7 @@ BODY = [b"x" * 7, b"y" * 13, b"z"]
     [
         (Sums(), True, {"sha256": hashlib.sha256(b"".join(BODY)).hexdigest()}),
         (Sums(md5="ab"), False, {"md5": hashlib.md5(b"".join(BODY)).hexdigest()}),  # noqa: S324
+        (Sums(sha1="ab"), False, {"sha1": hashlib.sha1(b"".join(BODY)).hexdigest()}),  # noqa: S324
         (Sums(crc32="ab"), False, {"crc32": f"{zlib.crc32(b''.join(BODY)):08x}"}),
         (Sums(), False, {}),
         (

@@ -140,7 +140,7 @@ def test_a_flipped_bit_where_there_is_a_record(store: Store, dumps: Dumps) -> No
         caught(store, "intact", "the sha256 in the record")
 
 
-@pytest.mark.parametrize("algorithm", ["SHA256", "CRC32"])
+@pytest.mark.parametrize("algorithm", ["SHA256", "SHA1", "CRC32"])
 def test_a_flipped_bit_where_the_server_keeps_a_checksum(
     store: Store, dumps: Dumps, algorithm: str
 ) -> None:

@@ -112,6 +112,12 @@ def test_segments_of_another_size_are_unknown(
     assert "segments of 64 MiB / of 16 MiB" in said(verdict, "unknown")
 
 
+def test_a_first_segment_that_cannot_be_read_is_damaged_and_nothing_else(plain: Attacked) -> None:
+    plain.segments()[0].write_bytes(b"no frame of zstd")
+    assert plain.verdict().findings == []
+    plain.caught("intact", plain.segments()[0].name)
+
+
 @pytest.mark.parametrize("last_wal", ["", None, "00000002.history"])
 def test_a_repository_passes_without_a_last_segment(plain: Attacked, last_wal: str | None) -> None:
     assert plain.verdict(last_wal=last_wal).findings == []
