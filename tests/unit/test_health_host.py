@@ -408,7 +408,7 @@ def test_a_directory_that_does_not_answer_takes_nothing_with_it(
     """As below a mount whose server is gone; here a system call is made to wait."""
     gone, over = tmp_path / "gone", threading.Event()
     gone.mkdir()
-    real = {"lstat": os.lstat, "glob": glob.glob}
+    real: dict[str, t.Callable[..., t.Any]] = {"lstat": os.lstat, "glob": glob.glob}
 
     def waiting(name: str) -> t.Callable[..., t.Any]:
         def wait(path: t.Any, *rest: t.Any, **options: t.Any) -> t.Any:
