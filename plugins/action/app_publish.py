@@ -22,8 +22,10 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         if wrong:
             reason = f"{wrong} failed, so this machine has gone back as well."
             arguments.update(part="undo", reason=reason, withdraw=True)
+        elif arguments.get("part") == "undo" and arguments.get("trouble"):
+            arguments.update(reason=arguments["trouble"], withdraw=True)
         elif arguments.get("part") == "undo":
-            return {**result, "changed": False}
+            return {**result, "changed": False, "found": arguments.get("found")}
         result.update(
             self._execute_module(
                 "slipway.stack.app_publish", module_args=arguments, task_vars=task_vars

@@ -112,6 +112,11 @@ deployment:
   returned: success
   type: str
   sample: 3f2c5d0e8a1b
+started:
+  description: When it began, by the machine's clock, in UTC.
+  returned: when begun
+  type: str
+  sample: "2026-11-21T08:00:00Z"
 interrupted:
   description: Deployments that nobody had ended.
   returned: when begun
@@ -159,8 +164,8 @@ def begin(params: dict[str, t.Any]) -> dict[str, t.Any]:
         params["lock_seconds"],
         params["dead"],
     )
-    before = serving.name if serving else ""
-    number, interrupted = _deployments.start(application.name, order, before, _now())
+    before, now = serving.name if serving else "", _now()
+    number, interrupted = _deployments.start(application.name, order, before, now)
     try:
         with _deployments.phase(application.name, number):
             left = interrupted[-1].before if interrupted else ""
@@ -170,6 +175,7 @@ def begin(params: dict[str, t.Any]) -> dict[str, t.Any]:
         raise
     return {
         "deployment": number,
+        "started": _deployments.shown(now),
         "interrupted": [f"{one.what} of {one.started} by {one.who}" for one in interrupted],
         "recovered": recovered,
     }

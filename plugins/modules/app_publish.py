@@ -69,6 +69,11 @@ options:
     description: What the first part has returned.
     type: dict
     default: {}
+  trouble:
+    description:
+      - What was found while visitors were watched. With C(part=undo) the release goes back for it.
+    type: str
+    default: ""
   peers:
     description: Machines that serve the application too; when one failed, this one does not go on.
     type: list
@@ -160,7 +165,7 @@ def publish(application: _serving.Application, params: dict[str, t.Any]) -> dict
     with _deployments.phase(application.name, params["deployment"]):
         if params["part"] == "undo":
             _publication.undo(application, switch)
-            raise StackError(params["reason"])
+            raise StackError(_undone(application.name, switch, params["trouble"]))
         switch = _publication.publish(application, switch)
     if params["part"] != _publication.FIRST:
         _note(application.name, params["deployment"], name)
@@ -169,6 +174,15 @@ def publish(application: _serving.Application, params: dict[str, t.Any]) -> dict
     names = ("before", "previous", "boot_seconds")
     found = {key: getattr(switch, key) for key in names}
     return {"changed": True, "release": name, "diff": diff, "found": found}
+
+
+def _undone(application: str, switch: _publication.Switch, trouble: str) -> str:
+    if not trouble:
+        return switch.reason
+    return (
+        f"Release {switch.release} of {application} was taken back, {switch.before} serves again:"
+        f" {trouble}."
+    )
 
 
 def _note(application: str, number: str, name: str) -> None:
@@ -186,6 +200,7 @@ def argument_spec() -> dict[str, t.Any]:
         "prove_only": {"type": "bool", "default": False},
         "withdraw": {"type": "bool", "default": False},
         "reason": {"type": "str", "default": ""},
+        "trouble": {"type": "str", "default": ""},
         "part": {"type": "str", "choices": parts, "default": _publication.ALL},
         "found": {"type": "dict", "default": {}},
         "peers": names,

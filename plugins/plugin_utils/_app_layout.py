@@ -220,7 +220,28 @@ def _release(application: Item, services: list[Item]) -> Item:
         "workers": application["workers"],
         "beat": application["beat"],
         "endpoints": [_endpoint(application, service, services) for service in services],
+        "watched": _watched(application, services),
     }
+
+
+def _watched(application: Item, services: list[Item]) -> Item:
+    """Whose answers visitors get, and where the application says how it is, on all machines."""
+    own = [{"name": one["kind"], "servers": [_as_upstream(one["listen"])]} for one in services]
+    upstreams = application["upstreams"] or own
+    where = {"path": application["web"]["health_path"], "host": application["web"]["host_name"]}
+    return {
+        "servers": [server for upstream in upstreams for server in upstream["servers"]],
+        "endpoints": [
+            {"address": server.removeprefix("unix:"), **where}
+            for upstream in upstreams
+            if upstream["name"] == services[0]["kind"]
+            for server in upstream["servers"]
+        ],
+    }
+
+
+def _as_upstream(listen: str) -> str:
+    return f"unix:{listen}" if listen.startswith("/") else listen
 
 
 def _revision(source: Item) -> str:

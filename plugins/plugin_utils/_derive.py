@@ -135,14 +135,7 @@ def _site(application: Application, topology: Topology) -> dict[str, t.Any]:
         "name": name,
         "server_name": application["domain"],
         "redirects": application["redirects"],
-        "upstreams": [
-            {
-                "name": server,
-                "servers": [_listen(application, topology, server, host) for host in hosts],
-            }
-            for kind, server in SERVERS.items()
-            if web[kind]
-        ],
+        "upstreams": _upstreams(application, topology),
         "locations": _locations(web),
         "static": [
             {"path": f"/{kind}/", "directory": f"/srv/{name}/{kind}"}
@@ -158,6 +151,19 @@ def _site(application: Application, topology: Topology) -> dict[str, t.Any]:
         "body_limit_megabytes": web["body_limit_megabytes"],
         "timeout_seconds": web["timeout_seconds"],
     }
+
+
+def _upstreams(application: Application, topology: Topology) -> list[dict[str, t.Any]]:
+    """The servers of an application as nginx reaches them."""
+    hosts = topology.groups.get("application", [])
+    return [
+        {
+            "name": server,
+            "servers": [_listen(application, topology, server, host) for host in hosts],
+        }
+        for kind, server in SERVERS.items()
+        if application["web"][kind]
+    ]
 
 
 def _locations(web: dict[str, t.Any]) -> list[dict[str, t.Any]]:
@@ -197,6 +203,7 @@ def _release(application: Application, topology: Topology) -> dict[str, t.Any]:
             "host_name": application["domain"],
         },
         **_followers(application, topology),
+        "upstreams": _upstreams(application, topology),
         # Migrations hold locks and sessions, which a transaction pooler cannot carry.
         "migrate": {
             "environment": {

@@ -61,6 +61,28 @@ def test_servers_follow_from_the_objects_that_are_named() -> None:
     assert [endpoint["strict"] for endpoint in alone] == [True]
 
 
+def test_what_visitors_get_is_watched_on_all_machines_that_are_named() -> None:
+    web = {"wsgi": "a:b", "asgi": "c:d", "health_path": "/up", "host_name": "shop.test"}
+    (own,) = app_layout([shop(web=web)])["releases"]
+    asked = {"path": "/up", "host": "shop.test"}
+    folder = "/run/slipway/shop"
+    assert own["watched"] == {
+        "servers": [f"unix:{folder}/web.sock", f"unix:{folder}/asgi.sock"],
+        "endpoints": [{"address": f"{folder}/web.sock", **asked}],
+    }
+    upstreams = [
+        {"name": "web", "servers": ["10.0.0.1:8000", "10.0.0.2:8000"]},
+        {"name": "asgi", "servers": ["10.0.0.1:8001"]},
+    ]
+    (every,) = app_layout([shop(web=web, upstreams=upstreams)])["releases"]
+    assert every["watched"] == {
+        "servers": ["10.0.0.1:8000", "10.0.0.2:8000", "10.0.0.1:8001"],
+        "endpoints": [{"address": f"10.0.0.{n}:8000", **asked} for n in (1, 2)],
+    }
+    (listens,) = app_layout([shop(web={**web, "listen": "10.0.0.9:8000"})])["releases"]
+    assert listens["watched"]["servers"][0] == "10.0.0.9:8000"
+
+
 @pytest.mark.parametrize(
     ("listen", "trusted"),
     [("", "*"), ("unix:/run/x.sock", "*"), ("10.0.0.1:8000", "127.0.0.1")],

@@ -194,6 +194,15 @@ def test_what_was_published_stands_in_the_history(
         capsys, shop, release="2", part="undo", found=found, reason="b failed.", withdraw=True
     )
     assert (undone["rc"], undone["msg"], shop.linked()) == (1, "b failed.", "1")
+    shop.add("3", _releases.BUILT)
+    publish(capsys, shop, release="3", part="all")
+    back = {"release": "3", "part": "undo", "found": {**found, "before": "1"}}
+    watched = publish(capsys, shop, **back, trouble="it is slow", reason="it is slow")
+    assert watched["msg"] == "Release 3 of shop was taken back, 1 serves again: it is slow."
+    assert shop.linked() == "1"
+    failed = shop.releases.read("3")
+    assert failed
+    assert failed.result == _releases.FAILED
 
 
 # What there is to know of releases.

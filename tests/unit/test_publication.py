@@ -212,6 +212,10 @@ def test_a_peer_s_failure_is_seen(told: dict[str, t.Any], wrong: str) -> None:
     [
         ({"part": "first"}, {"part": "first"}),
         ({"part": "undo"}, {}),
+        (
+            {"part": "undo", "trouble": "it is slow"},
+            {"part": "undo", "withdraw": True, "reason": "it is slow"},
+        ),
         ({"part": "first", "peers": ["b"]}, {}),
         ({"part": "all", "peers": ["b"]}, {}),
         (

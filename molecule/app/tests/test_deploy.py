@@ -57,6 +57,7 @@ def deploy(scenario: dict[str, t.Any], tmp_path: Path) -> Deploy:
         given = {
             "app_applications": [shop, stall] if entry == "main" else [shop],
             "app_health_timeout_seconds": 8,
+            "app_watch_seconds": 0,
             "molecule_entry": entry,
         }
         (tmp_path / "given.json").write_text(json.dumps(given))
@@ -271,6 +272,31 @@ def test_machines_switch_together_or_not_at_all(machines: list[Host], deploy: De
     good = deploy(replace("shop.py", "repeat what", "repeat all that"), together, entry="deploy")
     assert good.returncode == 0, good.stdout
     assert all(history(machine)[-1]["result"] == "succeeded" for machine in machines)
+
+
+def test_a_release_that_falls_ill_while_it_is_watched_is_taken_back(
+    machines: list[Host], deploy: Deploy
+) -> None:
+    well = 'well = os.environ.get("SHOP_IS_ILL", "") == ""'
+    late = replace("shop.py", well, "well = time.monotonic() - BEGAN < 20")
+
+    def later(folder: Path) -> None:
+        late(folder)
+        replace("shop.py", "ORDERED =", "BEGAN = time.monotonic()\nORDERED =")(folder)
+
+    before = [machine.file("/srv/shop/current").linked_to for machine in machines]
+    with shoppers(machines) as load:
+        done = deploy(later, "--extra-vars=app_watch_seconds=120", entry="deploy")
+    assert done.returncode != 0
+    told = " ".join((done.stdout + done.stderr).split())
+    assert told.count("of shop was taken back") >= len(machines)
+    assert "/health/ at /run/slipway/shop/web.sock has not been well for 30 s: HTTP 503" in told
+    assert load.lost() == []
+    assert [machine.file("/srv/shop/current").linked_to for machine in machines] == before
+    assert healthy(machines)
+    for machine in machines:
+        line = history(machine)[-1]
+        assert (line["result"], "has not been well" in line["reason"]) == ("failed", True)
 
 
 def test_a_changed_environment_restarts_its_application_alone(

@@ -161,7 +161,7 @@ def deploy(
     shop["source"] = {"directory": str(folder)}
     shop["beat"] = "shop-beat.service" if runs_beat(host) else ""
     given = {"app_applications": [shop], "molecule_role": "app", "molecule_entry": entry}
-    return converge(host, "-e", json.dumps({**given, **options}))
+    return converge(host, "-e", json.dumps({**given, "app_watch_seconds": 0, **options}))
 
 
 ORDERS = "--socket /run/slipway/shop/web.sock --method POST --path /order/ --rate 5"

@@ -103,9 +103,15 @@ def address_of(container: str) -> str:
 
 
 @pytest.fixture(scope="session")
-def visitor(inventory: dict[str, t.Any]) -> Visitor:
+def authority() -> str:
+    """The certificate that the ACME server signs with."""
     services = testinfra.get_host(f"docker://{LAB}-services")
-    authority = services.check_output("curl -fsSk https://localhost:15000/roots/0")
+    root: str = services.check_output("curl -fsSk https://localhost:15000/roots/0")
+    return root
+
+
+@pytest.fixture(scope="session")
+def visitor(inventory: dict[str, t.Any], authority: str) -> Visitor:
     return Visitor(address_of(next(iter(inventory["web"]["hosts"]))), authority)
 
 

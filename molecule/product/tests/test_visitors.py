@@ -1,0 +1,94 @@
+"""What visitors notice of releases on several machines: of a good one, nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import subprocess
+import sys
+import typing as t
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from conftest import DOMAIN, LAB, ROOT, SCENARIO, Visitor, playbook
+
+Machines = dict[str, list[t.Any]]
+Report = dict[str, t.Any]
+pytestmark = pytest.mark.skipif(SCENARIO != "four", reason="where several machines take turns")
+INDEX = "def index(request: HttpRequest) -> HttpResponse:\n"
+
+
+@pytest.fixture
+def visitors(visitor: Visitor, authority: str, tmp_path: Path) -> Callable[[], t.Any]:
+    """Visitors who come at a constant rate for as long as the block runs, and what they got."""
+    (tmp_path / "authority.pem").write_text(authority)
+    program = [sys.executable, str(ROOT / "tests/load.py"), "--address", f"{visitor.address}:443"]
+    program += ["--host", DOMAIN, "--authority", str(tmp_path / "authority.pem")]
+    program += ["--rate", "5", "--seconds", "900", "--stop", str(tmp_path / "stop")]
+
+    @contextlib.contextmanager
+    def come() -> Iterator[Report]:
+        report: Report = {}
+        (tmp_path / "stop").unlink(missing_ok=True)
+        with subprocess.Popen(program, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout and process.stdout.readline().startswith("asking")
+            try:
+                yield report
+            finally:
+                (tmp_path / "stop").touch()
+                report.update(json.loads(process.stdout.read()))
+
+    return come
+
+
+def put(folder: Path, tag: str, old: str = "", new: str = "") -> None:
+    """The auction with a change, as a version in its repository."""
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(
+        ROOT / "tests/apps/auction", folder, ignore=shutil.ignore_patterns("__pycache__")
+    )
+    views = folder / "auctions/views.py"
+    assert old in views.read_text()
+    views.write_text(views.read_text().replace(old, new))
+    words = ["repository", "--name", LAB, str(folder), "auction", "--tag", tag]
+    subprocess.run([sys.executable, "-m", "tests.lab", *words], cwd=ROOT, check=True)
+
+
+def serving(machines: Machines) -> list[str]:
+    return [machine.file("/srv/auction/current").linked_to for machine in machines["application"]]
+
+
+def deploy(version: str, seconds: int) -> subprocess.CompletedProcess[str]:
+    options = ("app=auction", f"version={version}", f"app_watch_seconds={seconds}")
+    return playbook("deploy", *(word for option in options for word in ("-e", option)))
+
+
+def test_a_good_release_a_bad_one_and_the_way_back(
+    visitors: Callable[[], t.Any], machines: Machines, visitor: Visitor, tmp_path: Path
+) -> None:
+    first = serving(machines)
+    put(tmp_path / "auction", "v-good", INDEX, f"{INDEX}    # as good as the one before\n")
+    with visitors() as seen:
+        done = deploy("v-good", 10)
+    assert done.returncode == 0, done.stdout
+    assert seen["failed"] == {}
+    good = serving(machines)
+    assert all(old != new for old, new in zip(first, good, strict=True))
+    # Well by its health endpoint, and of no use to visitors.
+    put(tmp_path / "auction", "v-bad", INDEX, f'{INDEX}    raise RuntimeError("no lots today")\n')
+    with visitors() as seen:
+        done = deploy("v-bad", 300)
+    assert done.returncode != 0
+    assert set(seen["failed"]) == {"HTTP 500"}
+    told = " ".join((done.stdout + done.stderr).split())
+    assert told.count("of auction was taken back") == len(good), told
+    assert "requests failed, at most 1 % may (before: 0 %)" in told
+    assert serving(machines) == good
+    assert visitor.get("/").status == 200
+    with visitors() as seen:
+        done = playbook("rollback", "-e", "app=auction")
+    assert done.returncode == 0, done.stdout
+    assert seen["failed"] == {}
+    assert serving(machines) == first

@@ -1,0 +1,230 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What visitors get after a release, judged while they come: errors, latency, health.
+
+The figures are nginx's, from its access log; the health endpoint is asked beside it. What was no
+better before the release is no reason to take it back.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import datetime
+import json
+import math
+import os
+import time
+import typing as t
+
+from . import _probe
+
+ROUND_SECONDS = 2.0
+ASK_SECONDS = 5.0
+# Of so many visits the figures are; of fewer than the second number nothing is said.
+LATEST, ENOUGH = 200, 20
+# One or two errors are any application's.
+ERRORS = 5
+# For so long it must be slow or ill: caches are cold after a start, and databases restart.
+SUSTAINED_SECONDS = 30.0
+PAST_BYTES = 16 * 1024 * 1024
+SWITCHED_PROTOCOLS = 101
+
+
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    """What a release may cost its visitors; twice what they had before is allowed too."""
+
+    error_percent: float = 1.0
+    p95_milliseconds: float = 1000.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Visit:
+    """One request that reached the application: seconds since 1970, status, seconds it took."""
+
+    moment: float
+    status: int
+    seconds: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Figures:
+    """What many visits amount to."""
+
+    requests: int = 0
+    errors: int = 0
+    p95_milliseconds: float = 0.0
+
+    @property
+    def error_percent(self) -> float:
+        return 100 * self.errors / max(1, self.requests)
+
+
+def visits(lines: t.Iterable[bytes], servers: t.Collection[str]) -> t.Iterator[Visit]:
+    """Those lines of nginx's log that are requests to one of these servers."""
+    for line in lines:
+        try:
+            said = json.loads(line)
+            asked = str(said["upstream"]).replace(",", " ").split()
+            moment = datetime.datetime.fromisoformat(said["time"]).timestamp()
+            # After a retry there is a time for each server; what the visitor waited is their sum.
+            times = str(said["upstream_time"]).replace(",", " ").split()
+            seconds = math.fsum(float(one) for one in times if one != "-")
+            status = int(said["status"])
+        except (ValueError, TypeError, KeyError):
+            continue
+        # WebSockets last as long as they are wanted.
+        if status != SWITCHED_PROTOCOLS and not set(servers).isdisjoint(asked):
+            yield Visit(moment, status, seconds)
+
+
+def figures(seen: t.Collection[Visit]) -> Figures:
+    ordered = sorted(visit.seconds for visit in seen) or [0.0]
+    p95 = ordered[math.ceil(0.95 * len(ordered)) - 1] * 1000
+    return Figures(len(seen), sum(visit.status >= 500 for visit in seen), p95)
+
+
+def too_many_errors(before: Figures, latest: Figures, limits: Limits) -> str:
+    """Which share of requests failed, if that is more than it may be."""
+    allowed = max(limits.error_percent, 2 * before.error_percent)
+    few = latest.requests < ENOUGH or latest.errors < ERRORS
+    if few or latest.error_percent <= allowed:
+        return ""
+    return (
+        f"{latest.errors} of the last {latest.requests} requests failed,"
+        f" at most {allowed:.3g} % may (before: {before.error_percent:.3g} %)"
+    )
+
+
+def too_slow(before: Figures, latest: Figures, limits: Limits) -> str:
+    """The latency of the slower visits, if that is more than it may be."""
+    allowed = max(limits.p95_milliseconds, 2 * before.p95_milliseconds)
+    if latest.requests < ENOUGH or latest.p95_milliseconds <= allowed:
+        return ""
+    return (
+        f"p95 of the last {latest.requests} requests is {latest.p95_milliseconds:.0f} ms,"
+        f" at most {allowed:.0f} ms (before: {before.p95_milliseconds:.0f} ms)"
+    )
+
+
+class Log:
+    """A log that is followed, also when it is rotated."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._file = open(path, "rb")  # noqa: SIM115 - read for as long as the watch lasts
+        self._rest = b""
+
+    def past(self) -> list[bytes]:
+        """The lines so far, the last of them if there are many."""
+        size = os.fstat(self._file.fileno()).st_size
+        self._file.seek(max(0, size - PAST_BYTES))
+        return self._lines()
+
+    def fresh(self) -> list[bytes]:
+        """The lines since the last look."""
+        lines = self._lines()
+        if self._rotated():
+            self.close()
+            self._file, self._rest = open(self.path, "rb"), b""  # noqa: SIM115
+            lines += self._lines()
+        return lines
+
+    def close(self) -> None:
+        self._file.close()
+
+    def _lines(self) -> list[bytes]:
+        """Whole lines; one that nginx is still writing is left for the next look."""
+        *lines, self._rest = (self._rest + self._file.read(PAST_BYTES)).split(b"\n")
+        return lines
+
+    def _rotated(self) -> bool:
+        mine = os.fstat(self._file.fileno())
+        try:
+            there = os.stat(self.path)
+        except FileNotFoundError:  # between its removal and the new one
+            return False
+        return mine.st_ino != there.st_ino or there.st_size < self._file.tell()
+
+
+class Doubt:
+    """A trouble that counts once it has lasted."""
+
+    def __init__(self) -> None:
+        self.since = math.inf
+
+    def lasts(self, trouble: str, now: float) -> bool:
+        self.since = min(self.since, now) if trouble else math.inf
+        return now - self.since >= SUSTAINED_SECONDS
+
+
+@dataclasses.dataclass(frozen=True)
+class Subject:
+    """What is watched: servers as nginx names them, its log if any, and where health is asked."""
+
+    servers: tuple[str, ...]
+    endpoints: tuple[_probe.Endpoint, ...]
+    log: str = ""
+    since: float = 0.0
+
+
+def watch(
+    subject: Subject,
+    limits: Limits,
+    seconds: float,
+    clock: t.Callable[[], float] = time.monotonic,
+    sleep: t.Callable[[float], None] = time.sleep,
+    ask: t.Callable[[_probe.Endpoint, float], _probe.Answer] = _probe.ask,
+) -> str:
+    """Why the release must go back, or nothing when all was well to the end.
+
+    Raises OSError where the log cannot be read.
+    """
+    log = Log(subject.log) if subject.log else None
+    try:
+        return _watch(subject, log, limits, clock() + seconds, (clock, sleep, ask))
+    finally:
+        if log:
+            log.close()
+
+
+def _watch(
+    subject: Subject,
+    log: Log | None,
+    limits: Limits,
+    end: float,
+    given: tuple[t.Callable[..., t.Any], ...],
+) -> str:
+    clock, sleep, ask = given
+    latest: collections.deque[Visit] = collections.deque(maxlen=LATEST)
+    past = visits(log.past(), subject.servers) if log else ()
+    before = figures([visit for visit in past if visit.moment < subject.since][-10 * LATEST :])
+    slow, ill = Doubt(), Doubt()
+    while True:
+        if log:
+            latest.extend(visits(log.fresh(), subject.servers))
+        now = figures(latest)
+        if trouble := too_many_errors(before, now, limits):
+            return trouble
+        trouble = too_slow(before, now, limits)
+        if slow.lasts(trouble, clock()):
+            return trouble
+        trouble = _ill(subject.endpoints, ask)
+        if ill.lasts(trouble, clock()):
+            return trouble
+        # What is in doubt at the end is waited for, but not for ever.
+        doubtful = min(slow.since, ill.since) < math.inf
+        if clock() >= end + (2 * SUSTAINED_SECONDS if doubtful else 0):
+            return ""
+        sleep(ROUND_SECONDS)
+
+
+def _ill(endpoints: t.Iterable[_probe.Endpoint], ask: t.Callable[..., _probe.Answer]) -> str:
+    for endpoint in endpoints:
+        answer = ask(endpoint, ASK_SECONDS)
+        if not answer.healthy:
+            return (
+                f"{endpoint.path} at {endpoint.address} has not been well for"
+                f" {SUSTAINED_SECONDS:.0f} s: {answer.detail}"
+            )
+    return ""
