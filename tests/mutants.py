@@ -70,7 +70,7 @@ def _try(module: str, copy: Path, tools: Path) -> None:
         ("cosmic-ray", "init", configuration, session),
         ("cr-filter-operators", session, configuration),
         ("cosmic-ray", "exec", configuration, session),
-        ("cr-report", "--surviving-only", session),
+        ("cr-report", "--surviving-only", "--show-diff", session),
         ("cr-rate", session),
     ):
         shell.stream("env", "--chdir", str(copy), str(tools / program), *words)

@@ -46,7 +46,8 @@ def unit(stages: Stages, _names: list[str]) -> None:
         shell.install(["postgresql"], wanted="a PostgreSQL server", purpose=purpose)
     with stages.stage("conventions, unit, templates"):
         # Lists the lines and branches of plugins/ that no test runs; pyproject.toml has the limit.
-        command = ["pytest", "--quiet", "--cov", "--cov-report=term-missing:skip-covered"]
+        command = ["pytest", "--quiet", "--numprocesses=auto"]
+        command += ["--cov", "--cov-report=term-missing:skip-covered"]
         # Without root, commands that run as somebody else cannot be tried.
         shell.stream(*command, *([] if shell.is_root() else ["--cov-fail-under=0"]))
 
