@@ -20,8 +20,10 @@ from . import _probe
 
 ROUND_SECONDS = 2.0
 ASK_SECONDS = 5.0
-# Of so many visits the figures are; of fewer than the second number nothing is said.
-LATEST, ENOUGH = 200, 20
+# Figures are of the last seconds, on a quiet site of so many visits before; of fewer than the last
+# number nothing is said. A busy one is cut where its visits would fill the memory.
+RECENT_SECONDS = 10.0
+LATEST, MOST, ENOUGH = 200, 100_000, 20
 # One or two errors are any application's.
 ERRORS = 5
 # For so long it must be slow or ill: caches are cold after a start, and databases restart.
@@ -105,6 +107,12 @@ def too_slow(before: Figures, latest: Figures, limits: Limits) -> str:
         f"p95 of the last {latest.requests} requests is {latest.p95_milliseconds:.0f} ms,"
         f" at most {allowed:.0f} ms (before: {before.p95_milliseconds:.0f} ms)"
     )
+
+
+def forget(seen: collections.deque[Visit]) -> None:
+    """Let go of visits that are neither recent nor needed for a figure."""
+    while len(seen) > LATEST and seen[0].moment < seen[-1].moment - RECENT_SECONDS:
+        seen.popleft()
 
 
 class Log:
@@ -196,13 +204,14 @@ def _watch(
     given: tuple[t.Callable[..., t.Any], ...],
 ) -> str:
     clock, sleep, ask = given
-    latest: collections.deque[Visit] = collections.deque(maxlen=LATEST)
+    latest: collections.deque[Visit] = collections.deque(maxlen=MOST)
     past = visits(log.past(), subject.servers) if log else ()
     before = figures([visit for visit in past if visit.moment < subject.since][-10 * LATEST :])
     slow, ill = Doubt(), Doubt()
     while True:
         if log:
             latest.extend(visits(log.fresh(), subject.servers))
+            forget(latest)
         now = figures(latest)
         if trouble := too_many_errors(before, now, limits):
             return trouble

@@ -14,8 +14,8 @@ description:
   - Reads nginx's access log as it is written and asks the health endpoint every two seconds, for
     as long as the window lasts. It changes nothing; what it returns says whether the release must
     go back, and why.
-  - Errors (5xx) are judged over the last 200 requests, from 20 on and from the fifth error on.
-    Latency and health must be bad for 30 seconds.
+  - Errors (5xx) are judged over the requests of the last ten seconds, on a quiet site over the last
+    200; from 20 requests and five errors on. Latency and health must be bad for 30 seconds.
   - What was as bad before the release does not count against it. Of each limit, twice the value
     before the release is allowed as well.
 attributes:
