@@ -26,6 +26,19 @@ def test_rows_are_counted_however_the_stream_is_cut() -> None:
         assert (found.inserts, found.complete()) == (True, True)
 
 
+def test_one_block_follows_the_other_at_once() -> None:
+    text = b"\n--\n\nCOPY public.a (x) FROM stdin;\n1\n2\n\\.\n--"
+    text += b"\n\nCOPY public.b (x) FROM stdin;\n\\.\n--\n\nCOPY public.a (x) FROM stdin;\n3\n\\.\n"
+    for size in (1, 2, 5, len(text)):
+        found = scanned(*(text[begin : begin + size] for begin in range(0, len(text), size)))
+        assert found.tables == {"public.a": 3, "public.b": 0}
+
+
+def test_all_may_come_at_once() -> None:
+    noise = b"\n\nCOPY that;" * 3 + b"\n--\n\nCOPY " + b"x" * (_plain_sql.PATIENCE + 1)
+    assert scanned(noise + b"\n\nCOPY" + COPY + noise + COPY + END).tables == {"public.a": 4}
+
+
 def test_rows_may_hold_what_looks_like_their_end() -> None:
     rows = [rb"\N", rb"a\\.", rb"\\.", rb"\.b", b"", rb"\x5c2e", b"."]
     text = COPY.replace(b"\n1\n2\n", b"\n" + b"\n".join(rows) + b"\n") + END

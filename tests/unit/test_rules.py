@@ -166,6 +166,12 @@ def test_a_dump_without_record(required: bool, severity: str) -> None:
     assert said == [f"{severity}: a record beside it"]
 
 
+def test_the_oldest_is_first_whatever_order_the_server_lists_in() -> None:
+    ages = [9 * HOUR, 90 * HOUR, HOUR]
+    (found,) = _verification.group([stored(age) for age in ages], "night").values()
+    assert [one.taken for one in found] == [NOW - age for age in sorted(ages, reverse=True)]
+
+
 ONE = candidates(stored(HOUR))[0]
 RECORD = _backups.Record(
     *("shop", ONE.file, 1000, "ab" * 32, "0a", ONE.taken.isoformat(), "", "18", "18", "gzip"),
