@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import testinfra
 from conftest import DOMAIN, LAB, ROOT, SCENARIO, Visitor, playbook
 
 Machines = dict[str, list[t.Any]]
@@ -56,6 +57,16 @@ def put(folder: Path, tag: str, old: str = "", new: str = "") -> None:
     subprocess.run([sys.executable, "-m", "tests.lab", *words], cwd=ROOT, check=True)
 
 
+@pytest.fixture
+def branch() -> Iterator[None]:
+    """What the inventory wants, main, is afterwards what it was, for tests that come later."""
+    services = testinfra.get_host(f"docker://{LAB}-services")
+    git = "git -C /srv/git/auction.git"
+    before = services.check_output(f"{git} rev-parse main")
+    yield
+    services.check_output(f"{git} update-ref refs/heads/main {before}")
+
+
 def serving(machines: Machines) -> list[str]:
     return [machine.file("/srv/auction/current").linked_to for machine in machines["application"]]
 
@@ -65,6 +76,7 @@ def deploy(version: str, seconds: int) -> subprocess.CompletedProcess[str]:
     return playbook("deploy", *(word for option in options for word in ("-e", option)))
 
 
+@pytest.mark.usefixtures("branch")
 def test_a_good_release_a_bad_one_and_the_way_back(
     visitors: Callable[[], t.Any], machines: Machines, visitor: Visitor, tmp_path: Path
 ) -> None:
