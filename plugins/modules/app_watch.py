@@ -77,7 +77,7 @@ trouble:
   description: Why the release must go back; empty when all was well.
   returned: success
   type: str
-  sample: 9 of the last 120 requests failed, at most 1 % may (before: 0 %)
+  sample: "9 of the last 120 requests failed, at most 1 % may (before: 0 %)"
 blind:
   description: What could not be watched, and why.
   returned: success

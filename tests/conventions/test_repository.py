@@ -84,6 +84,7 @@ def test_documented_options_are_the_accepted_ones(module: Path) -> None:
     documented = yaml.safe_load(texts["DOCUMENTATION"])
     assert documented["module"] == module.stem
     assert documented["version_added"]
+    assert isinstance(yaml.safe_load(texts["RETURN"]), dict)
 
 
 def test_no_tracked_file_is_large_or_a_link() -> None:
