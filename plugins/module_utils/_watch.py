@@ -8,6 +8,7 @@ better before the release is no reason to take it back.
 from __future__ import annotations
 
 import collections
+import contextlib
 import dataclasses
 import datetime
 import json
@@ -188,44 +189,31 @@ def watch(
 
     Raises OSError where the log cannot be read.
     """
-    log = Log(subject.log) if subject.log else None
-    try:
-        return _watch(subject, log, limits, clock() + seconds, (clock, sleep, ask))
-    finally:
-        if log:
-            log.close()
-
-
-def _watch(
-    subject: Subject,
-    log: Log | None,
-    limits: Limits,
-    end: float,
-    given: tuple[t.Callable[..., t.Any], ...],
-) -> str:
-    clock, sleep, ask = given
+    end = clock() + seconds
     latest: collections.deque[Visit] = collections.deque(maxlen=MOST)
-    past = visits(log.past(), subject.servers) if log else ()
-    before = figures([visit for visit in past if visit.moment < subject.since][-10 * LATEST :])
     slow, ill = Doubt(), Doubt()
-    while True:
-        if log:
-            latest.extend(visits(log.fresh(), subject.servers))
-            forget(latest)
-        now = figures(latest)
-        if trouble := too_many_errors(before, now, limits):
-            return trouble
-        trouble = too_slow(before, now, limits)
-        if slow.lasts(trouble, clock()):
-            return trouble
-        trouble = _ill(subject.endpoints, ask)
-        if ill.lasts(trouble, clock()):
-            return trouble
-        # What is in doubt at the end is waited for, but not for ever.
-        doubtful = min(slow.since, ill.since) < math.inf
-        if clock() >= end + (2 * SUSTAINED_SECONDS if doubtful else 0):
-            return ""
-        sleep(ROUND_SECONDS)
+    opened = contextlib.closing(Log(subject.log)) if subject.log else contextlib.nullcontext()
+    with opened as log:
+        past = visits(log.past(), subject.servers) if log else ()
+        before = figures([visit for visit in past if visit.moment < subject.since][-10 * LATEST :])
+        while True:
+            if log:
+                latest.extend(visits(log.fresh(), subject.servers))
+                forget(latest)
+            now = figures(latest)
+            if trouble := too_many_errors(before, now, limits):
+                return trouble
+            trouble = too_slow(before, now, limits)
+            if slow.lasts(trouble, clock()):
+                return trouble
+            trouble = _ill(subject.endpoints, ask)
+            if ill.lasts(trouble, clock()):
+                return trouble
+            # What is in doubt at the end is waited for, but not for ever.
+            doubtful = min(slow.since, ill.since) < math.inf
+            if clock() >= end + (2 * SUSTAINED_SECONDS if doubtful else 0):
+                return ""
+            sleep(ROUND_SECONDS)
 
 
 def _ill(endpoints: t.Iterable[_probe.Endpoint], ask: t.Callable[..., _probe.Answer]) -> str:
