@@ -4,7 +4,7 @@ HOSTS ?= 1
 TOOL = .venv/bin/python -m
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-clean test lint unit sanity molecule bench mutants docs
+.PHONY: help setup demo demo-clean test test-long lint unit sanity molecule bench mutants docs
 
 help: ## list what there is
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-12s %s\n", $$1, $$2}'
@@ -18,8 +18,11 @@ demo: setup ## the whole stack on this computer; HOSTS=4 spreads it over four ma
 demo-clean: ## remove every trace of the demo
 	@$(PYTHON) -m demo --clean
 
-test: setup ## everything there is to test
+test: setup ## everything there is to test, but for what takes very long
 	@$(TOOL) tests.run
+
+test-long: setup ## the same, with what takes very long
+	@$(TOOL) tests.run --long
 
 unit lint sanity: setup ## one layer of the tests
 	@$(TOOL) tests.run $@

@@ -1,5 +1,5 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""python3 -m tests.run [LAYER] [SCENARIO...]: what there is to test, from fast to slow.
+"""python3 -m tests.run [--long] [LAYER] [SCENARIO...]: what there is to test, from fast to slow.
 
 Stops after the first layer that fails, removes its machines, and says how long each stage took.
 """
@@ -255,8 +255,11 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python3 -m tests.run", description=__doc__)
     parser.add_argument("layer", nargs="?", choices=LAYERS, help="default: all")
     parser.add_argument("scenario", nargs="*", help="of Molecule; default: all")
+    parser.add_argument("--long", action="store_true", help="also what takes very long")
     options = parser.parse_args(arguments)
     _prepare_environment()
+    if options.long:
+        os.environ["PYTEST_ADDOPTS"] = "-m 'long or not long'"
     # Ended like interrupted: with the machines removed.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     stages, code = Stages(), 0
