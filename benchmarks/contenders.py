@@ -260,6 +260,7 @@ def _site(source: Mapping[str, str]) -> dict[str, Any]:
         },
         # Public on purpose: they guard containers that live as long as the measurement.
         "vault_stack_backup_s3": {"access_key": "bench-access", "secret_key": "bench-s3-secret"},
+        "vault_stack_backup_cipher_pass": "bench-passphrase-of-the-backups",
         "vault_stack_applications": {
             APPLICATION: {
                 "database_password": "bench-database-password",

@@ -52,6 +52,7 @@ def problems(
         ),
         lambda: _applications.typed("stack_acme", inputs.get("acme") or {}),
         lambda: _check_backup_s3(inputs.get("backup_s3"), inputs.get("backup_s3_secrets")),
+        lambda: _check_cipher_pass(inputs),
         lambda: _check_health(inputs.get("health", {})),
         lambda: _check_wired_ports(inputs.get("ports") or {}),
         lambda: _check_redis_instances(inputs.get("redis_instances")),
@@ -257,6 +258,17 @@ def _check_backup_s3(given: t.Any, secrets: t.Any) -> None:
             raise InventoryError(
                 _complaint(f"{twin}.{key}", secrets[key], "write it in quotes and without spaces")
             )
+
+
+def _check_cipher_pass(inputs: dict[str, t.Any]) -> None:
+    """Refuses physical backups that nobody would have encrypted."""
+    given = inputs.get("backup_physical")
+    if given is not None and not isinstance(given, t.Mapping):
+        return  # the role's own specification says what is wrong with it
+    if inputs.get("backup_s3") and (given or {}).get("enabled", True):
+        _applications.require_secret(
+            inputs.get("backup_cipher_pass"), "vault_stack_backup_cipher_pass"
+        )
 
 
 def _check_wired_ports(ports: t.Mapping[str, t.Any]) -> None:

@@ -23,7 +23,10 @@ _LIKENESS = 0.9
 _OF_A_MACHINE = ("stack_address", "stack_health")
 _VAULT = tuple(
     f"vault_stack_{name}"
-    for name in ("applications", "backup_s3", "pgbouncer_password", "redis_admin_password")
+    for name in (
+        *("applications", "backup_s3", "backup_cipher_pass"),
+        *("pgbouncer_password", "redis_admin_password"),
+    )
 )
 
 

@@ -234,6 +234,7 @@ GOOD: dict[str, t.Any] = {
     "secrets": {"shop": SHOP_SECRETS},
     "pgbouncer_password": SECRET,
     "redis_admin_password": SECRET,
+    "backup_cipher_pass": SECRET,
 }
 
 
@@ -253,6 +254,17 @@ def test_every_input_is_looked_at(inputs: dict[str, t.Any], sentence: str) -> No
     assert _inventory.problems(GOOD, GROUPS, ONE) == []
     (problem,) = _inventory.problems({**GOOD, **inputs}, GROUPS, ONE)
     assert sentence in problem
+
+
+def test_only_physical_backups_need_a_passphrase() -> None:
+    keys = {"access_key": "key", "secret_key": "secret"}
+    given = {**GOOD, "backup_s3": {"bucket": "backups"}, "backup_s3_secrets": keys}
+    assert _inventory.problems(given, GROUPS, ONE) == []
+    given["backup_cipher_pass"] = None
+    (problem,) = _inventory.problems(given, GROUPS, ONE)
+    assert "vault_stack_backup_cipher_pass is missing" in problem
+    for said in ({"enabled": False}, ["not", "a", "dictionary"]):
+        assert _inventory.problems({**given, "backup_physical": said}, GROUPS, ONE) == []
 
 
 def test_celery_needs_a_worker_machine() -> None:

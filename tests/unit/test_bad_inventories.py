@@ -37,6 +37,7 @@ GOOD: dict[str, t.Any] = {
     "acme": {"directory": "https://services.test:14000/dir", "email": "operations@example.com"},
     "backup_s3": {"bucket": "example-backups", "prefix": "production/", "region": "eu-central-1"},
     "backup_s3_secrets": {"access_key": "AKIAEXAMPLE", "secret_key": SECRET},
+    "backup_cipher_pass": SECRET,
 }
 GROUPS = {group: ["one"] for group in ("database", "cache", "application", "worker", "web")}
 ONE = {"one": "one"}
@@ -93,6 +94,7 @@ def test_what_is_right_is_accepted() -> None:
         ("twin.deploy_key", PEM.format("OPENSSH PRIVATE KEY")),
         ("acme", None),
         ("backup_s3", None),
+        ("backup_physical", {"enabled": False}),
         ("backup_s3.endpoint_url", "https://s3.services.test:9000"),
         ("postgres_settings", {"max_connections": "200", "shared_buffers": "1GB"}),
         ("ports", {"postgres_port": 5432}),
@@ -228,6 +230,8 @@ WRONG: list[tuple[str, t.Any, str]] = [
     ("backup_s3_secrets.secret_key", 12345678, "secret_key is not right (its value is not shown)"),
     ("backup_s3_secrets.acces_key", "x", "vault_stack_backup_s3.acces_key is not an option; write"),
     # Secrets.
+    ("backup_cipher_pass", None, "vault_stack_backup_cipher_pass is missing; add it to"),
+    ("backup_cipher_pass", "changeme", "backup_cipher_pass is a placeholder; write a random value"),
     ("secrets.shop", None, "vault_stack_applications.shop is missing; write a dictionary with"),
     ("secrets.shop", "x", "vault_stack_applications.shop is a text; write a dictionary with"),
     ("twin.database_password", 123456789012, "database_password is a number; write it in quotes."),
