@@ -108,12 +108,13 @@ def _encryption(s3: _s3.Client, name: str) -> bool:
 
 def public(s3: _s3.Client, name: str) -> _retention.Answer:
     """The ways by which strangers may read."""
-    ways: list[str] = []
-    for ask in (lambda: _open_policy(s3, name), lambda: _open_grants(s3, name)):
-        given = answer(ask, ())
-        if given.problem:
-            return given
-        ways += given.value
+    given = [
+        answer(ask, []) for ask in (lambda: _open_policy(s3, name), lambda: _open_grants(s3, name))
+    ]
+    ways = [way for one in given for way in one.value]
+    # A way that is known is not lost to one that may not be asked for.
+    for unanswered in (one for one in given if one.problem):
+        return replace(unanswered, value=tuple(ways))
     # Few servers judge for themselves; those that do know their own conditions.
     status = answer(lambda: s3.get_bucket_policy_status(Bucket=name).get("PolicyStatus", {}), {})
     if not ways and status.value.get("IsPublic"):

@@ -7,6 +7,7 @@ import base64
 import datetime
 import hashlib
 import importlib.util
+import json
 import sys
 import types
 import typing as t
@@ -147,18 +148,22 @@ BODY = [b"x" * 7, b"y" * 13, b"z"]
     ("kept", "recorded", "found"),
     [
         (Sums(), True, {"sha256": hashlib.sha256(b"".join(BODY)).hexdigest()}),
+        *(
+            (kept, False, {"sha256": hashlib.sha256(b"".join(BODY)).hexdigest()})
+            for kept in (Sums(metadata_sha256="ab", md5="ab"), Sums(sha256="ab", md5="ab"))
+        ),
         (Sums(md5="ab"), False, {"md5": hashlib.md5(b"".join(BODY)).hexdigest()}),  # noqa: S324
         (Sums(sha1="ab"), False, {"sha1": hashlib.sha1(b"".join(BODY)).hexdigest()}),  # noqa: S324
         (Sums(crc32="ab"), False, {"crc32": f"{zlib.crc32(b''.join(BODY)):08x}"}),
         (Sums(), False, {}),
         (
-            Sums(multipart_md5="ab", part_sizes=(10, 10, 1)),
+            Sums(multipart_md5="ab", part_sizes=(10, 9, 2)),
             False,
             {
                 "multipart_md5": hashlib.md5(  # noqa: S324
                     b"".join(
                         hashlib.md5(part).digest()  # noqa: S324
-                        for part in (b"x" * 7 + b"y" * 3, b"y" * 10, b"z")
+                        for part in (b"x" * 7 + b"y" * 3, b"y" * 9, b"yz")
                     )
                 ).hexdigest()
             },
@@ -235,6 +240,12 @@ def test_how_long_a_bucket_locks(default: dict[str, int], days: int) -> None:
     assert found.object_lock.value == days
 
 
+def test_a_bucket_that_locks_nothing() -> None:
+    absent = refused("ObjectLockConfigurationNotFoundError")
+    found = _bucket.facts(Answers(get_object_lock_configuration=absent), TARGET)
+    assert found.object_lock == _retention.Answer(0)
+
+
 ALLOW = {"Effect": "Allow", "Principal": "*"}
 
 
@@ -265,6 +276,42 @@ def test_policies_that_let_strangers_in(policy: str, ways: int | None) -> None:
     assert (len(found.value) if ways is not None else found.problem) == (
         ways if ways is not None else "unsupported"
     )
+
+
+def test_what_lets_strangers_in_is_named() -> None:
+    statements = (
+        f'[{{"Effect": "Deny"}}, {json.dumps(ALLOW)}, {json.dumps({**ALLOW, "Sid": "all"})}]'
+    )
+    client = Answers(
+        get_bucket_policy={"Policy": f'{{"Statement": {statements}}}'},
+        get_bucket_acl=refused("AccessDenied"),
+    )
+    found = _bucket.public(client, "b")
+    # What is known is not lost to what may not be asked.
+    assert [way.split(" of ")[0] for way in found.value] == ["statement 2", "statement all"]
+    assert found.problem == "unknown"
+
+
+@pytest.mark.parametrize(
+    ("blocks", "blocked"),
+    [
+        ({"IgnorePublicAcls": True, "RestrictPublicBuckets": True}, True),
+        # Policies have their effect all the same, or ACLs do.
+        ({"IgnorePublicAcls": True, "RestrictPublicBuckets": False}, False),
+        ({"IgnorePublicAcls": False, "RestrictPublicBuckets": True}, False),
+        ({"BlockPublicAcls": True, "BlockPublicPolicy": True}, False),
+    ],
+)
+def test_public_access_is_blocked_only_where_both_ways_are(
+    blocks: dict[str, bool], blocked: bool
+) -> None:
+    client = Answers(
+        get_public_access_block={"PublicAccessBlockConfiguration": blocks},
+        get_bucket_policy=refused("NoSuchBucketPolicy"),
+        get_bucket_acl={"Grants": [{"Grantee": {"URI": "x/global/AllUsers"}}]},
+    )
+    found = _bucket.facts(client, TARGET)
+    assert (found.blocked.value, bool(found.public.value)) == (blocked, not blocked)
 
 
 def test_a_server_that_judges_its_policy_is_believed() -> None:
