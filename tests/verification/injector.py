@@ -12,7 +12,11 @@ import typing as t
 import urllib.parse
 from dataclasses import dataclass, field
 
-SLOW_DOWN = b"<Error><Code>SlowDown</Code><Message>Reduce your request rate.</Message></Error>"
+REFUSALS = {
+    503: b"<Error><Code>SlowDown</Code><Message>Reduce your request rate.</Message></Error>",
+    # Nobody asks again after this one.
+    403: b"<Error><Code>AccessDenied</Code><Message>Access denied.</Message></Error>",
+}
 
 
 @dataclass
@@ -20,6 +24,7 @@ class Faults:
     """What still goes wrong with the reading of dumps, counted down; requests as they came."""
 
     refusals: int = 0
+    status: int = 503
     cuts: int = 0
     cut_at: float = 0.9
     only: str = ".dump"
@@ -40,7 +45,8 @@ def injected(endpoint: str, faults: Faults) -> t.Iterator[str]:
                 faults.ranges.append(self.headers.get("Range", ""))
                 if faults.refusals:
                     faults.refusals -= 1
-                    self._send(503, {}, SLOW_DOWN, len(SLOW_DOWN))
+                    said = REFUSALS[faults.status]
+                    self._send(faults.status, {}, said, len(said))
                     return
             status, headers, body = self._ask()
             end = len(body)

@@ -317,7 +317,7 @@ def test_what_is_no_backup_is_no_rung(store: Store, dumps: Dumps, recorded: bool
 def test_records_that_cannot_be_read_leave_the_past_unknown(store: Store, dumps: Dumps) -> None:
     for days in range(3):
         store.put(dumps.server.dump("void", "-Fc"), age=days * DAY + HOUR, database="void")
-    faults = Faults(refusals=99, only="00000002.json")
+    faults = Faults(refusals=99, status=403, only="00000002.json")
     with injected(str(store.target.endpoint_url), faults) as endpoint:
         verdict = store.verdict("kept", client=through(store, endpoint))
     assert "kept: the record of each older backup" in said(verdict, "unknown")
