@@ -44,7 +44,7 @@ def accept(check: _health.Check, answer: _health_request.Answer) -> str:
     document = _document(answer, check["body_limit_bytes"], required=bool(check["json"]))
     for path, expected in check["json"].items():
         found = member(document, path)
-        if json.dumps(found) != json.dumps(expected):
+        if json.dumps(found, sort_keys=True) != json.dumps(expected, sort_keys=True):
             raise _health.Unhealthy(f"{answer.status}, but {path} is {json.dumps(found)[:120]}")
     parts = _components(document, check["components"], answer) if check["components"] else []
     return ", ".join([str(answer.status), *parts, *came])

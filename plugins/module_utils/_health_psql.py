@@ -17,6 +17,7 @@ OURS = re.compile(
     r"|unsupported startup parameter"
 )
 _PREFIX = re.compile(r"^psql(:\S+:\d+)?: (error: )?(connection to server .*? failed: )?")
+_NOBODY = re.compile(r"^(No such file or directory|Connection refused)\s+Is the server running")
 MISSING = re.compile(r"failed to execute psql|psql is not installed")
 REMEDY = "run it as root (become), or set host, user and password"
 
@@ -81,7 +82,7 @@ def ask(
     root = os.geteuid() == 0 if root is None else root
     seconds = deadline.remaining()
     where = f"{check['host']}:{check['port']}"
-    deadline.stage(f"asking {where}, database {database}", "it hangs: see its journal")
+    deadline.stage(f"asking {where}, database {database}", "see its journal")
     argv = [*command(check, database, root), "-v", f"milliseconds={max(1, int(seconds * 1000))}"]
     # A file without a name: psql may be another user, and what is asked is in no process list.
     with os.fdopen(os.memfd_create("script"), "wb", buffering=0) as file:
@@ -107,6 +108,12 @@ def explain(complaint: str, where: str) -> Exception:
         return _health.CannotCheck("psql is not installed", "install postgresql-client")
     if OURS.search(said):
         return _health.CannotCheck(said, REMEDY)
+    if nobody := _NOBODY.search(said):
+        return _health.Unhealthy(
+            f"nobody listens on {where}: {nobody[1]}",
+            "",
+            "is it running: systemctl list-units --all '*postgres*' '*pgbouncer*', its journal",
+        )
     if "timeout expired" in said:
         return _health.Unhealthy(f"{where} takes the connection, but no login is answered")
     return _health.Unhealthy(said)

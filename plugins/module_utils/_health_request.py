@@ -113,13 +113,18 @@ def send(
         connection.request("GET", target, headers={"Host": host, **headers})
         response = http.client.HTTPResponse(t.cast(t.Any, channel), method="GET")
         deadline.stage(
-            "waiting for the first byte of the answer", advice or "it hangs: its journal"
+            "waiting for the first byte of the answer", advice or "its journal: it hangs, or ended"
         )
         if not t.cast(t.Any, response.fp).peek(1):
             raise _health.Unhealthy("the server hung up without an answer")
         curl = f"curl -v {parts.geturl()}"
         deadline.stage("reading the headers, too slow or endless", advice or curl)
         response.begin()
+    except http.client.BadStatusLine as error:
+        said = f"it does not speak HTTP but says {_health.brief(error, 60)!r}"
+        raise _health.Unhealthy(
+            said, "", advice or f"what listens there: ss -ltnp; {curl}"
+        ) from None
     except (http.client.HTTPException, ValueError) as error:
         raise _health.Unhealthy(f"{deadline.doing}: {error or type(error).__name__}") from error
     return response

@@ -11,6 +11,7 @@ from . import _health, _health_net
 LINE_LIMIT = 65_536
 ANSWER_LIMIT = 1_048_576
 LIST_LIMIT = 64
+SEE = "see its journal"
 
 Options = dict[str, t.Any]
 
@@ -38,7 +39,8 @@ def answer(stream: io.BufferedReader, depth: int = 0) -> str:
         return "" if size < 0 else stream.read(size + 2)[:-2].decode(errors="replace")
     if kind == "*" and rest.isdigit() and int(rest) <= LIST_LIMIT and depth < 2:
         return " ".join(answer(stream, depth + 1) for _item in range(int(rest)))
-    raise _health.Unhealthy(f"it does not speak the Redis protocol but says {line[:60]!r}")
+    said = f"it does not speak the Redis protocol but says {line[:60]!r}"
+    raise _health.Unhealthy(said, "", "see who listens there: ss -ltnp")
 
 
 def ask(check: Options, questions: list[list[str]], deadline: _health.Deadline) -> list[str]:
@@ -56,12 +58,14 @@ def ask(check: Options, questions: list[list[str]], deadline: _health.Deadline) 
         connection = _health_net.secure(connection, context, check["host"], deadline)
     channel = _health_net.Channel(connection, deadline, ANSWER_LIMIT)
     with channel, channel.makefile("rb") as stream:
-        deadline.stage(f"waiting for the first answer of {where}", "it hangs: see its journal")
+        deadline.stage(f"waiting for the first answer of {where}", SEE)
         if check["password"]:
             user = [check["user"]] if check["user"] else []
             channel.sendall(encode(["AUTH", *user, check["password"]]))
             _log_in(answer(stream), check["user"])
         channel.sendall(b"".join(map(encode, questions)))
+        stream.peek(1)
+        deadline.stage(f"reading the answers of {where}, too slow or endless", SEE)
         return [answer(stream) for _question in questions]
 
 

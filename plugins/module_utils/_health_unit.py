@@ -26,5 +26,6 @@ def probe(
     if values.get("LoadState") == "not-found":
         return [Finding(label, UNKNOWN, "systemd knows no such unit", "active", "see its name")]
     state = f"{values.get('ActiveState')} ({values.get('SubState')})"
-    good = values.get("ActiveState") == "active"
+    # One that takes its configuration anew goes on serving meanwhile.
+    good = values.get("ActiveState") in ("active", "reloading")
     return [Finding(label, OK if good else CRITICAL, state, "active", f"journalctl -u {unit}")]

@@ -18,6 +18,8 @@ PSEUDO = re.compile(
     r"autofs|binfmt_misc|bpf|cgroup2?|configfs|debugfs|devpts|devtmpfs|efivarfs|fuse\.\w*|fusectl"
     r"|hugetlbfs|mqueue|nsfs|proc|pstore|ramfs|rpc_pipefs|securityfs|squashfs|sysfs|tracefs|iso9660"
 )
+# What containers see, which lies on a disk that is listed by itself.
+LAYERS = "overlay"
 MEMORY = "tmpfs"
 # What the kernel makes read-only when its disk fails.
 DISK = re.compile(r"bcachefs|btrfs|exfat|ext[234]|f2fs|jfs|vfat|xfs|zfs")
@@ -49,6 +51,8 @@ def mounts(mountinfo: str, fstab: str = "") -> list[Mount]:
         # The whole file system, and not one view of it that somebody wanted to be so.
         failed = "ro" in right.split()[-1].split(",") and DISK.fullmatch(kind[0]) is not None
         read_only = "ro" in fields[5].split(",") and not failed
+        if kind[0] == LAYERS and path != "/":
+            continue
         if read_only or fields[2] in found or (failed and fields[4] in meant):
             continue
         # A bind mount of a single file, as containers have them, shows the same device again.

@@ -94,7 +94,9 @@ def test_a_quiet_machine_is_well(machine: Build) -> None:
 
 
 def test_mounts_are_those_that_can_fill_up_each_once() -> None:
-    found = _host_figures.mounts(MOUNTINFO)
+    # What containers see is a view of a disk that is there already.
+    layers = "99 1 0:99 / /var/lib/docker/overlay2/a/merged rw - overlay overlay rw\n"
+    found = _host_figures.mounts(MOUNTINFO + layers)
     assert [(mount.path, mount.kind) for mount in found] == [("/", "ext4"), ("/run", "tmpfs")]
 
 
@@ -460,6 +462,8 @@ def test_the_deadline_is_never_lost_among_the_parts(machine: Build) -> None:
     ("said", "state"),
     [
         ("LoadState=loaded\nActiveState=active\nSubState=running\n", "ok"),
+        ("LoadState=loaded\nActiveState=reloading\nSubState=reload\n", "ok"),
+        ("LoadState=loaded\nActiveState=activating\nSubState=auto-restart\n", "critical"),
         ("LoadState=loaded\nActiveState=failed\nSubState=failed\n", "critical"),
         ("LoadState=not-found\nActiveState=inactive\n", "unknown"),
     ],

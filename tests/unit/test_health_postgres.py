@@ -263,6 +263,18 @@ def test_a_script_reaches_psql_in_a_file_without_a_name() -> None:
             "psql is not installed",
         ),
         ("psql: error: timeout expired", _health.Unhealthy, "no login is answered"),
+        (
+            'psql: error: connection to server on socket "/x/.s.PGSQL.1" failed: No such file or'
+            " directory Is the server running locally and accepting connections on that socket?",
+            _health.Unhealthy,
+            "^nobody listens on /var/run/postgresql:5432: No such file or directory$",
+        ),
+        (
+            'psql: error: connection to server at "10.0.0.1", port 5432 failed: Connection refused'
+            " Is the server running on that host and accepting TCP/IP connections?",
+            _health.Unhealthy,
+            "^nobody listens on /var/run/postgresql:5432: Connection refused$",
+        ),
         ("psql:/proc/self/fd/5:3: ERROR:  boom", _health.Unhealthy, "ERROR:  boom"),
         ("sorry, too many clients already", _health.Unhealthy, "too many clients"),
     ],

@@ -245,6 +245,28 @@ def test_what_is_no_answer_is_refused(said: bytes, words: str) -> None:
         ask(said, password="p")
 
 
+@pytest.mark.parametrize(
+    ("said", "doing"),
+    [(b"", "waiting for the first answer of"), (b"$999\r\nx", "reading the answers of")],
+)
+def test_one_that_hangs_is_told_from_one_that_drips(said: bytes, doing: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        deadline = _health.Deadline(0.5)
+        port = server.getsockname()[1]
+        asking = threading.Thread(target=ask_in_vain, args=(port, deadline))
+        asking.start()
+        connection, _address = server.accept()
+        with connection:
+            connection.sendall(said)
+            asking.join()
+    assert deadline.doing.startswith(doing)
+
+
+def ask_in_vain(port: int, deadline: _health.Deadline) -> None:
+    with contextlib.suppress(_health.Expired, TimeoutError):
+        _health_resp.ask(defaults(port=port), [["PING"]], deadline)
+
+
 def test_lists_in_lists_in_lists_are_not_followed() -> None:
     stream = t.cast(io.BufferedReader, io.BytesIO(b"*1\r\n" * 9))
     with pytest.raises(_health.Unhealthy, match="does not speak"):
