@@ -25,6 +25,7 @@ from tests.lab.stages import Stages, minutes
 ROOT = Path(__file__).resolve().parents[1]
 CACHE = ROOT / ".cache"
 STEP = re.compile(r"^INFO +\[\S+ > (\w+)\] Executing$", re.MULTILINE)
+COMPLAINT = re.compile(r"E  |FAILED |ERROR |fatal: |\[ERROR\]|tests/\S+:\d+: ")
 SCENARIO_SECONDS = 35 * 60
 MEMORY_OF_TWO_KIB = 6 * 1024 * 1024
 # The pip that ansible-test of core 2.19 asks for, made from what Python brings: under this name in
@@ -105,9 +106,9 @@ def sanity(stages: Stages, _names: list[str]) -> None:
         bootstrap.write_text(GET_PIP)
         # ansible-test keeps no variables, so pip learns of the host's certificates from a file.
         certificates = os.environ.get("PIP_CERT") or os.environ.get("SSL_CERT_FILE")
-        if certificates:
-            (home / ".config" / "pip").mkdir(parents=True, exist_ok=True)
-            (home / ".config" / "pip" / "pip.conf").write_text(f"[global]\ncert = {certificates}\n")
+        settings = ["[global]", "quiet = 2", *([f"cert = {certificates}"] if certificates else [])]
+        (home / ".config" / "pip").mkdir(parents=True, exist_ok=True)
+        (home / ".config" / "pip" / "pip.conf").write_text("\n".join([*settings, ""]))
         python = f"{sys.version_info[0]}.{sys.version_info[1]}"
         shell.stream(
             *("env", "--chdir", str(checkout), f"HOME={home}"),
@@ -165,7 +166,10 @@ class _Scenarios:
         for name in self.names:
             verdict = "failed" if codes[name] else "passed"
             print(f"  {name:<24}{minutes(self.seconds[name]):>10}  {verdict}", flush=True)
-        return [name for name, code in codes.items() if code]
+        failed = [name for name, code in codes.items() if code]
+        for name in failed:
+            print(f"\n{name}, in short:\n{_complaints(_log(name))}", flush=True)
+        return failed
 
     def clean_up(self) -> None:
         """Remove the machines of every scenario that was begun."""
@@ -179,7 +183,7 @@ class _Scenarios:
                 os.killpg(process.pid, signal.SIGTERM)
 
     def _run_one(self, name: str) -> int:
-        log = CACHE / "molecule" / f"{name}.log"
+        log = _log(name)
         log.parent.mkdir(parents=True, exist_ok=True)
         started = time.monotonic()
         shell.say(f"{name}: started")
@@ -216,6 +220,16 @@ class _Scenarios:
                 return process.wait() or 1
             time.sleep(1)
         return code
+
+
+def _log(name: str) -> Path:
+    return CACHE / "molecule" / f"{name}.log"
+
+
+def _complaints(log: Path, most: int = 60) -> str:
+    """Return what pytest and Ansible complain of, for those who see only the end of the output."""
+    lines = log.read_text(errors="replace").splitlines()
+    return "\n".join([line[:300] for line in lines if COMPLAINT.match(line)][:most])
 
 
 def _side_by_side() -> int:
