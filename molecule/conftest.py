@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import typing as t
+import zlib
 from collections.abc import Generator
 from pathlib import Path
 
@@ -23,6 +24,32 @@ def scenario() -> dict[str, t.Any]:
     """Return the scenario's vars.yml as it is written, so without templates being rendered."""
     path = Path(os.environ["MOLECULE_SCENARIO_DIRECTORY"]) / "vars.yml"
     return yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave to each machine its share of the tests that are marked `either`, always the same."""
+    if config.option.markexpr != "not long":  # `make test-long` runs all of them everywhere
+        return
+    names = sorted({name for item in items if (name := _machine(item))})
+    left_out = [
+        item
+        for item in items
+        if item.get_closest_marker("either")
+        and names.index(_machine(item)) != zlib.crc32(_test(item)) % len(names)
+    ]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in left_out]
+
+
+def _machine(item: t.Any) -> str:
+    """Return the name of the machine that a test is for, or nothing."""
+    host = getattr(item, "callspec", None) and item.callspec.params.get("_testinfra_host")
+    return str(host.backend.get_hostname()) if host else ""
+
+
+def _test(item: t.Any) -> bytes:
+    """Return what a test is called on every machine."""
+    return item.name.replace(_machine(item), "").encode()
 
 
 @pytest.hookimpl(wrapper=True)

@@ -135,6 +135,7 @@ def test_the_broker_s_password_is_not_in_any_command_line(host: Host) -> None:
     assert host.run("journalctl --no-pager | grep '[c]anary-8264'").rc != 0
 
 
+@pytest.mark.either
 def test_a_new_release_restarts_the_workers_on_it(host: Host) -> None:
     """What the role compares is the link itself, whoever has switched it."""
     link = host.file("/srv/shop/current").linked_to
@@ -206,6 +207,7 @@ def test_no_task_reaches_a_worker_that_does_not_know_it(host: Host, tmp_path: Pa
         assert int(beats.stdout) >= 3  # it followed both ways
 
 
+@pytest.mark.either
 def test_a_worker_that_cannot_reach_its_broker_fails_the_run(host: Host) -> None:
     host.check_output("systemctl stop 'redis-server@*' 'valkey-server@*'")
     host.check_output("systemctl kill --signal=KILL shop-worker-default shop-worker-slow")

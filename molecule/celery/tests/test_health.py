@@ -58,6 +58,7 @@ def test_workers_queues_and_beat_are_well(host: Host, shop: t.Callable[..., Rows
     assert ("last tick" in rows) is str(host.backend.get_hostname()).endswith("debian12")
 
 
+@pytest.mark.either
 def test_a_worker_that_hangs_in_a_living_unit_is_critical(
     host: Host, shop: t.Callable[..., Rows]
 ) -> None:
@@ -71,6 +72,7 @@ def test_a_worker_that_hangs_in_a_living_unit_is_critical(
     settle(host, shop)
 
 
+@pytest.mark.either
 def test_a_worker_that_runs_an_old_release_is_told(host: Host, shop: t.Callable[..., Rows]) -> None:
     link = host.file("/srv/shop/current").linked_to
     next_one = "/srv/shop/releases/next"
@@ -84,6 +86,7 @@ def test_a_worker_that_runs_an_old_release_is_told(host: Host, shop: t.Callable[
     assert rows["shop-worker-default.service"]["limit"] == "0123456789ab"
 
 
+@pytest.mark.either
 def test_a_queue_that_nobody_reads_is_deep_and_old(host: Host, shop: t.Callable[..., Rows]) -> None:
     stop, start = "systemctl stop shop-worker-slow", "systemctl start shop-worker-slow"
     with broken(host, stop, start):
@@ -100,6 +103,7 @@ def test_a_queue_that_nobody_reads_is_deep_and_old(host: Host, shop: t.Callable[
     settle(host, shop)
 
 
+@pytest.mark.either
 def test_the_age_of_messages_without_a_time_is_unknown(
     host: Host, shop: t.Callable[..., Rows]
 ) -> None:
@@ -143,6 +147,7 @@ def test_a_beat_that_is_gone_or_hangs_is_critical(host: Host, shop: t.Callable[.
     settle(host, shop)
 
 
+@pytest.mark.either
 def test_a_broker_that_hangs_or_is_gone_is_critical_in_time(
     host: Host, shop: t.Callable[..., Rows]
 ) -> None:
@@ -159,6 +164,7 @@ def test_a_broker_that_hangs_or_is_gone_is_critical_in_time(
     settle(host, shop)
 
 
+@pytest.mark.either
 def test_who_may_not_look_or_has_no_release_learns_nothing(shop: t.Callable[..., Rows]) -> None:
     (row,) = shop(application="nobody-knows", home="/srv/nobody-knows").values()
     assert row["state"] == "unknown"

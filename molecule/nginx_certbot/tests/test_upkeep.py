@@ -6,6 +6,7 @@ import contextlib
 import typing as t
 from collections.abc import Iterator
 
+import pytest
 from conftest import Apply, ask, put
 from testinfra.host import Host
 
@@ -118,6 +119,7 @@ def test_a_broken_site_is_refused_alone(host: Host, name: str, apply: Apply) -> 
     assert main_pid(host) == pid
 
 
+@pytest.mark.either
 def test_an_unreachable_name_is_reported_and_harms_nobody(
     host: Host, name: str, apply: Apply
 ) -> None:
@@ -131,6 +133,7 @@ def test_an_unreachable_name_is_reported_and_harms_nobody(
     assert ask(host, "https://away.invalid/", "--resolve", resolve).code == 404
 
 
+@pytest.mark.either
 def test_a_site_that_is_no_longer_declared_is_no_longer_served(host: Host, apply: Apply) -> None:
     resolve = "late.test:443:127.0.0.1"
     late = {"name": "late", "server_name": "late.test", "certificate": {"source": "self_signed"}}
@@ -140,6 +143,7 @@ def test_a_site_that_is_no_longer_declared_is_no_longer_served(host: Host, apply
     assert ask(host, "https://late.test/", "--resolve", resolve).code == 0
 
 
+@pytest.mark.either
 def test_the_authoritys_refusal_is_reported(host: Host, apply: Apply) -> None:
     done = apply(
         {"name": "away", "server_name": "away.invalid"},
@@ -162,6 +166,7 @@ def pair(host: Host, name: str) -> dict[str, t.Any]:
     }
 
 
+@pytest.mark.either
 def test_a_certificate_may_be_brought_along(host: Host, apply: Apply) -> None:
     good = pair(host, "brought.test")
     site = {"name": "brought", "server_name": "brought.test", "certificate": good}

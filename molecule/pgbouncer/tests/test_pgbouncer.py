@@ -213,6 +213,7 @@ BAD = {
 }
 
 
+@pytest.mark.either
 @pytest.mark.parametrize("variables", BAD.values(), ids=BAD)
 def test_a_bad_value_is_refused_and_the_pools_go_on(
     host: Host, query: Query, variables: dict[str, t.Any]

@@ -197,6 +197,7 @@ def test_an_impossible_number_of_connections_is_refused(host: Host) -> None:
     assert "max_connections is 20, but 38 are promised" in refused.stdout + refused.stderr
 
 
+@pytest.mark.either
 @pytest.mark.parametrize(
     ("variables", "words"),
     [

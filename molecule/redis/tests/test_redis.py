@@ -282,6 +282,7 @@ BAD = {
 }
 
 
+@pytest.mark.either
 @pytest.mark.parametrize("variables", BAD.values(), ids=BAD)
 def test_a_bad_value_is_refused_and_the_servers_go_on(
     host: Host, ask: Ask, engine: str, unit: str, variables: dict[str, t.Any]
