@@ -349,6 +349,6 @@ def test_encryption(wanted: str, encrypted: bool, server: str | None, count: int
 @pytest.mark.parametrize(("hours", "count"), [(0, 1), (1, 0), (2, 0)])
 def test_only_what_was_deleted_after_the_newest_hides_it(hours: int, count: int) -> None:
     markers = {stored(hours * HOUR).key: NOW, "night/shop/notes.txt": NOW}
-    older = candidates(stored(9 * HOUR))[0]
-    assert len(_verification.hidden("shop", markers, [older, ONE])) == count
+    older = candidates(stored(9 * HOUR), stored(8 * HOUR))
+    assert len(_verification.hidden("shop", markers, [*older, ONE])) == count
     assert len(_verification.hidden("shop", markers, [])) == 1
