@@ -56,6 +56,7 @@ def findings(
     """What follows from the figures; those for pg_monitor are a list of none or one."""
     found = [Finding(f"{name} login", OK, "SELECT 1 answered")]
     found += [connections(name, check, all_see), wraparound(name, check, all_see)]
+    found.append(pages(name, all_see))
     found += slots(name, check, all_see["slots"])
     found += _health_postgres_refusals.findings(name, check, all_see)
     if not monitor_sees:
@@ -111,6 +112,22 @@ def wraparound(name: str, check: dict[str, t.Any], figures: Figures) -> Finding:
     )
 
 
+def pages(name: str, figures: Figures) -> Finding:
+    """A damaged page is found where somebody reads it; without checksums it goes into backups."""
+    label, limit = f"{name} pages", "checksums, no damage"
+    if figures["damaged"]:
+        told = [f"{row['pages']} times in {row['name']}" for row in figures["damaged"]]
+        advice = "see its log and dmesg; restore what pg_amcheck names; then SELECT pg_stat_reset()"
+        return Finding(label, CRITICAL, f"damage was met {', '.join(told)}", limit, advice)
+    if not figures["checksums"]:
+        value, advice = (
+            "without checksums",
+            "stop the server in a quiet hour: pg_checksums --enable",
+        )
+        return Finding(label, WARNING, f"{value}, so damage goes unnoticed", limit, advice)
+    return Finding(label, OK, "checksums are on, no damage was met", limit)
+
+
 def archiver(name: str, check: dict[str, t.Any], figures: Figures, waiting: Figures) -> Finding:
     """WAL that is finished and not archived yet is what a lost disk would take."""
     label, (warning, critical) = (
@@ -133,6 +150,11 @@ def archiver(name: str, check: dict[str, t.Any], figures: Figures, waiting: Figu
         state = WARNING if state == OK else state
         value = f"fails at {said['last_failed_wal']} ({said['failed_count']} times); {value}"
     advice = "see the server's log for the words of archive_command"
+    quiet = figures["archive_timeout"]
+    if check["archive_required"] and not 0 < quiet <= critical:
+        state = WARNING if state == OK else state
+        value += f"; archive_timeout is {quiet} s, so what a quiet server wrote waits for longer"
+        advice += "; set archive_timeout to 60 s"
     return Finding(label, state, value, f"at most {warning:g} s", advice)
 
 

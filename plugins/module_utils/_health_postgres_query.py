@@ -23,6 +23,11 @@ SELECT json_build_object(
   'archive_mode', current_setting('archive_mode'),
   'archive_command', current_setting('archive_command'),
   'archive_library', coalesce(current_setting('archive_library', true), ''),
+  'archive_timeout', (SELECT setting::int FROM pg_settings WHERE name = 'archive_timeout'),
+  'checksums', current_setting('data_checksums') = 'on',
+  'damaged', (SELECT coalesce(json_agg(json_build_object(
+    'name', coalesce(datname, 'what all share'), 'pages', checksum_failures)), '[]')
+    FROM pg_stat_database WHERE checksum_failures > 0),
   'read_only', current_setting('default_transaction_read_only') = 'on',
   'databases', (SELECT json_agg(json_build_object('name', datname, 'open', datallowconn,
     'read_only', EXISTS (SELECT FROM pg_db_role_setting, unnest(setconfig) AS setting

@@ -134,7 +134,8 @@ options:
   archive_required:
     description:
       - Whether a server that archives no WAL is V(critical), also one whose C(archive_command) is
-        C(true) or the like.
+        C(true) or the like. One that archives only when it is busy (C(archive_timeout)) is
+        V(warning).
     type: bool
     default: false
   replicas:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 import typing as t
+from pathlib import Path
 
+import yaml
 from ansible_collections.slipway.stack.plugins.module_utils import _health_kinds, _health_module
 from ansible_collections.slipway.stack.plugins.plugin_utils import _derive
 
+ROOT = Path(__file__).parents[2]
 ALL = {group: ["one"] for group in ("database", "cache", "application", "worker", "web")}
 Checks = dict[str, dict[str, t.Any]]
 
@@ -83,3 +89,40 @@ def test_where_beat_keeps_its_schedule_follows_from_its_scheduler() -> None:
         for scheduler in ("", "django_celery_beat.schedulers:DatabaseScheduler", "my:Scheduler")
     }
     assert list(kept.values()) == ["settings", "database", "other"]
+
+
+def test_an_archive_that_is_declared_is_required(tmp_path: Path) -> None:
+    """What the playbook asks for, on machines that differ in what is declared."""
+    play = yaml.safe_load((ROOT / "playbooks/check_health.yml").read_text())[1]
+    arguments = play["tasks"][0]["slipway.stack.stack_health"]
+    postgres = "(checks | selectattr('kind', 'equalto', 'postgres') | first)"
+    wanted = f"{postgres} | combine(expected, stack_health.postgres | default({{}})) == {postgres}"
+    task = {"ansible.builtin.assert": {"that": wanted}, "vars": {"checks": arguments["checks"]}}
+    (tmp_path / "play.yml").write_text(
+        yaml.safe_dump([{"hosts": "all", "gather_facts": False, "tasks": [task]}])
+    )
+
+    def machine(archiving: bool, required: bool, **given: t.Any) -> dict[str, t.Any]:
+        return {
+            "expected": {"archive_required": required},
+            **{"stack_archiving": archiving, "stack_health": given, "stack_resolved": []},
+            "stack_topology": {"groups": ALL, "addresses": {"one": "one"}, "host": "one"},
+            **{"stack_authority": {"directory": ""}, "ansible_connection": "local"},
+        }
+
+    hosts = {
+        "declared": machine(True, True),
+        "undeclared": machine(False, False),
+        "limited": machine(True, True, postgres={"archive_critical_seconds": 60}),
+        "exempt": machine(True, False, postgres={"archive_required": False}),
+    }
+    (tmp_path / "hosts.json").write_text(json.dumps({"all": {"hosts": hosts}}))
+    program = Path(sys.executable).parent / "ansible-playbook"
+    done = subprocess.run(
+        [program, "-i", tmp_path / "hosts.json", tmp_path / "play.yml"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -35,7 +35,8 @@ def figures(**given: t.Any) -> dict[str, t.Any]:
         **{"places": 100, "used": 10, "transaction_age": 5, "multixact_age": 1},
         **{"recovery": False, "archive_mode": "off", "archiver": archiver, "slots": []},
         **{"archive_command": "/usr/bin/archive %p", "archive_library": "", "read_only": False},
-        **{"databases": [database("shop")], "roles": []},
+        **{"databases": [database("shop")], "roles": [], "archive_timeout": 60},
+        **{"checksums": True, "damaged": []},
         **given,
     }
 
@@ -70,6 +71,8 @@ def test_a_quiet_server_is_well() -> None:
         ("oldest transaction", {}, {"oldest": 3601}, "critical"),
         ("wraparound", {"transaction_age": 500_000_001}, {}, "warning"),
         ("wraparound", {"multixact_age": 1_500_000_001}, {}, "critical"),
+        ("pages", {"checksums": False}, {}, "warning"),
+        ("pages", {"damaged": [{"name": "shop", "pages": 1}]}, {}, "critical"),
         ("archiver", {"archive_mode": "on"}, {"waiting": {"files": 1, "seconds": 151}}, "warning"),
         ("archiver", {"archive_mode": "on"}, {"waiting": {"files": 9, "seconds": 301}}, "critical"),
     ],
@@ -94,6 +97,23 @@ def test_a_failing_archiver_is_a_warning_at_once_and_critical_when_it_lags() -> 
 def test_archiving_that_is_off_is_critical_only_where_it_is_required() -> None:
     assert states(examined(figures(), more()))["archiver"] == "ok"
     assert states(examined(figures(), more(), archive_required=True))["archiver"] == "critical"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "state"), [(0, "warning"), (60, "ok"), (300, "ok"), (301, "warning")]
+)
+def test_what_a_quiet_server_wrote_must_be_archived_as_well(seconds: int, state: str) -> None:
+    all_see = figures(archive_mode="on", archive_timeout=seconds)
+    assert states(examined(all_see, more()))["archiver"] == "ok"
+    assert states(examined(all_see, more(), archive_required=True))["archiver"] == state
+    late = more(waiting={"files": 2, "seconds": 400})
+    assert states(examined(all_see, late, archive_required=True))["archiver"] == "critical"
+
+
+def test_damaged_pages_are_told_by_database() -> None:
+    damaged = [{"name": "shop", "pages": 3}, {"name": "blog", "pages": 1}]
+    (row,) = [row for row in examined(figures(damaged=damaged), more()) if "pages" in row.check]
+    assert row.value == "damage was met 3 times in shop, 1 times in blog"
 
 
 @pytest.mark.parametrize("command", ["/bin/true", "true %p", "/usr/bin/true", ":", "exit 0", ""])
