@@ -34,16 +34,17 @@ _COMMON_WORDS = ("command", "release", "reason")
 _LEVELS = ("present", "intact", "readable", "kept")
 # What ansible-playbook calls the words of -e 'a=b c' that are no assignment.
 _REST = "_raw_params"
+# AWX gives the answers to a workflow's survey to each of its jobs, also to those they are not for.
+_WORKFLOW = ("awx_workflow_job_id", "tower_workflow_job_id")
 
 
 def check(inputs: t.Mapping[str, t.Any], names: list[str]) -> None:
     """Refuses what is missing, unknown, wrong or would not be heeded; `names` are applications."""
     extra = inputs.get("extra") or {}
-    asked = {name: extra[name] for name in OPTIONS if extra.get(name) is not None}
-    asked |= {
-        name: value for name, value in (inputs.get("request") or {}).items() if value is not None
-    }
+    asked = _asked(extra) | _asked(inputs.get("request") or {})
     takes = inputs.get("takes")
+    if takes is not None and any(name in extra for name in _WORKFLOW):
+        asked = {name: value for name, value in asked.items() if name in takes}
     _refuse_cut(extra)
     for name in extra:
         _refuse_misspelt(str(name))
@@ -55,6 +56,11 @@ def check(inputs: t.Mapping[str, t.Any], names: list[str]) -> None:
         _CHECKS.get(name, _accept)(name, value)
     _refuse_undeclared(asked.get("app"), names)
     _check_limit(inputs)
+
+
+def _asked(given: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """What is asked for; a survey sends a question that nobody answered as an empty text."""
+    return {name: given[name] for name in OPTIONS if given.get(name) not in (None, "")}
 
 
 def _refuse_cut(extra: t.Mapping[str, t.Any]) -> None:

@@ -69,6 +69,28 @@ def test_what_may_be_asked_for(extra: dict[str, t.Any]) -> None:
     assert problem(extra=extra) == ""
 
 
+@pytest.mark.parametrize("takes", [[], ["version"], None])
+def test_a_question_that_nobody_answered_asks_for_nothing(takes: list[str] | None) -> None:
+    answers = dict.fromkeys(_request.OPTIONS, "")
+    assert problem(extra=answers, request=answers, takes=takes) == ""
+
+
+def test_an_empty_answer_is_none_where_one_is_needed() -> None:
+    assert "app is missing; write -e app=shop" in problem(extra={"app": ""}, takes=["app"])
+
+
+@pytest.mark.parametrize("prefix", ["awx", "tower"])
+def test_a_job_of_a_workflow_leaves_the_answers_of_others_alone(prefix: str) -> None:
+    extra = {"app": "shop", "version": "v2", f"{prefix}_workflow_job_id": 7}
+    assert problem(extra=extra, takes=[]) == ""
+    assert "'blog', which is not declared" in problem(
+        extra=extra, request={"app": "blog"}, takes=["app"]
+    )
+    assert "app is 'shop', but this playbook serves every" in problem(
+        extra={"app": "shop", f"{prefix}_job_id": 7}, takes=[]
+    )
+
+
 @pytest.mark.parametrize(
     ("limit", "machines", "needs", "said"),
     [
