@@ -2,7 +2,7 @@
 """python3 -m docs: write the tables that follow from the argument specifications.
 
 Each role's README ends with its variables; docs/applications.md tells what an inventory may say;
-docs/health.md ends with the options of the health modules.
+docs/health.md ends with the options of the health modules; AWX gets a template for each playbook.
 tests/conventions fails when one of them is not what this would write.
 """
 
@@ -15,6 +15,8 @@ import typing as t
 from pathlib import Path
 
 import yaml
+
+from docs import awx
 
 ROOT = Path(__file__).resolve().parents[1]
 HEADING = "## Variables\n"
@@ -62,6 +64,7 @@ def pages() -> dict[Path, str]:
     health = ROOT / "docs" / "health.md"
     written = health.read_text(encoding="utf-8").split(OPTIONS_HEADING)[0].rstrip()
     found[health] = f"{written}\n\n{OPTIONS_HEADING}\n{_health_options()}"
+    found[ROOT / "awx" / "vars" / "templates.yml"] = awx.templates()
     return found
 
 
