@@ -7,7 +7,6 @@ Installed on the database machine as a program; one sentence per database goes t
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import pathlib
@@ -17,15 +16,12 @@ import sys
 import time
 import typing as t
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 
 from . import _backups, _dump, _errors, _s3
+from ._backup_state import ERROR, WARNING, alone, flush, now, read, say, turn, utc, write
 
 Clock = t.Callable[[], datetime]
-
-# systemd takes these for the priority of the line
-ERROR = "<3>"
-WARNING = "<4>"
 
 
 @dataclass(frozen=True)
@@ -81,7 +77,7 @@ def settings(path: pathlib.Path) -> Settings:
 def run(options: Settings, means: Means) -> bool:
     """Back up each database; one that fails does not stop the others. True if all succeeded."""
     path = options.state / "state.json"
-    earlier = read_state(path).get("databases", {})
+    earlier = read(path).get("databases", {})
     results = {
         database: {
             "ok": None,
@@ -91,18 +87,18 @@ def run(options: Settings, means: Means) -> bool:
         for database in options.databases
     }
     state: dict[str, t.Any] = {
-        "started": _utc(means.clock()),
+        "started": utc(means.clock()),
         "finished": None,
         "databases": results,
     }
-    _write(path, json.dumps(state, indent=2) + "\n")
+    write(path, json.dumps(state, indent=2) + "\n")
     if means.store is None:
         means.say(f"{WARNING}backup_s3 is empty: whoever loses this machine loses its backups too.")
     for database, result in results.items():
         result.update(attempt(database, options, means))
-        _write(path, json.dumps(state, indent=2) + "\n")
-    state["finished"] = _utc(means.clock())
-    _write(path, json.dumps(state, indent=2) + "\n")
+        write(path, json.dumps(state, indent=2) + "\n")
+    state["finished"] = utc(means.clock())
+    write(path, json.dumps(state, indent=2) + "\n")
     return all(result["ok"] for result in results.values())
 
 
@@ -117,7 +113,7 @@ def attempt(database: str, options: Settings, means: Means) -> dict[str, t.Any]:
             "ok": False,
             "detail": str(error),
             "verified": False,
-            "finished": _utc(means.clock()),
+            "finished": utc(means.clock()),
         }
     seconds = round(time.monotonic() - begun, 1)
     where = record.remote or str(options.directory / database / record.file)
@@ -156,11 +152,11 @@ def back_up(
         _s3.upload(store.client, store.target, dump, key, record.sha256)
         require_same(record, store, key)
         record = replace(record, remote=store.target.url(key))
-    record = replace(record, verified=True, verified_at=_utc(means.clock()))
+    record = replace(record, verified=True, verified_at=utc(means.clock()))
     beside = dump.with_name(_backups.record_name(record.file))
     if store is not None:
         publish(record, beside, store)
-    _write(beside, record.as_json())
+    write(beside, record.as_json())
     return record, prune(directory, options, means.clock())
 
 
@@ -179,24 +175,24 @@ def take(
             require_room(directory, facts.size, options.reserve_percent)
             tables = _dump.dump(connection, client, database, partial)
         _dump.require_readable(client, partial)
-        _flush(partial)
+        flush(partial)
         record = _backups.Record(
             database=database,
             file=file,
             size=partial.stat().st_size,
             sha256=_dump.sha256(partial),
             nonce=nonce,
-            started=_utc(started),
-            finished=_utc(clock()),
+            started=utc(started),
+            finished=utc(clock()),
             server_version=facts.server_version,
             client_version=_dump.client_version(client),
             compression=_dump.compression(client),
             extensions=facts.extensions,
             tables=tables,
         )
-        _write(directory / _backups.record_name(file), record.as_json())
+        write(directory / _backups.record_name(file), record.as_json())
         partial.rename(directory / file)
-        _flush(directory)
+        flush(directory)
     finally:
         partial.unlink(missing_ok=True)
     return record
@@ -232,7 +228,7 @@ def publish(record: _backups.Record, beside: pathlib.Path, store: Store) -> None
     key = store.target.key(record.database, beside.name)
     draft = beside.with_name(f"{beside.name}{_backups.PARTIAL}")
     try:
-        _write(draft, record.as_json())
+        write(draft, record.as_json())
         _s3.upload(store.client, store.target, draft, key, _dump.sha256(draft))
     finally:
         draft.unlink(missing_ok=True)
@@ -265,68 +261,16 @@ def prune(directory: pathlib.Path, options: Settings, now: datetime) -> list[_ba
     return gone
 
 
-def read_state(path: pathlib.Path) -> dict[str, t.Any]:
-    """The last run's state; none, or one that was cut short, is as if there had been no run."""
-    try:
-        value = json.loads(path.read_text())
-    except (OSError, ValueError):
-        return {}
-    return value if isinstance(value, dict) else {}
-
-
-@contextlib.contextmanager
-def alone(path: pathlib.Path) -> t.Iterator[None]:
-    """One run at a time; the lock goes with the process, however it ends."""
-    with path.open("a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise _errors.BackupError(
-                "Another backup is running: wait for it, this one was not begun."
-            ) from error
-        yield
-
-
-def _write(path: pathlib.Path, text: str) -> None:
-    """Whole or not at all, also when the power fails."""
-    draft = path.with_name(f".{path.name}.new")
-    draft.write_text(text)
-    _flush(draft)
-    draft.replace(path)
-    _flush(path.parent)
-
-
-def _flush(path: pathlib.Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _utc(moment: datetime) -> str:
-    return moment.astimezone(UTC).isoformat(timespec="seconds")
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)
-
-
-def _say(line: str) -> None:
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
-
-
 def main(arguments: list[str]) -> int:
     """The configuration file is the only argument."""
     os.umask(0o027)
     try:
         options = settings(pathlib.Path(arguments[1]))
-        with alone(options.state / "lock"):
+        with alone(options.state / "lock"), turn(options.state / "turn"):
             store = Store(_s3.client(options.target), options.target) if options.target else None
-            return 0 if run(options, Means(store, _now, _say, take)) else 1
+            return 0 if run(options, Means(store, now, say, take)) else 1
     except _errors.StackError as error:
-        _say(f"{ERROR}Nothing was backed up: {error}")
+        say(f"{ERROR}Nothing was backed up: {error}")
         return 1
 
 

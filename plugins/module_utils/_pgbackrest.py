@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from . import _errors
 
 EXTENSIONS = ("", ".gz", ".lz4", ".zst", ".bz2", ".pgbi")
+BUNDLED = {"none": "", "gz": ".gz", "lz4": ".lz4", "zst": ".zst", "bz2": ".bz2"}
 CHECKSUM = "backrest-checksum"
 
 Sections = dict[str, dict[str, t.Any]]
@@ -44,7 +45,10 @@ class File:
     size: int
     sha1: str | None
     repo_sha1: str | None
+    repo_size: int
     bundle: int | None
+    offset: int
+    in_blocks: bool
 
 
 def parse(text: str, origin: str) -> Sections:
@@ -128,10 +132,24 @@ def files(manifest: Sections, label: str) -> list[File]:
                 size=int(value["size"]),
                 sha1=value.get("checksum"),
                 repo_sha1=value.get("rck"),
+                repo_size=int(value.get("repo-size", value["size"])),
                 bundle=value.get("bni"),
+                offset=int(value.get("bno", 0)),
+                in_blocks="bim" in value,
             )
         )
     return found
+
+
+def passphrase(info: Sections | None) -> str | None:
+    """What the files are encrypted with that an info file is about."""
+    found = (info or {}).get("cipher", {}).get("cipher-pass")
+    return str(found) if found else None
+
+
+def compression(manifest: Sections) -> str:
+    """The extension of the files in bundles, whose names have none."""
+    return BUNDLED[str(manifest.get("backup:option", {}).get("option-compress-type", "none"))]
 
 
 def place(file: File, root: str, there: t.Container[str]) -> str | None:

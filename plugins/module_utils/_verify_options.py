@@ -31,6 +31,7 @@ def argument_spec() -> dict[str, dict[str, t.Any]]:
         "monthly": {"type": "int", "default": 12},
         "since": {"type": "str"},
         "last_wal": {"type": "str"},
+        "cipher_pass": {"type": "str", "no_log": True},
         "parallel": {"type": "int", "default": 2},
         "scratch": {"type": "path", "default": "/var/tmp"},  # noqa: S108
         "fail_when_unverified": {"type": "bool", "default": True},
@@ -60,6 +61,7 @@ def request(params: t.Mapping[str, t.Any], now: datetime) -> _verify_request.Req
         encryption=params["encryption"],
         parallel=params["parallel"],
         last_wal=params["last_wal"],
+        cipher_pass=params["cipher_pass"],
         tools=_read_dump.Tools(
             decrypt=params["decrypt_command"], scratch=pathlib.Path(params["scratch"])
         ),

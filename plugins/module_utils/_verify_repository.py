@@ -4,14 +4,13 @@
 from __future__ import annotations
 
 import concurrent.futures
-import hashlib
 import time
 import typing as t
 from dataclasses import replace
 from datetime import datetime
 
 from . import _decode, _errors, _pgbackrest, _retention, _s3, _verification, _wal
-from ._repository import FULL, Repository
+from ._repository import FULL, Repository, Sums, sums_of
 from ._verify_request import Request, Verdict
 
 READERS = 8
@@ -27,7 +26,8 @@ def judge(
 ) -> Verdict:
     """A verdict on one stanza: on its newest backup, and on the WAL from there on."""
     begun = time.monotonic()
-    here = Repository(s3, request.target, name, {item.key: item.size for item in found})
+    sizes = {item.key: item.size for item in found}
+    here = Repository(s3, request.target, name, sizes, request.cipher_pass)
     newest = _judged(here, request, now)
     seconds = time.monotonic() - begun
     verdict = Verdict(name, None, here.found, bytes_read=here.bytes_read, seconds=seconds)
@@ -39,7 +39,7 @@ def judge(
 
 def _judged(here: Repository, request: Request, now: datetime) -> _pgbackrest.Set | None:
     """Fill in what is found; return the backup that a restore would take."""
-    info = here.info(f"{here.root}/backup.info")
+    info = here.info(f"{here.root}/backup.info", here.passphrase)
     if info is None:
         return None
     sets = _pgbackrest.sets(info)
@@ -50,11 +50,17 @@ def _judged(here: Repository, request: Request, now: datetime) -> _pgbackrest.Se
     _present(here, newest, request.promise, now)
     for one in sets:
         _chain(here, one, {other.label for other in sets})
-    here.info(f"{here.archive}/archive.info")
-    manifest = here.info(f"{here.root}/{newest.label}/backup.manifest")
+    archive = here.info(f"{here.archive}/archive.info", here.passphrase)
+    here.archive_passphrase = _pgbackrest.passphrase(archive)
+    manifest_at = f"{here.root}/{newest.label}/backup.manifest"
+    manifest = here.info(manifest_at, _pgbackrest.passphrase(info))
     segments = _continuous(here, sets, request.last_wal)
     if request.level != "present":
-        _read(here, _pgbackrest.files(manifest, newest.label) if manifest else [], segments)
+        files = _pgbackrest.files(manifest, newest.label) if manifest else []
+        if request.own_files_only:
+            files = [file for file in files if file.label == newest.label]
+            segments = _since(sets[-2:-1], segments)
+        _read(here, manifest or {}, files, segments)
     moments = [one.started for one in sets]
     here.found += _retention.ladder(here.stanza, moments, request.ladder, now)
     return newest
@@ -123,8 +129,9 @@ def _continuous(
 
 def _followed(here: Repository, first: _wal.Archived) -> bool:
     """Whether segments have the size by which they are counted; damaged ones are told later."""
-    chunks = here.plain(first.key, hashlib.sha1(usedforsecurity=False))
+    chunks: t.Iterator[bytes] = iter(())
     try:
+        chunks = here.archived(first.key)
         size = _wal.segment_bytes(next(chunks, b"")) or _wal.SEGMENT_BYTES
     except _errors.StackError:
         return True
@@ -146,38 +153,69 @@ def _history(here: Repository, folder: str, timeline: int) -> dict[int, int] | N
         here.add("present", "critical", key, "the history of its timeline", "none", remedy)
         return None
     try:
-        text = b"".join(here.plain(key, hashlib.sha1(usedforsecurity=False)))
+        text = b"".join(here.archived(key))
     except _errors.StackError as error:
         here.add("present", "unknown", key, "a history", str(error), "mend what it says")
         return None
     return _wal.switches(text.decode(errors="replace"))
 
 
+def _since(
+    before: t.Sequence[_pgbackrest.Set], segments: t.Sequence[_wal.Archived]
+) -> list[_wal.Archived]:
+    """The segments that were not read yet when the backup before was."""
+    first = next((_wal.position(one.wal_stop or "") for one in before), None)
+    return [one for one in segments if first is None or first <= one.position]
+
+
 def _read(
-    here: Repository, files: t.Sequence[_pgbackrest.File], segments: t.Sequence[_wal.Archived]
+    here: Repository,
+    manifest: _pgbackrest.Sections,
+    files: t.Sequence[_pgbackrest.File],
+    segments: t.Sequence[_wal.Archived],
 ) -> None:
+    passphrase = _pgbackrest.passphrase(manifest)
+    alone, bundles = _placed(here, files)
+    suffix = _pgbackrest.compression(manifest)
     # A cluster has thousands of small files, and each waits for an answer.
     with concurrent.futures.ThreadPoolExecutor(READERS) as readers:
         reading = [
-            *(readers.submit(_read_file, here, file) for file in files),
             *(
-                readers.submit(here.compare, one.key, None, one.sha1, _wal.SEGMENT_BYTES)
-                for one in segments
+                readers.submit(here.compare, key, sums_of(file), passphrase)
+                for key, file in alone.items()
             ),
+            *(
+                readers.submit(here.compare_bundle, key, inside, suffix, passphrase)
+                for key, inside in bundles.items()
+            ),
+            *(readers.submit(_compare_segment, here, one) for one in segments),
         ]
         for done in reading:
             done.result()
 
 
-def _read_file(here: Repository, file: _pgbackrest.File) -> None:
-    key = _pgbackrest.place(file, here.root, here.sizes)
-    if key is None:
-        # What is empty is not stored beside bundles.
-        if file.size:
-            name = f"{here.root}/{file.label}/{file.name}"
-            here.add("present", "critical", name, "a file of the backup", "none", FULL)
-    elif file.bundle is not None or key.endswith(".pgbi"):
-        remedy = "run pgbackrest verify, and read its text, not its exit code"
-        here.add("intact", "unknown", key, "single files", "a bundle", remedy)
-    else:
-        here.compare(key, file.repo_sha1, file.sha1, file.size)
+def _placed(
+    here: Repository, files: t.Sequence[_pgbackrest.File]
+) -> tuple[dict[str, _pgbackrest.File], dict[str, list[_pgbackrest.File]]]:
+    """The files that are objects of their own, and those that share one, by their keys."""
+    alone: dict[str, _pgbackrest.File] = {}
+    bundles: dict[str, list[_pgbackrest.File]] = {}
+    for file in files:
+        key = _pgbackrest.place(file, here.root, here.sizes)
+        if key is None:
+            # What is empty is not stored beside bundles.
+            if file.size:
+                name = f"{here.root}/{file.label}/{file.name}"
+                here.add("present", "critical", name, "a file of the backup", "none", FULL)
+        elif file.in_blocks:
+            remedy = "run pgbackrest verify, and read its text, not its exit code"
+            here.add("intact", "unknown", key, "whole files", "blocks", remedy)
+        elif file.bundle is not None:
+            bundles.setdefault(key, []).append(file)
+        else:
+            alone[key] = file
+    return alone, bundles
+
+
+def _compare_segment(here: Repository, one: _wal.Archived) -> None:
+    here.compare(one.key, Sums(None, one.sha1, _wal.SEGMENT_BYTES), here.archive_passphrase)

@@ -25,6 +25,8 @@ class Request:
     encryption: str = "none"
     parallel: int = 4
     last_wal: str | None = None
+    cipher_pass: str | None = field(default=None, repr=False)
+    own_files_only: bool = False
     tools: _read_dump.Tools = field(default_factory=_read_dump.Tools)
 
 

@@ -79,8 +79,8 @@ from datetime import UTC, datetime
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.slipway.stack.plugins.module_utils import (
-    _back_up,
     _backup_run,
+    _backup_state,
     _errors,
 )
 
@@ -102,7 +102,7 @@ def main() -> None:
 
     found: list[_backup_run.Result] = []
     try:
-        found = _backup_run.run(start, lambda: _back_up.read_state(state_file), datetime.now(UTC))
+        found = _backup_run.run(start, lambda: _backup_state.read(state_file), datetime.now(UTC))
         _backup_run.require_success(found)
     except _errors.StackError as error:
         module.fail_json(msg=str(error), databases=[result.as_dict() for result in found])

@@ -63,8 +63,7 @@ options:
     type: int
     default: 200
   min_ratio:
-    description: Share (0 to 1) of the median of the seven sizes before, below which something is
-      missing.
+    description: Share (0 to 1) of the median of the seven sizes before, below which it lacks some.
     type: float
     default: 0.5
   require_record:
@@ -72,8 +71,7 @@ options:
     type: bool
     default: true
   expected_tables:
-    description: Tables that a database must have, as a list of C(schema.table) for each name of
-      O(databases).
+    description: For each name of O(databases) the C(schema.table) that it must have, as a list.
     type: dict
     default: {}
   decrypt_command:
@@ -113,6 +111,9 @@ options:
   last_wal:
     description: The segment that PostgreSQL says it archived last (C(pg_stat_archiver)), of
       O(engine=pgbackrest).
+    type: str
+  cipher_pass:
+    description: The passphrase of an encrypted repository, of O(engine=pgbackrest).
     type: str
   parallel:
     description: How many databases are read at once.

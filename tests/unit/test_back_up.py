@@ -13,7 +13,13 @@ from datetime import UTC, datetime, timedelta
 
 import moto
 import pytest
-from ansible_collections.slipway.stack.plugins.module_utils import _back_up, _backups, _errors, _s3
+from ansible_collections.slipway.stack.plugins.module_utils import (
+    _back_up,
+    _backup_state,
+    _backups,
+    _errors,
+    _s3,
+)
 
 NOW = datetime(2026, 11, 21, 2, 0, tzinfo=UTC)
 TARGET = _s3.Target(bucket="backups", prefix="night", access_key="AKIA1", secret_key="s3cr3t")
@@ -265,20 +271,20 @@ def test_a_disk_that_would_fill_is_refused_before_the_dump(tmp_path: pathlib.Pat
 
 def test_two_runs_exclude_each_other(tmp_path: pathlib.Path) -> None:
     with (
-        _back_up.alone(tmp_path / "lock"),
+        _backup_state.alone(tmp_path / "lock"),
         pytest.raises(_errors.BackupError, match="Another backup is running"),
-        _back_up.alone(tmp_path / "lock"),
+        _backup_state.alone(tmp_path / "lock"),
     ):
         pass
-    with _back_up.alone(tmp_path / "lock"):
+    with _backup_state.alone(tmp_path / "lock"):
         pass
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"databases"', "\0"])
 def test_a_state_that_was_cut_short_is_none(tmp_path: pathlib.Path, text: str) -> None:
     (tmp_path / "state.json").write_text(text)
-    assert _back_up.read_state(tmp_path / "state.json") == {}
-    assert _back_up.read_state(tmp_path / "absent") == {}
+    assert _backup_state.read(tmp_path / "state.json") == {}
+    assert _backup_state.read(tmp_path / "absent") == {}
 
 
 CONFIGURATION: dict[str, t.Any] = {

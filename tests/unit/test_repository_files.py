@@ -9,7 +9,12 @@ import subprocess
 import typing as t
 
 import pytest
-from ansible_collections.slipway.stack.plugins.module_utils import _pgbackrest, _repository, _s3
+from ansible_collections.slipway.stack.plugins.module_utils import (
+    _pgbackrest,
+    _repository,
+    _s3,
+    _verify_repository,
+)
 
 WORDS = b"as it was backed up"
 
@@ -39,7 +44,7 @@ class Client:
 def compared(key: str, data: bytes, *expected: t.Any) -> list[str]:
     where = _s3.Target(bucket="b")
     here = _repository.Repository(Client(data), where, "shop", {key: len(data)})
-    here.compare(key, *expected)
+    here.compare(key, _repository.Sums(*expected), None)
     assert here.bytes_read == len(data)
     return [f"{one.expected} / {one.found}" for one in here.found]
 
@@ -74,6 +79,16 @@ def test_each_sum_and_the_size_count(
     stored: str | None, inside: str | None, size: int, found: list[str]
 ) -> None:
     assert compared("k", WORDS, stored, inside, size) == found
+
+
+def test_files_that_are_stored_in_blocks_are_not_judged() -> None:
+    common = {"size": 9, "bni": 1, "bim": 5}
+    (file,) = _pgbackrest.files({"target:file": {"pg_data/big": common}}, "F")
+    here = _repository.Repository(
+        None, _s3.Target(bucket="b"), "shop", {"backup/shop/F/bundle/1": 9}
+    )
+    assert _verify_repository._placed(here, [file]) == ({}, {})
+    assert [(one.severity, one.found) for one in here.found] == [("unknown", "blocks")]
 
 
 def test_the_archive_of_a_backup_is_that_of_its_server() -> None:

@@ -142,8 +142,8 @@ def test_an_info_file_that_is_damaged_is_refused(text: str) -> None:
 
 def test_a_file_lies_at_its_label_or_in_a_bundle() -> None:
     there = {"r/F/pg_data/a.gz", "r/F/bundle/3"}
-    plain = _pgbackrest.File("pg_data/a", "F", 1, None, None, None)
-    bundled = _pgbackrest.File("pg_data/b", "F", 1, None, None, 3)
+    plain = _pgbackrest.File("pg_data/a", "F", 1, None, None, 1, None, 0, False)
+    bundled = _pgbackrest.File("pg_data/b", "F", 1, None, None, 1, 3, 0, False)
     assert _pgbackrest.place(plain, "r", there) == "r/F/pg_data/a.gz"
     assert _pgbackrest.place(bundled, "r", there) == "r/F/bundle/3"
     assert _pgbackrest.place(plain, "r", set()) is None

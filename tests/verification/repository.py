@@ -22,6 +22,7 @@ repo1-path={place}/repositories/plain
 repo2-path={place}/repositories/encrypted
 repo2-cipher-type=aes-256-cbc
 repo2-cipher-pass=correct horse
+repo2-bundle=y
 repo3-path={place}/repositories/bundled
 repo3-bundle=y
 repo1-retention-full=9
@@ -89,8 +90,8 @@ class Archiving(Database):
             check=True,
         )
 
-    def back_up(self, kind: str, repository: int = 1) -> None:
-        self.pgbackrest("backup", f"--type={kind}", f"--repo={repository}")
+    def back_up(self, kind: str, repository: int = 1, *options: str) -> None:
+        self.pgbackrest("backup", f"--type={kind}", f"--repo={repository}", *options)
 
     def work(self) -> None:
         """A segment with rows, archived."""
@@ -117,7 +118,8 @@ class Archiving(Database):
 def make() -> tuple[Archiving, Repositories]:
     """A full, a differential and an incremental backup; before the last the server fails over.
 
-    The other repositories hold a full one each.
+    The bundled repository holds a full one; the encrypted one is as the role `backup` makes it,
+    with bundles, and holds an incremental one too.
     """
     place = Path(tempfile.mkdtemp(prefix="slipway-pgbackrest-"))
     server = Archiving(place, _home())
@@ -128,8 +130,10 @@ def make() -> tuple[Archiving, Repositories]:
     server.fail_over()
     server.work()
     server.back_up("incr")
-    server.back_up("full", repository=2)
-    server.back_up("full", repository=3)
+    server.back_up("full", 2, "--compress-type=zst")
+    server.back_up("full", 3)
+    server.work()
+    server.back_up("incr", 2, "--compress-type=zst")
     server.work()
     return server, Repositories(place, server.archived())
 

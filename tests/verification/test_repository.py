@@ -46,8 +46,7 @@ class Attacked:
     @property
     def start(self) -> str:
         """The end of the name of the first segment that the full backup needs."""
-        label = (self.label("F") / "pg_data" / "backup_label.gz").exists()
-        assert label
+        assert list((self.label("F") / "pg_data").glob("backup_label.*"))
         (noted,) = sorted(self.folder.glob("archive/shop/*/00000001*/*.backup"))[:1]
         return noted.name[16:24]
 
@@ -342,24 +341,73 @@ def test_gaps_between_backups(plain: Attacked) -> None:
     assert "daily backups / none between" in said(plain.verdict("kept"))
 
 
-def test_an_encrypted_repository_is_unknown(
-    rclone: Store, tmp_path: pathlib.Path, repositories: Repositories
-) -> None:
-    verdict = attacked(rclone, tmp_path, repositories, "encrypted").verdict("intact")
+PASSPHRASE = "correct horse"
+
+
+@pytest.fixture
+def encrypted(rclone: Store, tmp_path: pathlib.Path, repositories: Repositories) -> Attacked:
+    return attacked(rclone, tmp_path, repositories, "encrypted")
+
+
+@pytest.fixture
+def bundled(rclone: Store, tmp_path: pathlib.Path, repositories: Repositories) -> Attacked:
+    return attacked(rclone, tmp_path, repositories, "bundled")
+
+
+def test_an_encrypted_repository_is_unknown_without_its_passphrase(encrypted: Attacked) -> None:
+    verdict = encrypted.verdict("intact")
     assert verdict.reached is None
-    assert "is encrypted" in said(verdict, "unknown")
+    assert "is encrypted: give cipher_pass" in said(verdict, "unknown")
     assert said(verdict) == ""
 
 
-def test_a_bundled_repository_is_listed_and_its_files_unknown(
-    rclone: Store, tmp_path: pathlib.Path, repositories: Repositories
-) -> None:
-    bundled = attacked(rclone, tmp_path, repositories, "bundled")
+@pytest.mark.parametrize("own", [False, True])
+def test_an_encrypted_repository_passes_with_it(encrypted: Attacked, own: bool) -> None:
+    verdict = encrypted.verdict("intact", cipher_pass=PASSPHRASE, own_files_only=own)
+    assert verdict.reached == "intact", verdict.findings
+    assert verdict.bytes_read > 0
+
+
+def test_what_an_earlier_backup_holds_is_not_read_again_unless_asked(encrypted: Attacked) -> None:
+    flip(max((encrypted.label("F") / "bundle").iterdir(), key=lambda path: path.stat().st_size))
+    asked = {"cipher_pass": PASSPHRASE}
+    assert encrypted.verdict("intact", own_files_only=True, **asked).reached == "intact"
+    encrypted.caught("intact", "sha1", **asked)
+
+
+@pytest.mark.parametrize("given", ["wrong horse", "correct hors"])
+def test_another_passphrase(encrypted: Attacked, given: str) -> None:
+    encrypted.caught("present", "it is damaged, or of another passphrase", cipher_pass=given)
+
+
+def test_a_passphrase_for_what_is_in_clear(plain: Attacked) -> None:
+    plain.caught("present", "it is not encrypted, as it should be", cipher_pass=PASSPHRASE)
+
+
+@pytest.mark.parametrize("place", [0, 20, -1])
+def test_an_encrypted_segment_that_is_damaged(encrypted: Attacked, place: int) -> None:
+    last = encrypted.segments(2)[-1]
+    flip(last, place)
+    encrypted.caught("intact", "a file that can be unpacked", cipher_pass=PASSPHRASE)
+
+
+def test_a_bundled_repository_passes(bundled: Attacked) -> None:
+    assert bundled.verdict("intact").reached == "intact", bundled.verdict("intact").findings
+
+
+@pytest.mark.parametrize("place", [0, None, -1])
+def test_a_bundle_with_a_flipped_bit(bundled: Attacked, place: int | None) -> None:
+    flip(bundled.label("F") / "bundle" / "1", place)
     verdict = bundled.verdict("intact")
     assert verdict.reached == "present"
-    assert "single files / a bundle" in said(verdict, "unknown")
-    assert said(verdict) == ""
-    (bundled.label("F") / "bundle" / "1").unlink()
+    assert len(said(verdict).splitlines()) == 1, "the first bad file of a bundle is told"
+
+
+def test_a_bundle_that_breaks_off(bundled: Attacked) -> None:
+    bundle = bundled.label("F") / "bundle" / "1"
+    bundle.write_bytes(bundle.read_bytes()[:-1])
+    bundled.caught("intact", "a file that can be unpacked")
+    bundle.unlink()
     assert "a file of the backup / none" in said(bundled.verdict("intact"))
 
 

@@ -1,0 +1,79 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What the programs that back up share: their state on disk, their turns, words for the journal."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import pathlib
+import sys
+import typing as t
+from datetime import UTC, datetime
+
+from . import _errors
+
+# systemd takes these for the priority of the line
+ERROR = "<3>"
+WARNING = "<4>"
+
+
+def read(path: pathlib.Path) -> dict[str, t.Any]:
+    """The last run's state; none, or one that was cut short, is as if there had been no run."""
+    try:
+        value = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def write(path: pathlib.Path, text: str) -> None:
+    """Whole or not at all, also when the power fails."""
+    draft = path.with_name(f".{path.name}.new")
+    draft.write_text(text)
+    flush(draft)
+    draft.replace(path)
+    flush(path.parent)
+
+
+def flush(path: pathlib.Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def alone(path: pathlib.Path) -> t.Iterator[None]:
+    """One run of a kind at a time; the lock goes with the process, however it ends."""
+    with path.open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise _errors.BackupError(
+                "Another backup is running: wait for it, this one was not begun."
+            ) from error
+        yield
+
+
+@contextlib.contextmanager
+def turn(path: pathlib.Path) -> t.Iterator[None]:
+    """Kinds of backups wait for each other, so that the machine carries one load at a time."""
+    with path.open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def utc(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat(timespec="seconds")
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+def say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()

@@ -1,0 +1,254 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Physical backups: which kind is due, taken by pgBackRest, read back, and only then expired.
+
+Installed on the database machine as a program.
+"""
+
+from __future__ import annotations
+
+import configparser
+import json
+import os
+import pathlib
+import subprocess
+import time
+import typing as t
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from . import _backups, _errors, _s3, _verify, _verify_options
+from ._backup_state import ERROR, WARNING, alone, now, read, say, turn, utc, write
+from ._verify_request import Request, Verdict
+
+STANZA = "main"
+CONFIGURATION = pathlib.Path("/etc/pgbackrest/pgbackrest.conf")
+# What the state calls it, among the databases of the other program.
+CLUSTER = "cluster"
+KINDS = {"full": "full", "diff": "differential", "incr": "incremental"}
+# Timers are not punctual, and a backup that is due in a moment would wait for the next.
+SLACK = timedelta(hours=1)
+NOTHING_THERE = 2
+LAST_WAL = "SELECT coalesce(last_archived_wal, '') FROM pg_stat_archiver"
+
+
+@dataclass(frozen=True)
+class Settings:
+    state: pathlib.Path
+    port: int
+    full_days: int
+    differential_hours: int
+    retention_days: int
+    target: _s3.Target
+
+
+@dataclass(frozen=True)
+class Taken:
+    """One backup, as pgBackRest tells of it."""
+
+    label: str
+    kind: str
+    started: datetime
+    size: int
+    wal_start: str
+    wal_stop: str
+
+
+@dataclass(frozen=True)
+class Means:
+    """What a run works with besides its settings; tests hand in their own."""
+
+    pgbackrest: t.Callable[..., str]
+    verify: t.Callable[[datetime], Verdict]
+    clock: t.Callable[[], datetime]
+    say: t.Callable[[str], None]
+
+
+def settings(path: pathlib.Path) -> Settings:
+    """The configuration file. Neither the keys nor the passphrase are in it."""
+    try:
+        value = json.loads(path.read_text())
+        return Settings(
+            state=pathlib.Path(value["state"]),
+            port=value["port"],
+            full_days=value["full_days"],
+            differential_hours=value["differential_hours"],
+            retention_days=value["retention_days"],
+            target=_s3.target(value["s3"]),
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise _errors.BackupError(
+            f"{path} cannot be used: {error!r}. Run site.yml to write it anew."
+        ) from error
+
+
+def taken(text: str) -> list[Taken]:
+    """The backups in what `pgbackrest info --output=json` tells, oldest first."""
+    stanza: dict[str, t.Any] = next(iter(json.loads(text)), {})
+    status = stanza.get("status", {})
+    if status.get("code", 1) not in (0, NOTHING_THERE):
+        # What is wrong with the stanza is only a word where the repository does not answer.
+        said = [repository["status"]["message"] for repository in stanza.get("repo", [])]
+        reason = " ".join(str((said or [status.get("message")])[0]).split())
+        raise _errors.BackupError(
+            f"The repository of the physical backups cannot be used: {reason}. Try"
+            " systemctl start slipway-archive, which proves that it can."
+        )
+    return [
+        Taken(
+            label=one["label"],
+            kind=one["type"],
+            started=datetime.fromtimestamp(one["timestamp"]["start"], UTC),
+            size=one["info"]["repository"]["delta"],
+            wal_start=one["archive"]["start"],
+            wal_stop=one["archive"]["stop"],
+        )
+        for one in stanza.get("backup", [])
+    ]
+
+
+def due(backups: t.Sequence[Taken], options: Settings, moment: datetime, sound: bool) -> str:
+    """The kind to take now; what builds on a damaged backup would be worth nothing."""
+
+    def overdue(kinds: t.Collection[str], age: timedelta) -> bool:
+        moments = [one.started for one in backups if one.kind in kinds]
+        return not moments or moment - max(moments) > age - SLACK
+
+    if not sound or overdue({"full"}, timedelta(days=options.full_days)):
+        return "full"
+    if overdue({"full", "diff"}, timedelta(hours=options.differential_hours)):
+        return "diff"
+    return "incr"
+
+
+def run(options: Settings, means: Means) -> bool:
+    """Take the backup that is due, whatever becomes of it goes into the state."""
+    path = options.state / "physical.json"
+    earlier = read(path).get("databases", {}).get(CLUSTER, {})
+    result: dict[str, t.Any] = {
+        "ok": None,
+        "detail": "this run did not come to its end",
+        "sound": earlier.get("sound", True),
+        "last_success": earlier.get("last_success"),
+    }
+    state: dict[str, t.Any] = {
+        "started": utc(means.clock()),
+        "finished": None,
+        "databases": {CLUSTER: result},
+    }
+    write(path, json.dumps(state, indent=2) + "\n")
+    try:
+        result.update(back_up(options, means, result["sound"]))
+    except (_errors.StackError, OSError) as error:
+        result.update(ok=False, verified=False, detail=str(error))
+    if not result["ok"]:
+        means.say(f"{ERROR}Physical backup failed: {result['detail']}")
+    state["finished"] = result["finished"] = utc(means.clock())
+    write(path, json.dumps(state, indent=2) + "\n")
+    return bool(result["ok"])
+
+
+def back_up(options: Settings, means: Means, sound: bool) -> dict[str, t.Any]:
+    """Take, read back, expire: in this order or not at all. The result for the state file."""
+    begun = time.monotonic()
+    before = taken(means.pgbackrest("info", "--output=json"))
+    kind = due(before, options, means.clock(), sound)
+    means.pgbackrest("backup", f"--type={kind}")
+    after = taken(means.pgbackrest("info", "--output=json"))
+    newest = after[-1]
+    verdict = means.verify(means.clock())
+    result = {
+        "ok": verdict.reached == "intact",
+        "verified": verdict.reached == "intact",
+        "sound": not any(one.severity == "critical" for one in verdict.findings),
+        "kind": newest.kind,
+        "label": newest.label,
+        "size": newest.size,
+        "wal_start": newest.wal_start,
+        "wal_stop": newest.wal_stop,
+        "seconds": round(time.monotonic() - begun, 1),
+    }
+    if not result["ok"]:
+        return {**result, "detail": _verify_options.sentence([verdict], "intact")}
+    where = options.target.url(options.target.key("backup", STANZA, newest.label))
+    detail = f"{KINDS[newest.kind]}, read back whole from {where}"
+    size = _backups.human_size(newest.size)
+    means.say(f"{CLUSTER}: {size} in {result['seconds']} s, {detail}.")
+    expire(options, means, after)
+    return {**result, "detail": detail, "last_success": utc(means.clock())}
+
+
+def expire(options: Settings, means: Means, before: t.Sequence[Taken]) -> None:
+    """Delete what is older than promised. That this fails makes the new backup no worse."""
+    try:
+        means.pgbackrest("expire")
+        after = {one.label for one in taken(means.pgbackrest("info", "--output=json"))}
+    except _errors.BackupError as error:
+        means.say(f"{WARNING}Old physical backups stay, which costs room: {error}")
+        return
+    for one in before:
+        if one.label not in after:
+            means.say(f"{CLUSTER}: deleted {one.label}, older than {options.retention_days} days.")
+
+
+def pgbackrest(*arguments: str) -> str:
+    """Run pgBackRest; what it complained of first is the reason."""
+    command = ["pgbackrest", f"--stanza={STANZA}", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode == 0:
+        return done.stdout
+    lines = [line for line in done.stderr.splitlines() if "ERROR" in line] or [done.stderr]
+    told = lines[0].rpartition("ERROR: ")[2].strip()
+    raise _errors.BackupError(f"pgbackrest {arguments[0]} ended with {told}.")
+
+
+def last_archived(port: int) -> str | None:
+    """The segment that PostgreSQL says it archived last."""
+    command = ["psql", "-XAtq", f"--port={port}", "--dbname=postgres", f"--command={LAST_WAL}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise _errors.BackupError(f"psql ended with {done.returncode}: {done.stderr.strip()}")
+    return done.stdout.strip() or None
+
+
+def passphrase(path: pathlib.Path) -> str:
+    """That of the repository, from the file that pgBackRest itself reads."""
+    found = configparser.ConfigParser(interpolation=None)
+    try:
+        found.read_string(path.read_text())
+        return found["global"]["repo1-cipher-pass"]
+    except (OSError, KeyError, configparser.Error) as error:
+        raise _errors.BackupError(
+            f"{path} names no passphrase: {error!r}. Run site.yml to write it anew."
+        ) from error
+
+
+def verification(options: Settings, client: _s3.Client, moment: datetime) -> Verdict:
+    """What this backup has added to those before, read as a restore would read it."""
+    request = Request(
+        target=options.target,
+        databases=[STANZA],
+        engine="pgbackrest",
+        level="intact",
+        last_wal=last_archived(options.port),
+        cipher_pass=passphrase(CONFIGURATION),
+        own_files_only=True,
+    )
+    (verdict,) = _verify.verify(client, request, moment)
+    return verdict
+
+
+def main(arguments: list[str]) -> int:
+    """The configuration file is the only argument."""
+    os.umask(0o027)
+    try:
+        options = settings(pathlib.Path(arguments[1]))
+        with alone(options.state / "physical.lock"), turn(options.state / "turn"):
+            client = _s3.client(options.target)
+
+            def verify(moment: datetime) -> Verdict:
+                return verification(options, client, moment)
+
+            return 0 if run(options, Means(pgbackrest, verify, now, say)) else 1
+    except _errors.StackError as error:
+        say(f"{ERROR}Nothing was backed up: {error}")
+        return 1

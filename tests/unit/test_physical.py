@@ -1,0 +1,274 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Physical backups: which kind is due, and what becomes of a run; stand-ins play pgBackRest."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import typing as t
+from datetime import UTC, datetime, timedelta
+
+import moto
+import pytest
+from ansible_collections.slipway.stack.plugins.module_utils import (
+    _backup_state,
+    _errors,
+    _findings,
+    _physical,
+    _s3,
+    _verify_request,
+)
+
+NOW = datetime(2026, 11, 22, 3, 0, tzinfo=UTC)
+TARGET = _s3.Target(bucket="backups", prefix="site/pgbackrest", access_key="k", secret_key="s")
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+
+
+def backup(kind: str, age: timedelta) -> dict[str, t.Any]:
+    begun = int((NOW - age).timestamp())
+    return {
+        "label": f"{NOW - age:%Y%m%d-%H%M%S}{kind[0].upper()}",
+        "type": kind,
+        "timestamp": {"start": begun, "stop": begun + 2},
+        "info": {"repository": {"delta": 4_700_000}},
+        "archive": {"start": "000000010000000000000003", "stop": "000000010000000000000004"},
+    }
+
+
+def told(*backups: dict[str, t.Any], code: int = 0) -> str:
+    status = {"code": code, "message": "no valid backups" if code == 2 else "missing stanza path"}
+    return json.dumps([{"name": "main", "backup": backups, "status": status}])
+
+
+class Run:
+    """A run whose pgBackRest remembers what it was asked and may fail at it."""
+
+    def __init__(self, state: pathlib.Path) -> None:
+        self.options = _physical.Settings(state, 5432, 7, 24, 90, TARGET)
+        self.asked: list[tuple[str, ...]] = []
+        self.said: list[str] = []
+        self.backups: list[dict[str, t.Any]] = []
+        self.expired: list[dict[str, t.Any]] = []
+        self.failing: set[str] = set()
+        self.findings: list[_findings.Finding] = []
+
+    def pgbackrest(self, *arguments: str) -> str:
+        self.asked.append(arguments)
+        if arguments[0] in self.failing:
+            raise _errors.BackupError(f"pgbackrest {arguments[0]} ended with [049]: no answer.")
+        if arguments[0] == "info":
+            return told(*self.backups, code=0 if self.backups else 2)
+        if arguments[0] == "backup":
+            self.backups.append(backup(arguments[1].partition("=")[2], timedelta()))
+        else:
+            self.backups = [one for one in self.backups if one not in self.expired]
+        return ""
+
+    def verify(self, _moment: datetime) -> _verify_request.Verdict:
+        reached = "present" if self.findings else "intact"
+        return _verify_request.Verdict("main", reached, self.findings)
+
+    def __call__(self) -> bool:
+        means = _physical.Means(self.pgbackrest, self.verify, lambda: NOW, self.said.append)
+        succeeded: bool = _physical.run(self.options, means)
+        return succeeded
+
+    def kinds(self) -> list[str]:
+        return [given[1].partition("=")[2] for given in self.asked if given[0] == "backup"]
+
+    def state(self) -> dict[str, t.Any]:
+        found: dict[str, t.Any] = _backup_state.read(self.options.state / "physical.json")
+        cluster: dict[str, t.Any] = found["databases"]["cluster"]
+        return cluster
+
+
+@pytest.fixture
+def run(tmp_path: pathlib.Path) -> Run:
+    return Run(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("before", "sound", "kind"),
+    [
+        ([], True, "full"),
+        ([("full", 7 * DAY)], True, "full"),
+        ([("full", 7 * DAY - HOUR + timedelta(seconds=1))], True, "full"),
+        ([("full", 7 * DAY - HOUR)], True, "diff"),
+        ([("full", 8 * DAY), ("diff", HOUR)], True, "full"),
+        ([("full", 2 * DAY), ("diff", DAY)], True, "diff"),
+        ([("full", 2 * DAY), ("diff", DAY - HOUR)], True, "incr"),
+        ([("full", 6 * HOUR)], True, "incr"),
+        ([("full", 2 * DAY), ("diff", 7 * HOUR), ("incr", HOUR)], True, "incr"),
+        ([("full", 2 * DAY), ("incr", HOUR)], True, "diff"),
+        ([("full", HOUR)], False, "full"),
+    ],
+)
+def test_the_kind_that_is_due(
+    run: Run, before: list[tuple[str, timedelta]], sound: bool, kind: str
+) -> None:
+    found = _physical.taken(told(*(backup(*one) for one in before)))
+    assert _physical.due(found, run.options, NOW, sound) == kind
+
+
+def test_a_repository_that_cannot_be_used_is_told_from_an_empty_one() -> None:
+    assert _physical.taken(told(code=2)) == []
+    with pytest.raises(_errors.BackupError, match=r"used: missing stanza path\. Try systemctl"):
+        _physical.taken(told(code=1))
+    silent = json.loads(told(code=99))
+    silent[0]["repo"] = [{"status": {"code": 99, "message": "[HostConnectError]\nno answer"}}]
+    with pytest.raises(_errors.BackupError, match=r"used: \[HostConnectError\] no answer\. Try"):
+        _physical.taken(json.dumps(silent))
+    with pytest.raises(_errors.BackupError, match="cannot be used"):
+        _physical.taken("[]")
+
+
+def test_a_backup_counts_once_it_was_read_back_and_only_then_old_ones_go(run: Run) -> None:
+    run.backups = [backup("full", 100 * DAY)]
+    run.expired = list(run.backups)
+    assert run()
+    assert [given[0] for given in run.asked] == ["info", "backup", "info", "expire", "info"]
+    state = run.state()
+    assert (state["ok"], state["verified"], state["kind"]) == (True, True, "full")
+    assert state["last_success"] == NOW.isoformat()
+    place = f"s3://backups/site/pgbackrest/backup/main/{state['label']}"
+    assert state["detail"] == f"full, read back whole from {place}"
+    label = run.expired[0]["label"]
+    assert run.said[-1] == f"cluster: deleted {label}, older than 90 days."
+
+
+def test_a_backup_that_does_not_read_back_deletes_nothing_and_makes_the_next_a_full_one(
+    run: Run,
+) -> None:
+    run.backups = [backup("full", 2 * HOUR)]
+    assert run()
+    finding = _findings.Finding("intact", "critical", "bundle/1", "sha1 a", "b", "take a full one")
+    run.findings = [finding]
+    assert not run()
+    assert "expire" not in [given[0] for given in run.asked[-3:]]
+    assert "bundle/1: expected sha1 a, found b" in run.state()["detail"]
+    assert run.state()["last_success"] == NOW.isoformat()
+    assert run.said[-1].startswith("<3>Physical backup failed: ")
+    run.findings = []
+    assert run()
+    assert run.kinds() == ["incr", "incr", "full"]
+    assert run.state()["sound"]
+
+
+def test_what_could_not_be_read_is_no_damage(run: Run) -> None:
+    run.backups = [backup("full", 2 * HOUR)]
+    run.findings = [_findings.Finding("intact", "unknown", "x", "every byte", "busy", "wait")]
+    assert not run()
+    run.findings = []
+    assert run()
+    assert run.kinds() == ["incr", "incr"]
+
+
+@pytest.mark.parametrize("failing", ["info", "backup"])
+def test_a_failure_is_one_sentence_and_forgets_no_success(run: Run, failing: str) -> None:
+    run.backups = [backup("full", 2 * HOUR)]
+    assert run()
+    run.failing = {failing}
+    assert not run()
+    sentence = f"pgbackrest {failing} ended with [049]: no answer."
+    assert run.said[-1] == f"<3>Physical backup failed: {sentence}"
+    state = run.state()
+    assert (state["ok"], state["verified"], state["detail"]) == (False, False, sentence)
+    assert state["last_success"] == NOW.isoformat()
+
+
+def test_keys_that_may_not_delete_make_a_backup_no_worse(run: Run) -> None:
+    run.failing = {"expire"}
+    assert run()
+    assert run.said[-1].startswith("<4>Old physical backups stay, which costs room: pgbackrest")
+
+
+CONFIGURATION: dict[str, t.Any] = {
+    **{"state": "/var/lib/slipway/backup", "port": 5432, "full_days": 7},
+    **{"differential_hours": 24, "retention_days": 90, "s3": {"bucket": "backups"}},
+}
+
+
+def test_settings_without_a_part_are_refused(tmp_path: pathlib.Path) -> None:
+    place = tmp_path / "physical.json"
+    place.write_text(json.dumps(CONFIGURATION))
+    assert _physical.settings(place).target.bucket == "backups"
+    for name in CONFIGURATION:
+        less = {key: value for key, value in CONFIGURATION.items() if key != name}
+        place.write_text(json.dumps(less))
+        with pytest.raises(_errors.BackupError, match=r"cannot be used: .* Run site\.yml"):
+            _physical.settings(place)
+
+
+def program(folder: pathlib.Path, name: str, text: str) -> None:
+    path = folder / name
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+
+
+@pytest.fixture
+def programs(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> pathlib.Path:
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", str(folder), prepend=":")
+    return folder
+
+
+def test_what_pgbackrest_complains_of_first_is_the_reason(programs: pathlib.Path) -> None:
+    program(programs, "pgbackrest", 'echo "$@"')
+    assert _physical.pgbackrest("backup", "--type=full") == "--stanza=main backup --type=full\n"
+    lines = r"WARN: x\nERROR: [041]: cannot open the file\nERROR: [042]: later\n"
+    program(programs, "pgbackrest", f"printf '{lines}' >&2; exit 41")
+    with pytest.raises(_errors.BackupError) as raised:
+        _physical.pgbackrest("backup")
+    assert str(raised.value) == "pgbackrest backup ended with [041]: cannot open the file."
+    program(programs, "pgbackrest", "echo Killed >&2; exit 137")
+    with pytest.raises(_errors.BackupError, match=r"backup ended with Killed\."):
+        _physical.pgbackrest("backup")
+
+
+def test_the_last_segment_is_asked_of_the_server(programs: pathlib.Path) -> None:
+    program(programs, "psql", "echo 00000001000000000000000A")
+    assert _physical.last_archived(5432) == "00000001000000000000000A"
+    program(programs, "psql", "echo")
+    assert _physical.last_archived(5432) is None
+    program(programs, "psql", "echo no server >&2; exit 2")
+    with pytest.raises(_errors.BackupError, match="psql ended with 2: no server"):
+        _physical.last_archived(5432)
+
+
+def test_the_passphrase_is_that_of_pgbackrest_itself(tmp_path: pathlib.Path) -> None:
+    place = tmp_path / "pgbackrest.conf"
+    place.write_text("[global]\nrepo1-cipher-pass=a%b=c;d\n\n[main]\npg1-port=5432\n")
+    assert _physical.passphrase(place) == "a%b=c;d"
+    for text in ("", "[global]\n", "no section"):
+        place.write_text(text)
+        with pytest.raises(_errors.BackupError, match="names no passphrase"):
+            _physical.passphrase(place)
+
+
+def test_the_program_runs_alone_and_says_in_one_sentence_what_is_wrong(
+    tmp_path: pathlib.Path,
+    programs: pathlib.Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    place = tmp_path / "settings.json"
+    place.write_text(json.dumps({**CONFIGURATION, "state": str(tmp_path)}))
+    call = ["back_up_physical", str(place)]
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "k")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s")
+    configuration = tmp_path / "pgbackrest.conf"
+    configuration.write_text("[global]\nrepo1-cipher-pass=correct horse\n")
+    monkeypatch.setattr(_physical, "CONFIGURATION", configuration)
+    program(programs, "psql", "echo")
+    found = told(backup("full", timedelta()))
+    program(programs, "pgbackrest", f"echo '{found}'")
+    with moto.mock_aws():
+        _s3.client(TARGET).create_bucket(Bucket="backups")
+        assert _physical.main(call) == 1
+    assert "backup.info is missing" in capsys.readouterr().out
+    monkeypatch.setattr(_physical, "run", lambda *_: True)
+    assert _physical.main(call) == 0
+    with _backup_state.alone(tmp_path / "physical.lock"):
+        assert _physical.main(call) == 1
+    assert capsys.readouterr().out.startswith("<3>Nothing was backed up: Another backup is")
