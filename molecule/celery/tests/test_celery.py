@@ -191,7 +191,8 @@ def test_no_task_reaches_a_worker_that_does_not_know_it(host: Host, tmp_path: Pa
         assert done.returncode == 0, done.stdout
         assert orders.lost() == []
         expected = before + orders.reports[0]["requests"]
-        deadline = time.monotonic() + 30
+        # A busy computer takes long to start a worker; what counts is that none is lost.
+        deadline = time.monotonic() + 120
         while counted(host).total() < expected and time.monotonic() < deadline:
             time.sleep(0.5)
         assert counted(host).total() == expected
