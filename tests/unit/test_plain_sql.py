@@ -47,6 +47,22 @@ def test_rows_may_hold_what_looks_like_their_end() -> None:
         assert found.tables == {"public.a": len(rows)}
 
 
+def test_rows_may_hold_what_looks_like_another_block() -> None:
+    rows = [b"--", b"", b"COPY public.b (x) FROM stdin;", b"x"]
+    text = COPY.replace(b"\n1\n2\n", b"\n" + b"\n".join(rows) + b"\n") + END
+    for size in (1, 2, 5, len(text)):
+        found = scanned(*(text[begin : begin + size] for begin in range(0, len(text), size)))
+        assert found.tables == {"public.a": len(rows)}
+
+
+@pytest.mark.parametrize("more", [-1, 0, 1, 16])
+def test_the_end_is_seen_in_a_chunk_of_any_size(more: int) -> None:
+    size = _plain_sql.TAIL + more
+    text = END.rjust(size, b"x")
+    assert scanned(text).complete()
+    assert scanned(b"x" * size, END).complete()
+
+
 @pytest.mark.parametrize("text", [b"", COPY, COPY[:-4] + END, END + b"x"])
 def test_what_does_not_end_like_a_dump_is_not_complete(text: bytes) -> None:
     assert not scanned(text).complete()
