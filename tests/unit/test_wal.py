@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import typing as t
 
 import pytest
@@ -123,21 +124,28 @@ def info(body: str, canonical: str) -> str:
     return f'{body}\n[backrest]\nbackrest-checksum="{digest}"\n'
 
 
-BODY = '[backrest]\nbackrest-format=5\n\n[target:file]\npg_data/a=b={"size":1}\n'
-CANONICAL = '{"backrest":{"backrest-format":5},"target:file":{"pg_data/a=b":{"size":1}}}'
+BODY = '[backrest]\nbackrest-format=5\n\n[target:file]\npg_data/ä=={"size":1}\n'
+CANONICAL = '{"backrest":{"backrest-format":5},"target:file":{"pg_data/ä=":{"size":1}}}'
 
 
 def test_an_info_file_vouches_for_itself() -> None:
     found = _pgbackrest.parse(info(BODY, CANONICAL), "k")
-    assert found["target:file"] == {"pg_data/a=b": {"size": 1}}
+    assert found["target:file"] == {"pg_data/ä=": {"size": 1}}
     (file,) = _pgbackrest.files(found, "F")
-    assert (file.name, file.label, file.size) == ("pg_data/a=b", "F", 1)
+    assert (file.name, file.label, file.size) == ("pg_data/ä=", "F", 1)
 
 
 @pytest.mark.parametrize("text", ["", "nonsense", "[a]\nb=c\n", info(BODY, CANONICAL + " ")])
 def test_an_info_file_that_is_damaged_is_refused(text: str) -> None:
     with pytest.raises(_errors.BackupError, match=r"^k "):
         _pgbackrest.parse(text, "k")
+
+
+@pytest.mark.parametrize("stated", ["0" * 40, "f" * 40])
+def test_a_checksum_that_is_smaller_or_larger_is_another_one(stated: str) -> None:
+    text = info(BODY, CANONICAL)
+    with pytest.raises(_errors.BackupError, match=f"but says {stated}"):
+        _pgbackrest.parse(re.sub('(?<=checksum=")[0-9a-f]+', stated, text), "k")
 
 
 def test_a_file_lies_at_its_label_or_in_a_bundle() -> None:
