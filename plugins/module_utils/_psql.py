@@ -53,6 +53,8 @@ class Psql:
     run: Run = run
     user: str = "postgres"
     sleep: t.Callable[[float], None] = time.sleep
+    socket: str = SOCKETS
+    database: str = _postgres.MAINTENANCE
 
     def reachable(self) -> bool:
         return self._once("SELECT 1;\n")[0] == 0
@@ -70,11 +72,21 @@ class Psql:
 
     def _once(self, sql: str) -> tuple[int, str, str]:
         command = ["psql", "-XqAt", "-v", "ON_ERROR_STOP=1", "-v", "VERBOSITY=terse"]
-        command += ["-h", SOCKETS, "-p", str(self.port), "-d", _postgres.MAINTENANCE]
-        if os.geteuid() == 0:  # not runuser: it would write a PAM session into the journal
-            groups = ["--init-groups", f"--regid={self.user}"]
-            command = ["setpriv", f"--reuid={self.user}", *groups, "--", *command]
-        return self.run(command, sql)
+        command += ["-h", self.socket, "-p", str(self.port)]
+        # libpq would parse a name with = in it.
+        command += ["-d", f"dbname={_quoted(self.database)}"]
+        return self.run(as_user(self.user, command), sql)
+
+
+def as_user(user: str, command: list[str]) -> list[str]:
+    """As that user; not by runuser, which would write a PAM session into the journal."""
+    if os.geteuid() != 0:
+        return command
+    return ["setpriv", f"--reuid={user}", "--init-groups", f"--regid={user}", "--", *command]
+
+
+def _quoted(name: str) -> str:
+    return "'" + name.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 class PsqlError(_errors.StackError):

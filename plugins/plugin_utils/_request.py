@@ -9,6 +9,8 @@ import shlex
 import typing as t
 from pathlib import Path
 
+from ansible_collections.slipway.stack.plugins.module_utils import _recovery
+from ansible_collections.slipway.stack.plugins.module_utils._errors import StackError
 from ansible_collections.slipway.stack.plugins.plugin_utils import _rules, _specification
 from ansible_collections.slipway.stack.plugins.plugin_utils._applications import InventoryError
 
@@ -20,6 +22,11 @@ OPTIONS = {
     "allow_migrations": "-e allow_migrations=shop.0003_drop_title",
     "release": "-e release=v1.4.1",
     "reason": """-e '{{"reason": "checkout is slow"}}'""",
+    "restore_to": "-e restore_to=2026-11-28T21:14:05Z",
+    "restore_dump": "-e restore_dump=/var/backups/slipway/{name}/<file>.dump",
+    "restore_database": "-e restore_database={name}",
+    "restore_confirmed_database": "-e restore_confirmed_database={name}",
+    "restore_remove": "-e restore_remove=true",
     "verify_level": "-e verify_level=readable",
     "verify_max_age": "-e verify_max_age=90000",
     "health_timeout_seconds": "-e health_timeout_seconds=60",
@@ -55,6 +62,7 @@ def check(inputs: t.Mapping[str, t.Any], names: list[str]) -> None:
             raise InventoryError(_not_heeded(name, value))
         _CHECKS.get(name, _accept)(name, value)
     _refuse_undeclared(asked.get("app"), names)
+    _check_restore(asked, takes or ())
     _check_limit(inputs)
 
 
@@ -110,6 +118,40 @@ def _refuse_undeclared(app: t.Any, names: list[str]) -> None:
         )
 
 
+def _check_restore(asked: t.Mapping[str, t.Any], takes: t.Container[str]) -> None:
+    """One moment, and the name of what is destroyed twice; removing needs neither."""
+    if "restore_to" not in takes or asked.get("restore_remove"):
+        return
+    if ("restore_to" in asked) == ("restore_dump" in asked):
+        raise InventoryError(
+            "restore_to and restore_dump are both "
+            f"{'given' if 'restore_to' in asked else 'missing'}; write one of"
+            f" {OPTIONS['restore_to']} (or latest, point:<name>, xid:<number>) and"
+            " -e restore_dump=<path>."
+        )
+    database, confirmed = asked.get("restore_database"), asked.get("restore_confirmed_database")
+    if database != confirmed:
+        shown = "missing" if confirmed is None else _specification.shown(confirmed)
+        raise InventoryError(
+            f"restore_confirmed_database is {shown}, but restore_database, whose rows are to be"
+            f" replaced (and kept under another name), is {database or 'missing'}; write"
+            f" -e restore_database={database or confirmed}"
+            f" -e restore_confirmed_database={database or confirmed}."
+        )
+    if "restore_dump" in asked and database is None:
+        raise InventoryError(
+            "restore_database is missing, and a dump is only restored into place; write -e"
+            " restore_database=<name> -e restore_confirmed_database=<name>."
+        )
+
+
+def _check_moment(name: str, value: t.Any) -> None:
+    try:
+        _recovery.target(str(value))
+    except StackError as error:
+        raise InventoryError(str(error)) from None
+
+
 def _accept(name: str, value: t.Any) -> None:
     """Any value will do."""
 
@@ -158,6 +200,7 @@ def _check_file(name: str, value: t.Any) -> None:
 _CHECKS: dict[str, t.Callable[[str, t.Any], None]] = {
     "command": _check_command,
     "version": _check_version,
+    "restore_to": _check_moment,
     "verify_level": _check_level,
     "verify_max_age": _check_seconds,
     "health_timeout_seconds": _check_seconds,

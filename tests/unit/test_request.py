@@ -15,6 +15,8 @@ GROUPS = {
     "all": ["one", "two", "three"],
 }
 
+RESTORE = [name for name in _request.OPTIONS if name.startswith("restore_")]
+
 
 def problem(groups: t.Any = None, **inputs: t.Any) -> str:
     try:
@@ -42,6 +44,29 @@ def problem(groups: t.Any = None, **inputs: t.Any) -> str:
         ({"health_timeout_seconds": 0}, None, "health_timeout_seconds is 0; write a whole number"),
         ({"health_timeout_seconds": True}, None, "health_timeout_seconds is true; write a whole"),
         ({"health_report_json": "/nowhere/x"}, None, "'/nowhere/x'; write a file in a folder of"),
+        ({"restore_to": "yesterday"}, None, "restore_to is 'yesterday'; write latest, a time with"),
+        (
+            {"restore_to": "2026-11-28T21:14:05"},
+            None,
+            "'2026-11-28T21:14:05'; write latest, a time",
+        ),
+        ({}, ["restore_to"], "restore_to and restore_dump are both missing; write one of"),
+        (
+            {"restore_to": "latest", "restore_dump": "x"},
+            ["restore_to", "restore_dump"],
+            "both given",
+        ),
+        (
+            {"restore_to": "latest", "restore_database": "shop", "restore_confirmed_database": "x"},
+            RESTORE,
+            "write -e restore_database=shop -e restore_confirmed_database=shop.",
+        ),
+        (
+            {"restore_to": "latest", "restore_database": "shop"},
+            RESTORE,
+            "restore_confirmed_database is missing, but restore_database, whose rows are to be",
+        ),
+        ({"restore_dump": "/x.dump"}, RESTORE, "a dump is only restored into place; write -e"),
         ({"verify_level": "kept"}, [], "verify_level is 'kept', which this playbook does not heed"),
         ({"app": "blog"}, None, "app is 'blog', which is not declared; write one of shop."),
     ],
@@ -64,7 +89,7 @@ def test_what_is_wrong_with_a_request(
     ],
 )
 def test_what_may_be_asked_for(extra: dict[str, t.Any]) -> None:
-    takes = ["verify_level", "verify_max_age", *(name for name in _request.OPTIONS if "_" in name)]
+    takes = [name for name in _request.OPTIONS if "_" in name and name not in RESTORE]
     assert problem(extra=extra, takes=takes) == ""
     assert problem(extra=extra) == ""
 
@@ -89,6 +114,24 @@ def test_a_job_of_a_workflow_leaves_the_answers_of_others_alone(prefix: str) -> 
     assert "app is 'shop', but this playbook serves every" in problem(
         extra={"app": "shop", f"{prefix}_job_id": 7}, takes=[]
     )
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {"restore_to": "latest"},
+        {"restore_to": "point:before_migration"},
+        {"restore_to": "xid:1234"},
+        {"restore_remove": True},
+        {
+            "restore_dump": "/var/backups/slipway/shop/x.dump",
+            "restore_database": "shop",
+            "restore_confirmed_database": "shop",
+        },
+    ],
+)
+def test_what_may_be_restored(extra: dict[str, t.Any]) -> None:
+    assert problem(extra=extra, takes=RESTORE) == ""
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,181 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The moment to which a cluster is recovered, the backup for it, and the proof. Pure."""
+
+from __future__ import annotations
+
+import json
+import re
+import typing as t
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+
+from . import _errors
+
+FORMS = "latest, a time with its zone as 2026-11-28T21:14:05Z, point:<name>, or xid:<number>"
+# How PostgreSQL ends a recovery that has read all WAL and not seen its target.
+MISSED = "recovery ended before configured recovery target was reached"
+
+
+@dataclass(frozen=True)
+class Target:
+    """The last that is to be in the cluster; of an xid it is what came before."""
+
+    kind: str
+    value: str = ""
+
+    def options(self) -> list[str]:
+        """What pgBackRest is told."""
+        if self.kind == "latest":
+            return ["--type=default"]
+        exclusive = ["--target-exclusive"] if self.kind == "xid" else []
+        return [
+            f"--type={'name' if self.kind == 'point' else self.kind}",
+            f"--target={self.value}",
+            "--target-action=promote",
+            *exclusive,
+        ]
+
+
+@dataclass(frozen=True)
+class Backup:
+    """One physical backup as `pgbackrest info` lists it."""
+
+    label: str
+    finished: datetime
+    size: int
+    version: str
+
+
+@dataclass(frozen=True)
+class Reached:
+    """Where the recovery ended, as the recovered server says."""
+
+    backup: str
+    last_commit: str
+    lsn: str
+    timeline: int
+    checksums: bool
+
+    def as_dict(self) -> dict[str, t.Any]:
+        return asdict(self)
+
+
+def target(text: str) -> Target:
+    """What the operator wrote; never guessed, because the wrong moment is the mistake again."""
+    kind, _colon, value = text.partition(":")
+    if text == "latest":
+        return Target("latest")
+    if kind == "point" and re.fullmatch(r"[\w.-]{1,63}", value):
+        return Target("point", value)
+    if kind == "xid" and re.fullmatch(r"[1-9][0-9]{0,19}", value):
+        return Target("xid", value)
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None:
+        raise _errors.BackupError(f"restore_to is {text!r}; write {FORMS}.")
+    return Target("time", moment.astimezone(UTC).isoformat(sep=" "))
+
+
+def backups(info: str) -> list[Backup]:
+    """What `pgbackrest info --output=json` lists of the one stanza, newest first."""
+    try:
+        (stanza,) = json.loads(info)
+        versions = {each["id"]: str(each["version"]) for each in stanza["db"]}
+        found = [
+            Backup(
+                label=each["label"],
+                finished=datetime.fromtimestamp(each["timestamp"]["stop"], UTC),
+                size=int(each["info"]["size"]),
+                version=versions[each["database"]["id"]],
+            )
+            for each in stanza["backup"]
+        ]
+    except (ValueError, KeyError, TypeError) as error:
+        raise _errors.BackupError(f"pgbackrest info cannot be understood: {error!r}.") from error
+    return sorted(found, key=lambda one: one.finished, reverse=True)
+
+
+def candidates(wanted: Target, found: t.Sequence[Backup]) -> list[Backup]:
+    """The backups from which the target can be reached, the quickest first.
+
+    Only a time tells where it lies. A name or a transaction may lie before the newest backup, which
+    shows when its WAL ends without it; then the next older one is tried.
+    """
+    if wanted.kind == "time":
+        moment = datetime.fromisoformat(wanted.value)
+        found = [each for each in found if each.finished <= moment]
+    if not found:
+        raise _errors.BackupError(
+            f"no physical backup was finished before {wanted.value}; name a later moment."
+            if wanted.kind == "time"
+            else "there is no physical backup; take one with playbooks/back_up.yml."
+        )
+    return list(found) if wanted.kind in ("point", "xid") else [found[0]]
+
+
+def configuration(directory: str, port: int, recovery: str) -> str:
+    """The whole configuration of a scratch instance: nothing of the cluster that it is a copy of.
+
+    `recovery` is the postgresql.auto.conf that pgBackRest wrote, where also stands whatever ALTER
+    SYSTEM said; only how to recover is taken from it.
+    """
+    kept = [
+        line for line in recovery.splitlines() if re.match(r"(restore_command|recovery_)", line)
+    ]
+    own = {
+        "listen_addresses": "",
+        "unix_socket_directories": f"{directory}/socket",
+        "port": str(port),
+        # A copy that archived would write into the history of the original.
+        "archive_mode": "off",
+        # Otherwise a primary with more connections would refuse to be recovered here.
+        "hot_standby": "off",
+        "max_prepared_transactions": "64",
+        "autovacuum": "off",
+        "jit": "off",
+        "logging_collector": "on",
+        "log_directory": f"{directory}/log",
+        "log_filename": "server.log",
+        "lc_messages": "C",
+    }
+    lines = [f"{name} = '{value}'" for name, value in own.items()]
+    return "\n".join([*lines, *kept]) + "\n"
+
+
+ACCESS = "local all postgres peer\n"
+REACHED = """
+SELECT pg_catalog.json_build_object(
+  'in_recovery', pg_is_in_recovery(),
+  'last_commit', to_char(pg_last_xact_replay_timestamp() AT TIME ZONE 'UTC',
+                         'YYYY-MM-DD"T"HH24:MI:SS.US"+00:00"'),
+  'lsn', coalesce(pg_last_wal_replay_lsn(), pg_current_wal_lsn())::text,
+  'timeline', (SELECT timeline_id FROM pg_control_checkpoint()),
+  'checksums', current_setting('data_checksums') = 'on')
+"""
+
+
+def reached(wanted: Target, backup: Backup, answer: str) -> Reached:
+    """Where a recovered server stands, if that is no later than what was asked for."""
+    value = json.loads(answer)
+    if value["in_recovery"]:
+        raise _errors.BackupError("the scratch instance is still in recovery: run it again.")
+    last = value["last_commit"] or ""
+    late = wanted.kind == "time" and last and _moment(last) > _moment(wanted.value)
+    if late:
+        raise _errors.BackupError(
+            f"the scratch instance holds a transaction of {last}, after {wanted.value}: do not use"
+            " it."
+        )
+    return Reached(backup.label, last, value["lsn"], value["timeline"], value["checksums"])
+
+
+def _moment(text: str) -> datetime:
+    return datetime.fromisoformat(text)
+
+
+def complaint(log: str) -> str:
+    """The last that a server complained of."""
+    found = re.findall(r"(?:FATAL|PANIC|ERROR): +(.*)", log)
+    return found[-1] if found else ""

@@ -1,0 +1,301 @@
+"""One database put back, killed wherever one likes, with a server that keeps its databases here."""
+
+from __future__ import annotations
+
+import json
+import typing as t
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from ansible_collections.slipway.stack.plugins.module_utils import (
+    _backups,
+    _dump,
+    _errors,
+    _psql,
+    _restore,
+    _scratch,
+)
+from ansible_collections.slipway.stack.plugins.modules import restore_database, restore_scratch
+from fakes import run_module
+from restore_fakes import Cluster, Machine
+
+NOW = datetime(2026, 11, 28, 21, 20, tzinfo=UTC)
+MOMENT = "2026-11-28T21:14:05Z"
+SAFETY = "shop_before_20261128t212000z"
+FRESH = "shop_restored_20261128t212000z"
+TARGET = ["time", "2026-11-28 21:14:05+00:00"]
+REACHED = {
+    "backup": "20261128-030000F",
+    "last_commit": "2026-11-28T21:14:04+00:00",
+    "lsn": "0/1",
+    "timeline": 2,
+    "checksums": True,
+}
+
+
+@pytest.fixture
+def cluster() -> Cluster:
+    """The bids were dropped, orders came after."""
+    cluster = Cluster(postgres={}, shop={"public.orders": 9})
+    cluster.copy = {"postgres": {}, "shop": {"public.bids": 5, "public.orders": 7}}
+    cluster.loads = dict(cluster.copy["shop"])
+    return cluster
+
+
+@pytest.fixture
+def means(cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> _restore.Means:
+    monkeypatch.setattr(_dump, "client_for", lambda major: _dump.Client(major, Path("/usr/bin")))
+    live = _psql.Psql(5432, cluster)
+    return _restore.Means(live, tmp_path, lambda: NOW, lambda _path: 10_000)
+
+
+@pytest.fixture
+def scratch(cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> _scratch.Scratch:
+    told = {"target": TARGET, "reached": REACHED}
+    monkeypatch.setattr(_scratch, "_read", lambda _scratch: told)
+    return _scratch.Scratch(tmp_path / "scratch", 5499, run=cluster)
+
+
+def begun(means: _restore.Means) -> _restore.Restore:
+    return _restore.begin("shop", MOMENT, means)
+
+
+def test_the_database_is_put_back_and_the_old_one_kept(
+    cluster: Cluster, means: _restore.Means, scratch: _scratch.Scratch
+) -> None:
+    _restore.load_copy(begun(means), scratch, means)
+    assert cluster.databases["shop"] == {"public.orders": 9}
+    assert cluster.databases[FRESH] == {"public.bids": 5, "public.orders": 7}
+    _restore.swap(begun(means), means)
+    assert cluster.databases["shop"] == {"public.bids": 5, "public.orders": 7}
+    assert cluster.databases[SAFETY] == {"public.orders": 9}
+    told = _restore.report(begun(means), means)
+    assert told["lines"] == [
+        f"shop is as it was at {MOMENT}; last transaction: 2026-11-28T21:14:04+00:00.",
+        f"The database as it was before is kept as {SAFETY}; look for what came after there:",
+        "  public.bids: no such table there, 5 rows restored",
+        "  public.orders: 9 rows there, 7 rows restored",
+        "  0 tables have as many rows as before.",
+        f'Remove it when it is not needed any more: DROP DATABASE "{SAFETY}".',
+    ]
+    written = json.loads(Path(told["report"]).read_text())
+    assert written["safety_copy"] == SAFETY
+    assert written["reached"] == REACHED
+    assert _restore.finish(begun(means), means).finished
+
+
+def test_every_step_may_be_repeated(
+    cluster: Cluster, means: _restore.Means, scratch: _scratch.Scratch
+) -> None:
+    for _again in range(2):
+        _restore.load_copy(begun(means), scratch, means)
+    assert len([asked for asked in cluster.asked if "/pg_restore" in asked]) == 1
+    for _again in range(2):
+        _restore.swap(begun(means), means)
+        _restore.report(begun(means), means)
+    assert cluster.databases["shop"] == {"public.bids": 5, "public.orders": 7}
+    assert sorted(cluster.databases) == ["postgres", "shop", SAFETY]
+
+
+def test_a_swap_whose_end_nobody_wrote_down_is_not_done_again(
+    cluster: Cluster, means: _restore.Means, scratch: _scratch.Scratch
+) -> None:
+    loaded = _restore.load_copy(begun(means), scratch, means)
+    _restore.swap(loaded, means)
+    (means.state / "restore.json").write_text(json.dumps(loaded.__dict__))
+    assert _restore.swap(begun(means), means).swapped
+    assert cluster.databases["shop"] == {"public.bids": 5, "public.orders": 7}
+
+
+def test_a_load_that_was_killed_begins_anew(
+    cluster: Cluster, means: _restore.Means, scratch: _scratch.Scratch
+) -> None:
+    cluster.fails = "/pg_restore"
+    with pytest.raises(_errors.BackupError, match=r"^pg_restore failed: no\.$"):
+        _restore.load_copy(begun(means), scratch, means)
+    cluster.fails = ""
+    cluster.databases[FRESH] = {"public.half": 1}
+    assert _restore.load_copy(begun(means), scratch, means).loaded
+    assert cluster.databases[FRESH] == {"public.bids": 5, "public.orders": 7}
+
+
+def test_rows_that_were_lost_on_the_way_stop_it(
+    cluster: Cluster, means: _restore.Means, scratch: _scratch.Scratch
+) -> None:
+    cluster.loads["public.bids"] = 4
+    with pytest.raises(
+        _errors.BackupError, match=r"public.bids has 4 rows after loading, but 5 ro"
+    ):
+        _restore.load_copy(begun(means), scratch, means)
+    with pytest.raises(_errors.BackupError, match="shop was not loaded: nothing was swapped"):
+        _restore.swap(begun(means), means)
+    assert cluster.databases["shop"] == {"public.orders": 9}
+
+
+def test_a_database_that_is_gone_altogether_comes_back(
+    cluster: Cluster, means: _restore.Means, scratch: _scratch.Scratch
+) -> None:
+    del cluster.databases["shop"]
+    _restore.swap(_restore.load_copy(begun(means), scratch, means), means)
+    told = _restore.report(begun(means), means)
+    assert len(told["lines"]) == 1
+    assert sorted(cluster.databases) == ["postgres", "shop"]
+
+
+@pytest.mark.parametrize("step", [_restore.report, _restore.finish])
+def test_nothing_ends_before_the_swap(means: _restore.Means, step: t.Any) -> None:
+    with pytest.raises(_errors.BackupError, match="shop was not swapped"):
+        step(begun(means), means)
+
+
+def test_another_request_takes_what_is_left_of_an_interrupted_one(
+    cluster: Cluster, means: _restore.Means, scratch: _scratch.Scratch
+) -> None:
+    _restore.load_copy(begun(means), scratch, means)
+    assert not _restore.begin("shop", "latest", means).loaded
+    assert FRESH not in cluster.databases
+
+
+def test_another_request_does_not_pass_over_one_that_was_swapped(
+    means: _restore.Means, scratch: _scratch.Scratch
+) -> None:
+    swapped = _restore.swap(_restore.load_copy(begun(means), scratch, means), means)
+    with pytest.raises(_errors.BackupError, match="interrupted after the swap: finish it with its"):
+        _restore.begin("blog", "latest", means)
+    _restore.finish(swapped, means)
+    assert _restore.begin("blog", "latest", means).database == "blog"
+
+
+@pytest.mark.parametrize("left", ["{", "[]", '{"x": 1}'])
+def test_a_journal_that_cannot_be_read_is_none(means: _restore.Means, left: str) -> None:
+    (means.state / "restore.json").write_text(left)
+    assert begun(means) == _restore.Restore("shop", MOMENT, NOW.isoformat())
+
+
+def test_no_room_is_found_beforehand(
+    cluster: Cluster, means: _restore.Means, scratch: _scratch.Scratch
+) -> None:
+    full = replace(means, free=lambda _path: 1_400)
+    with pytest.raises(
+        _errors.BackupError, match=r"1.4 kB free, but a second shop .* up to 1.5 kB"
+    ):
+        _restore.load_copy(begun(means), scratch, full)
+    assert FRESH not in cluster.databases
+
+
+def test_room_is_asked_of_the_disk(means: _restore.Means, tmp_path: Path) -> None:
+    assert _restore.Means(means.live, tmp_path, means.clock).free(tmp_path) > 0
+
+
+def test_a_copy_of_another_moment_or_without_the_database_is_refused(
+    cluster: Cluster, means: _restore.Means, scratch: _scratch.Scratch
+) -> None:
+    with pytest.raises(_errors.BackupError, match="there is no scratch instance at latest: run"):
+        _restore.load_copy(_restore.begin("shop", "latest", means), scratch, means)
+    del cluster.copy["shop"]
+    with pytest.raises(_errors.BackupError, match="shop was not in the cluster at 2026-11-28T21"):
+        _restore.load_copy(begun(means), scratch, means)
+
+
+def dumped(tmp_path: Path, **changes: t.Any) -> Path:
+    path = tmp_path / "20261128T020000Z-abc.dump"
+    path.write_bytes(b"PGDMP")
+    record = _backups.Record(
+        database="shop",
+        file=path.name,
+        size=5,
+        sha256=_dump.sha256(path),
+        nonce="abc",
+        started="",
+        finished="",
+        server_version="17",
+        client_version="17",
+        compression="zstd",
+        tables={"public.bids": 5, "public.orders": 7},
+    )
+    path.with_suffix(".json").write_text(replace(record, **changes).as_json())
+    return path
+
+
+def test_a_dump_is_put_back_as_its_record_says(
+    cluster: Cluster, means: _restore.Means, tmp_path: Path
+) -> None:
+    path = dumped(tmp_path)
+    for _again in range(2):
+        restore = _restore.load_dump(_restore.begin("shop", str(path), means), path, means)
+    _restore.swap(restore, means)
+    assert cluster.databases["shop"] == {"public.bids": 5, "public.orders": 7}
+    assert "what the dump held" in _restore.report(_restore.swap(restore, means), means)["lines"][0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"database": "blog"}, "is a dump of blog, not of shop"),
+        ({"sha256": "0"}, "is not what was dumped: its sha256 is"),
+        ({"tables": {"public.bids": 6}}, "public.bids has 5 rows after loading, but 6 rows where"),
+    ],
+)
+def test_a_dump_that_is_not_what_its_record_says_is_refused(
+    means: _restore.Means, tmp_path: Path, changes: dict[str, t.Any], said: str
+) -> None:
+    path = dumped(tmp_path, **changes)
+    with pytest.raises(_errors.BackupError, match=said):
+        _restore.load_dump(begun(means), path, means)
+
+
+def test_a_dump_needs_its_record_and_an_owner(
+    cluster: Cluster, means: _restore.Means, tmp_path: Path
+) -> None:
+    with pytest.raises(_errors.BackupError, match=r"x.json cannot be read: No such file"):
+        _restore.load_dump(begun(means), tmp_path / "x.dump", means)
+    del cluster.databases["shop"]
+    with pytest.raises(_errors.BackupError, match="nobody knows its owner: run site"):
+        _restore.load_dump(begun(means), dumped(tmp_path), means)
+
+
+def asked(step: str, tmp_path: Path, **options: t.Any) -> dict[str, t.Any]:
+    defaults = {"to": MOMENT, "dump": None, "directory": str(tmp_path / "scratch"), "port": 5499}
+    return {"database": "shop", "confirmed": "shop", "step": step, **defaults, **options}
+
+
+@pytest.mark.usefixtures("scratch")
+def test_the_module_takes_the_steps(means: _restore.Means, tmp_path: Path) -> None:
+    steps = ["load", "load", "swap", "report", "finish"]
+    done = [restore_database.step(asked(step, tmp_path), means) for step in steps]
+    assert [each["changed"] for each in done] == [True, False, True, False, True]
+    assert {each["safety_copy"] for each in done} == {SAFETY}
+    assert done[3]["lines"]
+    path = dumped(tmp_path)
+    dump = asked("load", tmp_path, to=None, dump=str(path))
+    assert restore_database.step(dump, means)["changed"]
+
+
+def test_the_module_asks_for_the_name_again(capsys: pytest.CaptureFixture[str]) -> None:
+    options = {"database": "shop", "step": "load", "to": "latest"}
+    said = run_module("restore_database", capsys, confirmed="blog", **options)
+    assert said["msg"] == (
+        "shop is to be replaced, but 'blog' was confirmed: add -e restore_confirmed_database=shop."
+    )
+    assert run_module("restore_database", capsys, True, confirmed="shop", **options)["changed"]
+
+
+def test_a_copy_is_brought_about(tmp_path: Path) -> None:
+    machine = Machine(tmp_path)
+    options = {"directory": str(tmp_path), "port": 5499, "live_port": 5432}
+    asked = {**options, "state": "present", "to": MOMENT}
+    done = restore_scratch.bring_about(asked, machine, predicting=False)
+    assert done["reached"] == {**REACHED, "last_commit": "2026-11-28T21:14:04.5+00:00"}
+    assert done["psql"] == f"sudo -u postgres psql -h {tmp_path}/socket -p 5499"
+    assert "pg_switch_wal" in "".join(machine.statements)
+    gone = {**options, "state": "absent"}
+    assert restore_scratch.bring_about(gone, machine, predicting=False) == {"changed": True}
+
+
+def test_a_copy_by_the_module(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    base = {"directory": str(tmp_path)}
+    assert "msg" in run_module("restore_scratch", capsys, to="now", **base)
+    assert run_module("restore_scratch", capsys, True, to="latest", **base)["changed"]
+    assert not run_module("restore_scratch", capsys, True, state="absent", **base)["changed"]
