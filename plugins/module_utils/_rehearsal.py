@@ -1,0 +1,196 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The weekly proof that a restore works: done, timed, compared with the live cluster, removed.
+
+Installed on the database machine as a program, whose unit caps all that it starts.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+import typing as t
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from . import _backups, _errors, _psql, _recovery, _rehearsal_facts, _rehearsal_report, _scratch
+
+ARCHIVED_WITHIN = 600
+ERROR = "<3>"  # systemd takes it for the priority of the line
+
+
+@dataclass(frozen=True)
+class Assertion:
+    """A question of the operator's own whose answer must be true."""
+
+    name: str
+    database: str
+    sql: str
+
+
+@dataclass(frozen=True)
+class Settings:
+    databases: list[str]
+    dumps: Path
+    state: Path
+    scratch: Path
+    port: int
+    live_port: int
+    rto_seconds: int
+    rpo_seconds: int
+    assertions: list[Assertion]
+
+
+@dataclass(frozen=True)
+class Means:
+    """What a rehearsal works with besides its settings; tests hand in their own."""
+
+    run: _psql.Run = _psql.run
+    clock: t.Callable[[], datetime] = field(default=lambda: datetime.now(UTC))
+    wait: t.Callable[[float], None] = time.sleep
+    say: t.Callable[[str], None] = field(default=lambda line: print(line, flush=True))
+
+
+def settings(path: Path) -> Settings:
+    try:
+        value = json.loads(path.read_text())
+        folders = {name: Path(value[name]) for name in ("dumps", "state", "scratch")}
+        assertions = [Assertion(**each) for each in value["assertions"]]
+        return Settings(**{**value, **folders, "assertions": assertions})
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise _errors.BackupError(
+            f"{path} cannot be used: {error!r}. Run site.yml to write it anew."
+        ) from error
+
+
+def rehearse(options: Settings, means: Means) -> _rehearsal_report.Rehearsal:
+    """One rehearsal, whatever becomes of it; nothing of the copy is left."""
+    scratch = _scratch.Scratch(options.scratch, options.port, unit="", run=means.run)
+    begun = means.clock()
+    done = _rehearsal_report.Rehearsal(started=_utc(begun))
+    try:
+        done = _checked(options, means, scratch, done)
+    except (_errors.StackError, OSError, ValueError) as error:
+        done = done.found("the rehearsal comes to its end", str(error))
+    finally:
+        _scratch.remove(scratch)
+    return replace(done, finished=_utc(means.clock()))
+
+
+def _checked(
+    options: Settings,
+    means: Means,
+    scratch: _scratch.Scratch,
+    done: _rehearsal_report.Rehearsal,
+) -> _rehearsal_report.Rehearsal:
+    live = _psql.Psql(options.live_port, means.run)
+    before = {name: _facts(replace(live, database=name)) for name in options.databases}
+    committed, rpo = canary(live, means)
+    begun = means.clock()
+    reached, _changed = _scratch.bring_up(scratch, _recovery.target("latest"))
+    rto = (means.clock() - begun).total_seconds()
+    size = int(scratch.psql().ask(_rehearsal_facts.SIZE))
+    done = replace(done, rto_seconds=rto, rpo_seconds=rpo, size=size, reached=reached.as_dict())
+    done = done.found("pages carry checksums", "" if reached.checksums else _NO_CHECKSUMS)
+    done = done.found("the newest commit is there", _newest(reached, committed))
+    for name in options.databases:
+        found = _facts(scratch.psql(name))
+        after = _facts(replace(live, database=name))
+        wrong = _rehearsal_facts.compare(before[name], found, after)
+        done = done.found(f"{name} is what the live database is", "; ".join(wrong))
+        done = done.found(f"{name} has what its newest dump has", _missing(options, name, found))
+    for assertion in options.assertions:
+        done = done.found(assertion.name, _answer(assertion, scratch))
+    done = done.found("pg_amcheck finds every index and heap sound", _amcheck(scratch, reached))
+    for what, took, limit in (
+        ("RTO", rto, options.rto_seconds),
+        ("RPO", rpo, options.rpo_seconds),
+    ):
+        late = f"{took:.0f} s, but at most {limit} s are promised" if took > limit else ""
+        done = done.found(f"{what} is within its target", late)
+    return done
+
+
+_NO_CHECKSUMS = "a flipped bit would pass unseen: enable them with pg_checksums"
+
+
+def canary(live: _psql.Psql, means: Means) -> tuple[datetime, float]:
+    """A commit, and the seconds until it was in the repository: what a lost machine would cost."""
+    live.ask("SELECT pg_current_xact_id();")
+    committed = means.clock()
+    segment = live.ask("SELECT pg_walfile_name(pg_current_wal_insert_lsn());").strip()
+    for _second in range(ARCHIVED_WITHIN):
+        if live.ask("SELECT last_archived_wal FROM pg_stat_archiver;").strip() >= segment:
+            return committed, (means.clock() - committed).total_seconds()
+        means.wait(1)
+    raise _errors.BackupError(
+        f"WAL segment {segment} was not archived within {ARCHIVED_WITHIN} s: see pg_stat_archiver."
+    )
+
+
+def _newest(reached: _recovery.Reached, committed: datetime) -> str:
+    if reached.last_commit and datetime.fromisoformat(reached.last_commit) >= committed.replace(
+        microsecond=0
+    ):
+        return ""
+    return f"the copy ends at {reached.last_commit or 'no commit'}, before {_utc(committed)}"
+
+
+def _facts(psql: _psql.Psql) -> _rehearsal_facts.Facts:
+    return _rehearsal_facts.facts(psql.ask(_rehearsal_facts.QUERY))
+
+
+def _missing(options: Settings, database: str, found: _rehearsal_facts.Facts) -> str:
+    """A table that was dumped with rows and is gone or empty; nothing to say without a dump."""
+    records = sorted((options.dumps / database).glob(f"*{_backups.RECORD}"))
+    if not records:
+        return ""
+    record = _backups.record(records[-1].read_text(), str(records[-1]))
+    now = {name: f"{rows} rows" for name, rows in found.tables.items()}
+    return "; ".join(
+        f"{name} had {rows} rows in {record.file}, and {now.get(name, 'no such table')} now"
+        for name, rows in record.tables.items()
+        if rows and not found.tables.get(name)
+    )
+
+
+def _answer(assertion: Assertion, scratch: _scratch.Scratch) -> str:
+    try:
+        answer = scratch.psql(assertion.database).ask(assertion.sql.rstrip("; \n") + ";", 1).strip()
+    except _psql.PsqlError as error:
+        return str(error)
+    return "" if answer == "t" else f"the answer is {answer or 'empty'}, not t"
+
+
+def _amcheck(scratch: _scratch.Scratch, reached: _recovery.Reached) -> str:
+    version = (scratch.data / "PG_VERSION").read_text().strip()
+    command = [f"{_scratch.PROGRAMS}/{version}/bin/pg_amcheck", "--all", "--install-missing"]
+    command += ["--no-password", "-h", f"{scratch.base}/socket", "-p", str(scratch.port)]
+    code, output, said = scratch.run(_psql.as_user("postgres", command), "")
+    return "" if code == 0 else " ".join((output + said).split())[:500]
+
+
+def main(arguments: list[str], means: Means | None = None) -> int:
+    """The configuration file is the only argument."""
+    os.umask(0o027)
+    means = means or Means()
+    try:
+        options = settings(Path(arguments[1]))
+        done = rehearse(options, means)
+        _rehearsal_report.keep(options.state, done)
+    except (_errors.StackError, OSError) as error:
+        means.say(f"{ERROR}Nothing was rehearsed: {error}")
+        return 1
+    for line in done.lines():
+        means.say(line if done.ok else f"{ERROR}{line}")
+    return 0 if done.ok else 1
+
+
+def _utc(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat(timespec="seconds")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv))

@@ -1,0 +1,90 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What a database says of itself, and whether a copy of it can be a copy of it. Pure."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from . import _restore
+
+SIZE = "SELECT sum(pg_database_size(oid)) FROM pg_database;"
+# A database that is written to has no row count to compare with, only bounds: what was counted,
+# and what was inserted and deleted since.
+QUERY = """
+SELECT json_build_object(
+  'tables', ({counts}),
+  'changes', (SELECT coalesce(json_object_agg(schemaname || '.' || relname,
+                                              json_build_array(n_tup_ins, n_tup_del)), '{}')
+              FROM pg_stat_user_tables),
+  'sequences', (SELECT coalesce(json_object_agg(schemaname || '.' || sequencename, last_value)
+                                FILTER (WHERE increment_by > 0 AND NOT cycle
+                                        AND last_value IS NOT NULL), '{}')
+                FROM pg_sequences),
+  'schema', (SELECT md5(coalesce(string_agg(line, E'\\n' ORDER BY line), '')) FROM (
+    SELECT format('%s.%s %s %s %s', n.nspname, c.relname, a.attname,
+                  format_type(a.atttypid, a.atttypmod), a.attnotnull) AS line
+    FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
+    JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE a.attnum > 0 AND NOT a.attisdropped AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
+      AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'
+    UNION ALL
+    SELECT format('%s %s', conrelid::regclass, pg_get_constraintdef(k.oid))
+    FROM pg_constraint k JOIN pg_namespace n ON n.oid = connamespace
+    WHERE n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'
+    UNION ALL
+    SELECT indexdef FROM pg_indexes
+    WHERE schemaname <> 'information_schema' AND schemaname !~ '^pg_'
+    UNION ALL
+    SELECT pg_get_triggerdef(oid) FROM pg_trigger WHERE NOT tgisinternal) AS lines));
+""".replace("{counts}", _restore.COUNTS.strip().rstrip(";"))
+
+
+@dataclass(frozen=True)
+class Facts:
+    tables: dict[str, int]
+    changes: dict[str, list[int]]
+    sequences: dict[str, int]
+    schema: str
+
+
+def facts(answer: str) -> Facts:
+    return Facts(**json.loads(answer))
+
+
+def compare(before: Facts, copy: Facts, after: Facts) -> list[str]:
+    """What the copy has and cannot have, or has not and must have.
+
+    `before` is the live database when the rehearsal began, `after` when the copy was counted.
+    """
+    wrong = [
+        f"{name} has {copy.tables[name]} rows, but between {low} and {high} were expected"
+        if name in copy.tables
+        else f"{name} is not there"
+        for name, (low, high) in _bounds(before, after).items()
+        if not low <= copy.tables.get(name, -1) <= high
+    ]
+    wrong += [
+        f"sequence {name} is at {copy.sequences.get(name)}, but was at {value} already"
+        for name, value in before.sequences.items()
+        if copy.sequences.get(name, 0) < value
+    ]
+    # A migration in the middle leaves nothing to compare with.
+    if before.schema == after.schema != copy.schema:
+        wrong.append("its tables, columns, constraints, indexes or triggers are others")
+    return wrong
+
+
+def _bounds(before: Facts, after: Facts) -> dict[str, tuple[int, int]]:
+    """For each table that was there all the time."""
+    bounds: dict[str, tuple[int, int]] = {}
+    for name, rows in before.tables.items():
+        if name in after.tables:
+            inserted, deleted = (
+                max(0, now - then)
+                for now, then in zip(
+                    after.changes.get(name, [0, 0]), before.changes.get(name, [0, 0]), strict=True
+                )
+            )
+            bounds[name] = (rows - deleted, rows + inserted)
+    return bounds

@@ -1,0 +1,167 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What a rehearsal found: as a state for machines, as Markdown and as a page with its history."""
+
+from __future__ import annotations
+
+import html
+import json
+import typing as t
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+from . import _backups
+
+KEPT = 260  # five years of weeks
+STATE = "rehearsal.json"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at; the detail says what is wrong with it."""
+
+    check: str
+    ok: bool
+    detail: str
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    started: str
+    finished: str = ""
+    rto_seconds: float | None = None
+    rpo_seconds: float | None = None
+    size: int = 0
+    reached: dict[str, t.Any] = field(default_factory=dict)
+    findings: tuple[Finding, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        return bool(self.findings) and all(each.ok for each in self.findings)
+
+    def found(self, check: str, wrong: str) -> Rehearsal:
+        return replace(self, findings=(*self.findings, Finding(check, not wrong, wrong)))
+
+    def summary(self) -> str:
+        if self.rto_seconds is None or self.rpo_seconds is None:
+            return f"The rehearsal of {self.started} FAILED before anything was restored."
+        verdict = "succeeded" if self.ok else "FAILED"
+        return (
+            f"The rehearsal of {self.started} {verdict}: {_backups.human_size(self.size)} restored"
+            f" in {self.rto_seconds:.0f} s (RTO), a commit was safe after {self.rpo_seconds:.0f} s"
+            " (RPO)."
+        )
+
+    def lines(self) -> list[str]:
+        wrong = [f"{each.check}: {each.detail}" for each in self.findings if not each.ok]
+        return [self.summary(), *wrong]
+
+    def as_dict(self) -> dict[str, t.Any]:
+        return {**asdict(self), "ok": self.ok, "lines": self.lines()}
+
+
+def keep(state: Path, done: Rehearsal) -> None:
+    """The reports of this rehearsal, the page of all of them, and the state for whoever watches."""
+    reports = state / "reports"
+    reports.mkdir(mode=0o750, exist_ok=True)
+    earlier = _read(state / STATE)
+    stamp = done.started.replace(":", "").replace("+0000", "Z")
+    history = [*(earlier.get("history") or []), _point(done)][-KEPT:]
+    _write(reports / f"rehearsal-{stamp}.json", _json(done.as_dict()))
+    _write(reports / f"rehearsal-{stamp}.md", markdown(done))
+    _write(reports / "rehearsals.html", page(done, history))
+    last = done.finished if done.ok else earlier.get("last_success")
+    _write(state / STATE, _json({**done.as_dict(), "last_success": last, "history": history}))
+
+
+def markdown(done: Rehearsal) -> str:
+    rows = [
+        f"| {each.check} | {'ok' if each.ok else '**failed**'} | {_cell(each.detail)} |"
+        for each in done.findings
+    ]
+    head = ["# Rehearsal of a restore", "", done.summary(), ""]
+    reached = [f"- {name}: {value}" for name, value in done.reached.items()]
+    table = ["", "| check | result | what is wrong |", "|---|---|---|", *rows]
+    return "\n".join([*head, *reached, *table]) + "\n"
+
+
+def page(done: Rehearsal, history: t.Sequence[t.Mapping[str, t.Any]]) -> str:
+    """Nothing in it is fetched from anywhere."""
+    rows = "".join(
+        f"<tr class={'ok' if each.ok else 'bad'}><td>{html.escape(each.check)}"
+        f"<td>{'ok' if each.ok else 'failed'}<td>{html.escape(each.detail)}"
+        for each in done.findings
+    )
+    plots = "".join(
+        _plot(title, unit, [(point["started"], point.get(name)) for point in history])
+        for title, name, unit in (
+            ("RTO", "rto_seconds", "s"),
+            ("RPO", "rpo_seconds", "s"),
+            ("Size", "size", "bytes"),
+        )
+    )
+    return _PAGE.format(summary=html.escape(done.summary()), rows=rows, plots=plots)
+
+
+_PAGE = """<!doctype html>
+<html lang=en><meta charset=utf-8><title>Rehearsals of restores</title>
+<style>
+body {{ font: 16px/1.5 sans-serif; max-width: 60em; margin: 2em auto; padding: 0 1em }}
+td {{ padding: .2em 1em .2em 0; vertical-align: top }}
+.bad {{ color: #b00020; font-weight: bold }}
+svg {{ width: 100%; height: 9em }} polyline {{ fill: none; stroke: #0b57d0; stroke-width: 2 }}
+</style>
+<h1>Rehearsals of restores</h1>
+<p>{summary}</p>
+<table>{rows}</table>
+{plots}
+</html>
+"""
+
+
+def _plot(title: str, unit: str, points: t.Sequence[tuple[str, float | None]]) -> str:
+    known = [(when, value) for when, value in points if value is not None]
+    if not known:
+        return ""
+    most = max(value for _when, value in known) or 1
+    step = 600 / max(len(known) - 1, 1)
+    line = " ".join(
+        f"{number * step:.1f},{100 - 90 * value / most:.1f}"
+        for number, (_when, value) in enumerate(known)
+    )
+    dots = "".join(
+        f"<circle cx={number * step:.1f} cy={100 - 90 * value / most:.1f} r=3>"
+        f"<title>{html.escape(when)}: {value:.0f} {unit}</title></circle>"
+        for number, (when, value) in enumerate(known)
+    )
+    return (
+        f"<h2>{title}: {known[-1][1]:.0f} {unit}, at most {most:.0f} so far</h2>"
+        f"<svg viewBox='-5 0 610 105' preserveAspectRatio=none><polyline points='{line}'/>"
+        f"{dots}</svg>"
+    )
+
+
+def _point(done: Rehearsal) -> dict[str, t.Any]:
+    told = done.as_dict()
+    return {name: told[name] for name in ("started", "ok", "rto_seconds", "rpo_seconds", "size")}
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.replace("|", "\\|").split())
+
+
+def _json(value: t.Mapping[str, t.Any]) -> str:
+    return json.dumps(value, indent=2) + "\n"
+
+
+def _read(path: Path) -> dict[str, t.Any]:
+    try:
+        found = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _write(path: Path, text: str) -> None:
+    draft = path.with_name(f".{path.name}.new")
+    draft.write_text(text)
+    draft.replace(path)

@@ -1,0 +1,270 @@
+"""A rehearsal, and everything that must make it fail."""
+
+from __future__ import annotations
+
+import json
+import typing as t
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from ansible_collections.slipway.stack.plugins.module_utils import (
+    _backups,
+    _errors,
+    _rehearsal,
+    _rehearsal_facts,
+    _rehearsal_report,
+)
+from ansible_collections.slipway.stack.plugins.modules import rehearse_restore
+from fakes import run_module
+from restore_fakes import Rehearsed, facts
+
+NOW = datetime(2026, 11, 28, 21, 14, 5, tzinfo=UTC)
+CHECKS = [
+    "pages carry checksums",
+    "the newest commit is there",
+    "shop is what the live database is",
+    "shop has what its newest dump has",
+    "no bid is negative",
+    "pg_amcheck finds every index and heap sound",
+    "RTO is within its target",
+    "RPO is within its target",
+]
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Rehearsed:
+    (tmp_path / "scratch").mkdir()
+    (tmp_path / "state").mkdir()
+    (tmp_path / "dumps/shop").mkdir(parents=True)
+    return Rehearsed(tmp_path / "scratch")
+
+
+@pytest.fixture
+def configuration(tmp_path: Path) -> Path:
+    path = tmp_path / "rehearsal.json"
+    settings = {
+        "databases": ["shop"],
+        "dumps": str(tmp_path / "dumps"),
+        "state": str(tmp_path / "state"),
+        "scratch": str(tmp_path / "scratch"),
+        "port": 5498,
+        "live_port": 5432,
+        "rto_seconds": 3600,
+        "rpo_seconds": 300,
+        "assertions": [{"name": "no bid is negative", "database": "shop", "sql": "SELECT ours; "}],
+    }
+    path.write_text(json.dumps(settings))
+    return path
+
+
+def rehearsed(
+    configuration: Path, machine: Rehearsed, step: float = 1
+) -> _rehearsal_report.Rehearsal:
+    """A rehearsal whose clock goes on by `step` seconds each time that it is read."""
+    ticks = iter(range(100))
+    means = _rehearsal.Means(
+        run=machine,
+        clock=lambda: NOW + timedelta(seconds=step * next(ticks)),
+        wait=lambda _: None,
+    )
+    return _rehearsal.rehearse(_rehearsal.settings(configuration), means)
+
+
+def wrong(done: _rehearsal_report.Rehearsal) -> dict[str, str]:
+    return {each.check: each.detail for each in done.findings if not each.ok}
+
+
+def record(tmp_path: Path, **tables: int) -> None:
+    told = {f"public.{name}": rows for name, rows in tables.items()}
+    values = {"size": 1, "sha256": "", "nonce": "", "started": "", "finished": ""}
+    versions = {"server_version": "17", "client_version": "17", "compression": "zstd"}
+    dump = _backups.Record("shop", "x.dump", **values, **versions, tables=told)  # type: ignore[arg-type]
+    (tmp_path / "dumps/shop/x.json").write_text(dump.as_json())
+
+
+def test_a_restore_that_works_is_proven_and_leaves_nothing(
+    configuration: Path, machine: Rehearsed, tmp_path: Path
+) -> None:
+    record(tmp_path, bids=9, empty=0)
+    machine.last_commit = (NOW + timedelta(seconds=1)).isoformat()
+    done = rehearsed(configuration, machine)
+    assert [each.check for each in done.findings] == CHECKS
+    assert wrong(done) == {}
+    assert (done.rto_seconds, done.rpo_seconds, done.size) == (1, 1, 2_500_000)
+    assert list(machine.base.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "check", "said"),
+    [
+        ({"checksums": False}, CHECKS[0], "a flipped bit would pass unseen"),
+        ({"last_commit": "2026-11-28T21:00:00+00:00"}, CHECKS[1], "the copy ends at 2026-11-28T21"),
+        ({"last_commit": None}, CHECKS[1], "the copy ends at no commit, before 2026-11-28T21:14"),
+        ({"copy": facts(tables={"public.bids": 9})}, CHECKS[2], "bids has 9 rows, but between 10"),
+        ({"copy": facts(tables={})}, CHECKS[2], "public.bids is not there"),
+        ({"assertion": "f"}, CHECKS[4], "the answer is f, not t"),
+        ({"assertion": ""}, CHECKS[4], "the answer is empty, not t"),
+        ({"assertion": "error"}, CHECKS[4], "no such table"),
+        ({"fails": "pg_amcheck"}, CHECKS[5], "no."),
+    ],
+)
+def test_what_is_wrong_makes_it_fail(
+    configuration: Path, machine: Rehearsed, change: dict[str, t.Any], check: str, said: str
+) -> None:
+    machine.last_commit = (NOW + timedelta(seconds=1)).isoformat()
+    for name, value in change.items():
+        setattr(machine, name, value)
+    done = rehearsed(configuration, machine)
+    assert not done.ok
+    assert list(wrong(done)) == [check]
+    assert said in wrong(done)[check]
+
+
+def test_rows_that_a_dump_had_must_be_there(
+    configuration: Path, machine: Rehearsed, tmp_path: Path
+) -> None:
+    record(tmp_path, bids=9, gone=5)
+    done = rehearsed(configuration, machine)
+    assert wrong(done)[CHECKS[3]] == "public.gone had 5 rows in x.dump, and no such table now"
+
+
+def test_a_target_that_is_missed_is_a_failure(configuration: Path, machine: Rehearsed) -> None:
+    machine.last_commit = (NOW + timedelta(days=1)).isoformat()
+    done = rehearsed(configuration, machine, step=4000)
+    assert wrong(done) == {
+        CHECKS[6]: "4000 s, but at most 3600 s are promised",
+        CHECKS[7]: "4000 s, but at most 300 s are promised",
+    }
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"archives": False}, "WAL segment 000000010000000000000002 was not archived within 600 s"),
+        ({"fails": " restore"}, "pgbackrest restore failed: no."),
+        ({"live": "x"}, "Expecting value"),
+    ],
+)
+def test_a_rehearsal_that_ends_early_failed_and_leaves_nothing(
+    configuration: Path, machine: Rehearsed, change: dict[str, t.Any], said: str
+) -> None:
+    for name, value in change.items():
+        setattr(machine, name, value)
+    if change.get("live"):
+        machine.sql = lambda _text: (0, "no JSON", "")
+    done = rehearsed(configuration, machine)
+    assert said in wrong(done)["the rehearsal comes to its end"]
+    assert "FAILED before anything was restored" in done.summary()
+    assert list(machine.base.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("before", "copy", "after", "said"),
+    [
+        ({}, {}, {}, []),
+        # Three were inserted and one deleted meanwhile.
+        ({}, {"tables": {"public.bids": 13}}, {"changes": {"public.bids": [13, 1]}}, []),
+        ({}, {"tables": {"public.bids": 9}}, {"changes": {"public.bids": [13, 1]}}, []),
+        (
+            {},
+            {"tables": {"public.bids": 8}},
+            {"changes": {"public.bids": [13, 1]}},
+            ["public.bids has 8 rows, but between 9 and 13 were expected"],
+        ),
+        # Dropped meanwhile: nobody knows whether before or after.
+        ({}, {"tables": {}}, {"tables": {}}, []),
+        ({"changes": {}}, {}, {"changes": {}}, []),
+        ({}, {"sequences": {"public.ids": 30}}, {}, []),
+        ({}, {"sequences": {}}, {}, ["sequence public.ids is at None, but was at 7 already"]),
+        (
+            {},
+            {"schema": "x"},
+            {},
+            ["its tables, columns, constraints, indexes or triggers are others"],
+        ),
+        ({}, {"schema": "x"}, {"schema": "x"}, []),
+    ],
+)
+def test_a_copy_is_compared_within_what_happened_meanwhile(
+    before: dict[str, t.Any], copy: dict[str, t.Any], after: dict[str, t.Any], said: list[str]
+) -> None:
+    read = [_rehearsal_facts.facts(json.dumps(facts(**each))) for each in (before, copy, after)]
+    assert _rehearsal_facts.compare(*read) == said
+
+
+def good(started: str = "2026-11-28T04:00:00+00:00") -> _rehearsal_report.Rehearsal:
+    done = _rehearsal_report.Rehearsal(started, "2026-11-28T04:10:00+00:00", 60.4, 5, 2_500_000)
+    return done.found("rows", "")
+
+
+def test_reports_are_kept_with_their_history(tmp_path: Path) -> None:
+    _rehearsal_report.keep(tmp_path, good())
+    bad = good("2026-12-05T04:00:00+00:00").found("a <b> | c", "x | y\nz")
+    _rehearsal_report.keep(tmp_path, bad)
+    state = json.loads((tmp_path / "rehearsal.json").read_text())
+    assert (state["ok"], state["last_success"]) == (False, "2026-11-28T04:10:00+00:00")
+    assert [point["ok"] for point in state["history"]] == [True, False]
+    text = (tmp_path / "reports/rehearsal-2026-12-05T040000Z.md").read_text()
+    assert "| a <b> | c | **failed** | x \\| y z |" in text
+    page = (tmp_path / "reports/rehearsals.html").read_text()
+    assert "a &lt;b&gt; | c" in page
+    assert page.count("<polyline") == 3
+    assert "http" not in page
+
+
+@pytest.mark.parametrize("left", ["{", "[]"])
+def test_a_state_that_cannot_be_read_is_none(tmp_path: Path, left: str) -> None:
+    (tmp_path / "rehearsal.json").write_text(left)
+    _rehearsal_report.keep(tmp_path, _rehearsal_report.Rehearsal("2026-11-28T04:00:00+00:00"))
+    assert "<svg" in (tmp_path / "reports/rehearsals.html").read_text()  # of the size alone
+    assert not json.loads((tmp_path / "rehearsal.json").read_text())["ok"]
+
+
+def test_the_program_tells_and_keeps_what_it_found(
+    configuration: Path, machine: Rehearsed, tmp_path: Path
+) -> None:
+    said: list[str] = []
+    means = _rehearsal.Means(machine, lambda: NOW, lambda _: None, said.append)
+    assert _rehearsal.main(["rehearse", str(configuration)], means) == 0
+    machine.checksums = False
+    assert _rehearsal.main(["rehearse", str(configuration)], means) == 1
+    assert said[0].startswith("The rehearsal of 2026-11-28T21:14:05+00:00 succeeded: 2.5 MB")
+    assert said[-1].startswith("<3>pages carry checksums: a flipped bit")
+    assert (tmp_path / "state/rehearsal.json").exists()
+    configuration.write_text("{}")
+    assert _rehearsal.main(["rehearse", str(configuration)], means) == 1
+    assert said[-1].startswith("<3>Nothing was rehearsed: ")
+
+
+def test_the_program_has_a_clock_and_a_voice(capsys: pytest.CaptureFixture[str]) -> None:
+    means = _rehearsal.Means()
+    means.say("hello")
+    assert capsys.readouterr().out == "hello\n"
+    assert means.clock().tzinfo
+    assert _rehearsal.main(["rehearse", "/nowhere"]) == 1
+
+
+def test_only_a_new_run_counts() -> None:
+    old = {"started": "2026-11-21"}
+    with pytest.raises(_errors.BackupError, match=r"did not run: Unit not found\.$"):
+        rehearse_restore.result(lambda: "Unit not found.", lambda: old, "2026-11-28")
+    with pytest.raises(_errors.BackupError, match=r"its state file tells of no new run\.$"):
+        rehearse_restore.result(lambda: "", lambda: {}, "2026-11-28")
+    assert rehearse_restore.result(lambda: "", lambda: old, "2026-11-20") == old
+
+
+@pytest.mark.parametrize(("ok", "code"), [(True, 0), (False, 1)])
+def test_the_module_tells_what_the_unit_found(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, ok: bool, code: int
+) -> None:
+    told = {"lines": ["so it is"], "rto_seconds": 1.0, "rpo_seconds": 2.0, "ok": ok}
+    monkeypatch.setattr(rehearse_restore, "result", lambda *_: told)
+    said = run_module("rehearse_restore", capsys)
+    assert (said["rc"], said["lines"]) == (code, ["so it is"])
+    assert run_module("rehearse_restore", capsys, True)["changed"]
+
+
+def test_the_module_names_a_unit_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
+    said = run_module("rehearse_restore", capsys, unit="slipway-nowhere.service", state_file="/x")
+    assert said["msg"].startswith("The rehearsal did not run: ")
