@@ -15,10 +15,18 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from . import _backups, _errors, _psql, _recovery, _rehearsal_facts, _rehearsal_report, _scratch
+from . import (
+    _backup_state,
+    _backups,
+    _errors,
+    _psql,
+    _recovery,
+    _rehearsal_facts,
+    _rehearsal_report,
+    _scratch,
+)
 
 ARCHIVED_WITHIN = 600
-ERROR = "<3>"  # systemd takes it for the priority of the line
 
 
 @dataclass(frozen=True)
@@ -181,10 +189,10 @@ def main(arguments: list[str], means: Means | None = None) -> int:
         done = rehearse(options, means)
         _rehearsal_report.keep(options.state, done)
     except (_errors.StackError, OSError) as error:
-        means.say(f"{ERROR}Nothing was rehearsed: {error}")
+        means.say(f"{_backup_state.ERROR}Nothing was rehearsed: {error}")
         return 1
     for line in done.lines():
-        means.say(line if done.ok else f"{ERROR}{line}")
+        means.say(line if done.ok else f"{_backup_state.ERROR}{line}")
     return 0 if done.ok else 1
 
 

@@ -9,7 +9,7 @@ import typing as t
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
-from . import _backups
+from . import _backup_state, _backups
 
 KEPT = 260  # five years of weeks
 STATE = "rehearsal.json"
@@ -63,14 +63,16 @@ def keep(state: Path, done: Rehearsal) -> None:
     """The reports of this rehearsal, the page of all of them, and the state for whoever watches."""
     reports = state / "reports"
     reports.mkdir(mode=0o750, exist_ok=True)
-    earlier = _read(state / STATE)
+    earlier = _backup_state.read(state / STATE)
     stamp = done.started.replace(":", "").replace("+0000", "Z")
     history = [*(earlier.get("history") or []), _point(done)][-KEPT:]
-    _write(reports / f"rehearsal-{stamp}.json", _json(done.as_dict()))
-    _write(reports / f"rehearsal-{stamp}.md", markdown(done))
-    _write(reports / "rehearsals.html", page(done, history))
+    _backup_state.write(reports / f"rehearsal-{stamp}.json", _json(done.as_dict()))
+    _backup_state.write(reports / f"rehearsal-{stamp}.md", markdown(done))
+    _backup_state.write(reports / "rehearsals.html", page(done, history))
     last = done.finished if done.ok else earlier.get("last_success")
-    _write(state / STATE, _json({**done.as_dict(), "last_success": last, "history": history}))
+    _backup_state.write(
+        state / STATE, _json({**done.as_dict(), "last_success": last, "history": history})
+    )
 
 
 def markdown(done: Rehearsal) -> str:
@@ -151,17 +153,3 @@ def _cell(text: str) -> str:
 
 def _json(value: t.Mapping[str, t.Any]) -> str:
     return json.dumps(value, indent=2) + "\n"
-
-
-def _read(path: Path) -> dict[str, t.Any]:
-    try:
-        found = json.loads(path.read_text())
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def _write(path: Path, text: str) -> None:
-    draft = path.with_name(f".{path.name}.new")
-    draft.write_text(text)
-    draft.replace(path)

@@ -60,8 +60,8 @@ from datetime import UTC, datetime
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.slipway.stack.plugins.module_utils import (
-    _back_up,
     _backup_run,
+    _backup_state,
     _errors,
 )
 
@@ -95,7 +95,7 @@ def main() -> None:
         return _backup_run.start(module.run_command, module.params["unit"])
 
     try:
-        found = result(start, lambda: _back_up.read_state(path), begun)
+        found = result(start, lambda: _backup_state.read(path), begun)
     except _errors.StackError as error:
         module.fail_json(msg=str(error))
     told = {name: found[name] for name in ("lines", "rto_seconds", "rpo_seconds")}
