@@ -120,7 +120,8 @@ def _refuse_undeclared(app: t.Any, names: list[str]) -> None:
 
 def _check_restore(asked: t.Mapping[str, t.Any], takes: t.Container[str]) -> None:
     """One moment, and the name of what is destroyed twice; removing needs neither."""
-    if "restore_to" not in takes or asked.get("restore_remove"):
+    removes = str(asked.get("restore_remove", "")).lower() in ("true", "yes", "on", "1")
+    if "restore_to" not in takes or removes:
         return
     if ("restore_to" in asked) == ("restore_dump" in asked):
         raise InventoryError(

@@ -123,6 +123,7 @@ def test_a_job_of_a_workflow_leaves_the_answers_of_others_alone(prefix: str) -> 
         {"restore_to": "point:before_migration"},
         {"restore_to": "xid:1234"},
         {"restore_remove": True},
+        {"restore_remove": "false", "restore_to": "latest", "restore_dump": ""},
         {
             "restore_dump": "/var/backups/slipway/shop/x.dump",
             "restore_database": "shop",
