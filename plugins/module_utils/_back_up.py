@@ -18,7 +18,7 @@ import typing as t
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from . import _backups, _dump, _errors, _s3
+from . import _backup_ages, _backups, _dump, _errors, _s3
 from ._backup_state import ERROR, WARNING, alone, flush, now, read, say, turn, utc, write
 
 Clock = t.Callable[[], datetime]
@@ -34,6 +34,7 @@ class Settings:
     keep: int
     reserve_percent: int
     target: _s3.Target | None
+    ping_url: str = ""
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,7 @@ def settings(path: pathlib.Path) -> Settings:
             keep=value["keep"],
             reserve_percent=value["reserve_percent"],
             target=_s3.target(value["s3"]) if value["s3"] else None,
+            ping_url=value.get("ping_url", ""),
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise _errors.BackupError(
@@ -99,7 +101,9 @@ def run(options: Settings, means: Means) -> bool:
         write(path, json.dumps(state, indent=2) + "\n")
     state["finished"] = utc(means.clock())
     write(path, json.dumps(state, indent=2) + "\n")
-    return all(result["ok"] for result in results.values())
+    succeeded = all(result["ok"] for result in results.values())
+    _backup_ages.tell(options.state, options.ping_url if succeeded else "", means.say)
+    return succeeded
 
 
 def attempt(database: str, options: Settings, means: Means) -> dict[str, t.Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from ansible_collections.slipway.stack.plugins.module_utils import (
     _health,
+    _health_backup,
     _health_celery,
     _health_host,
     _health_http,
@@ -17,6 +18,7 @@ from ansible_collections.slipway.stack.plugins.module_utils import (
 )
 
 _ALL: tuple[_health.Kind, ...] = (
+    _health_backup,
     _health_celery,
     _health_host,
     _health_http,

@@ -16,7 +16,7 @@ import typing as t
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from . import _backups, _errors, _s3, _verify, _verify_options
+from . import _backup_ages, _backups, _errors, _s3, _verify, _verify_options
 from ._backup_state import ERROR, WARNING, alone, now, read, say, turn, utc, write
 from ._verify_request import Request, Verdict
 
@@ -39,6 +39,7 @@ class Settings:
     differential_hours: int
     retention_days: int
     target: _s3.Target
+    ping_url: str = ""
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,7 @@ def settings(path: pathlib.Path) -> Settings:
             differential_hours=value["differential_hours"],
             retention_days=value["retention_days"],
             target=_s3.target(value["s3"]),
+            ping_url=value.get("ping_url", ""),
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise _errors.BackupError(
@@ -144,6 +146,7 @@ def run(options: Settings, means: Means) -> bool:
         means.say(f"{ERROR}Physical backup failed: {result['detail']}")
     state["finished"] = result["finished"] = utc(means.clock())
     write(path, json.dumps(state, indent=2) + "\n")
+    _backup_ages.tell(options.state, options.ping_url if result["ok"] else "", means.say)
     return bool(result["ok"])
 
 

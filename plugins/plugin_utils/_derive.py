@@ -300,6 +300,7 @@ def health_checks(
             {"kind": "pgbouncer", "name": name, "port": PGBOUNCER_PORT, "databases": names}
         )
         checks.append(_unit("slipway-backup.timer"))
+        checks.append({"kind": "backup", "name": topology.host, "databases": names})
     if here("cache"):
         checks += [_redis("broker", BROKER_PORT, keeps=True)]
         checks += [_redis("cache", CACHE_PORT, keeps=False)]

@@ -50,6 +50,7 @@ def test_a_machine_with_everything_is_examined_for_everything() -> None:
         "postgres 5432",
         "pgbouncer 6432",
         "unit slipway-backup.timer",
+        "backup one",
         "redis broker",
         "redis cache",
         "unit shop-web.service",

@@ -113,7 +113,7 @@ def test_passwords_come_by_user_and_a_check_of_its_own_wins() -> None:
 @pytest.mark.parametrize(
     ("check", "sentence"),
     [
-        ({"kind": "htp", "name": "a"}, "checks[0].kind is 'htp'; use one of celery, "),
+        ({"kind": "htp", "name": "a"}, "checks[0].kind is 'htp'; use one of backup, "),
         ({"name": "a"}, "checks[0].kind is ''; use one of "),
         (
             {"kind": "tls", "name": "a", "host": "x", "port": "https"},

@@ -1,0 +1,73 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Whether backups are taken and read back in time; one that was not read back never counts."""
+
+from __future__ import annotations
+
+import pathlib
+import time
+import typing as t
+
+from . import _backup_ages, _health
+from . import _health_limits as _limits
+from ._health import CRITICAL, OK, WARNING, Finding, judge
+
+KIND = "backup"
+HOUR = 3600
+OPTIONS: dict[str, t.Any] = {
+    "directory": {"type": "path", "default": "/var/lib/slipway/backup"},
+    "units": {"type": "path", "default": "/etc/systemd/system"},
+    "databases": {"type": "list", "elements": "str", "default": []},
+    "physical": {"type": "bool", "default": False},
+    "rehearsal": {"type": "bool", "default": False},
+    **_limits.options("float", dump_hours=(26, 36), physical_hours=(13, 26)),
+    **_limits.options("float", rehearsal_hours=(192, 336)),
+}
+TIMERS = {
+    "dump": "slipway-backup",
+    "physical": "slipway-backup-physical",
+    "rehearsal": "slipway-rehearsal",
+}
+
+
+def probe(
+    check: _health.Check,
+    deadline: _health.Deadline,
+    clock: t.Callable[[], float] = time.time,
+) -> list[Finding]:
+    """A finding for each backup that is expected here, and for each more that is known."""
+    deadline.stage(f"reading {check['directory']}")
+    known = {(one.kind, one.name): one for one in _known(check)}
+    wanted = [("dump", name) for name in check["databases"]]
+    wanted += [("physical", "cluster")] if check["physical"] else []
+    wanted += [("rehearsal", "")] if check["rehearsal"] else []
+    return [_finding(check, *each, known.get(each), clock()) for each in wanted]
+
+
+def _known(check: _health.Check) -> list[_backup_ages.Age]:
+    return _backup_ages.ages(pathlib.Path(check["directory"]))
+
+
+def _finding(
+    check: _health.Check, kind: str, name: str, age: _backup_ages.Age | None, now: float
+) -> Finding:
+    """Without any success yet, it is as if the last had been when the timer was made."""
+    label = f"{check['label']} {kind} {name}".rstrip()
+    warning, critical = _limits.pair(check, kind, "hours")
+    limit, advice = f"at most {warning:g} h old", f"journalctl -u {TIMERS[kind]}"
+    since = age.succeeded.timestamp() if age and age.succeeded else _scheduled(check, kind)
+    if since is None:
+        return Finding(label, CRITICAL, "never taken, and not scheduled", limit, "run site.yml")
+    hours = (now - since) / HOUR
+    state = judge(hours, warning, critical)
+    never = age is None or age.succeeded is None
+    value = f"none yet, {hours:.1f} h after it was scheduled" if never else f"{hours:.1f} h old"
+    if age and not age.ok and state == OK:
+        state, value = WARNING, f"{value}, but the last run failed: {age.detail}"
+    return Finding(label, state, value, limit, "" if state == OK else advice)
+
+
+def _scheduled(check: _health.Check, kind: str) -> float | None:
+    try:
+        return (pathlib.Path(check["units"]) / f"{TIMERS[kind]}.timer").stat().st_mtime
+    except OSError:
+        return None

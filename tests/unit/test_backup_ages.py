@@ -1,0 +1,143 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Ages of backups, as Prometheus, a dead man's switch and the health table learn of them."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import os
+import pathlib
+import threading
+import typing as t
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from ansible_collections.slipway.stack.plugins.module_utils import (
+    _backup_ages,
+    _health,
+    _health_backup,
+)
+
+NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+
+
+def result(age: timedelta | None, ok: t.Any = True, **more: t.Any) -> dict[str, t.Any]:
+    moment = None if age is None else (NOW - age).isoformat()
+    return {"ok": ok, "last_success": moment, "detail": "why", **more}
+
+
+def store(directory: pathlib.Path, kind: str, **results: t.Any) -> None:
+    path = directory / _backup_ages.STATES[kind]
+    path.write_text(json.dumps({"databases": results}))
+
+
+def test_prometheus_reads_what_the_states_say(tmp_path: pathlib.Path) -> None:
+    store(tmp_path, "dump", shop=result(HOUR, size=10, seconds=1.5), blog=result(None, ok=None))
+    rehearsal = result(HOUR, rto_seconds=61.5, rpo_seconds=None, size=3)
+    (tmp_path / "rehearsal.json").write_text(json.dumps(rehearsal))
+    said: list[str] = []
+    _backup_ages.tell(tmp_path, "", said.append)
+    text = (tmp_path / "backup.prom").read_text()
+    assert (tmp_path / "backup.prom").stat().st_mode & 0o777 == 0o644
+    moment = int((NOW - HOUR).timestamp())
+    for line in (
+        f'slipway_backup_last_success_timestamp_seconds{{kind="dump",name="shop"}} {moment}',
+        'slipway_backup_last_success_timestamp_seconds{kind="dump",name="blog"} 0',
+        'slipway_backup_last_run_ok{kind="dump",name="shop"} 1',
+        'slipway_backup_last_run_ok{kind="dump",name="blog"} 0',
+        'slipway_backup_duration_seconds{kind="dump",name="shop"} 1.5',
+        'slipway_backup_rto_seconds{kind="rehearsal",name=""} 61.5',
+    ):
+        assert f"{line}\n" in text
+    assert text.count("# TYPE slipway_backup_size_bytes gauge") == 1
+    assert "rpo" not in text
+    assert said == []
+
+
+def test_names_cannot_break_the_format() -> None:
+    age = _backup_ages.Age("dump", 'a"b\\c\nd', None, False, "", {})
+    text = _backup_ages.metrics([age])
+    assert r'name="a\"b\\c\nd"' in text
+    assert _backup_ages.metrics([]) == ""
+
+
+def test_a_dead_mans_switch_is_told_and_may_be_dead_itself(tmp_path: pathlib.Path) -> None:
+    asked: list[str] = []
+
+    class Switch(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_response(204 if self.path == "/well" else 500)
+            self.end_headers()
+
+        def log_message(self, *_: t.Any) -> None:
+            pass
+
+    server = http.server.HTTPServer(("127.0.0.1", 0), Switch)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    url = f"http://127.0.0.1:{server.server_port}"
+    said: list[str] = []
+    _backup_ages.tell(tmp_path, f"{url}/well", said.append)
+    assert (asked, said) == (["/well"], [])
+    _backup_ages.tell(tmp_path, f"{url}/ill", said.append)
+    server.shutdown()
+    server.server_close()
+    _backup_ages.tell(tmp_path, f"{url}/well", said.append)
+    _backup_ages.tell(tmp_path, "no url", said.append)
+    assert len(said) == 3
+    assert all(line.startswith("<4>backup_ping_url did not answer (") for line in said)
+
+
+def examined(directory: pathlib.Path, **options: t.Any) -> dict[str, _health.Finding]:
+    values = {name: option["default"] for name, option in _health_backup.OPTIONS.items()}
+    values |= {"label": "backup db1", "directory": str(directory), "units": str(directory)}
+    check = {**values, **options}
+    found = _health_backup.probe(check, _health.Deadline(5), NOW.timestamp)
+    return {one.check.removeprefix("backup db1 "): one for one in found}
+
+
+@pytest.mark.parametrize(
+    ("kind", "hours", "state"),
+    [
+        *(("dump", 26, "ok"), ("dump", 26.1, "warning"), ("dump", 36.1, "critical")),
+        *(("physical", 13, "ok"), ("physical", 13.1, "warning"), ("physical", 26.1, "critical")),
+        *(("rehearsal", 192, "ok"), ("rehearsal", 337, "critical")),
+    ],
+)
+def test_what_is_overdue_is_told(
+    tmp_path: pathlib.Path, kind: str, hours: float, state: str
+) -> None:
+    value = result(HOUR * hours)
+    if kind == "rehearsal":
+        (tmp_path / "rehearsal.json").write_text(json.dumps(value))
+    else:
+        store(tmp_path, kind, **{"cluster" if kind == "physical" else "shop": value})
+    found = examined(
+        tmp_path,
+        databases=["shop"] if kind == "dump" else [],
+        physical=kind == "physical",
+        rehearsal=kind == "rehearsal",
+    )
+    (finding,) = found.values()
+    assert (finding.state, finding.value) == (state, f"{hours:.1f} h old")
+    assert bool(finding.advice) == (state != "ok")
+
+
+def test_before_the_first_success_time_counts_from_the_timer(tmp_path: pathlib.Path) -> None:
+    assert examined(tmp_path, databases=["shop"])["dump shop"].state == "critical"
+    timer = tmp_path / "slipway-backup.timer"
+    timer.touch()
+    for hours, state in ((1, "ok"), (30, "warning"), (37, "critical")):
+        moment = (NOW - HOUR * hours).timestamp()
+        os.utime(timer, (moment, moment))
+        finding = examined(tmp_path, databases=["shop"])["dump shop"]
+        assert finding.state == state
+        assert finding.value == f"none yet, {hours:.1f} h after it was scheduled"
+
+
+def test_a_last_run_that_failed_is_a_warning_at_once(tmp_path: pathlib.Path) -> None:
+    store(tmp_path, "physical", cluster=result(HOUR, ok=False))
+    finding = examined(tmp_path, physical=True)["physical cluster"]
+    assert finding.state == "warning"
+    assert finding.value == "1.0 h old, but the last run failed: why"
