@@ -82,6 +82,7 @@ def test_a_restore_that_works_is_proven(host: Host) -> None:
     assert "succeeded" in page and page.count("<polyline") == 3
 
 
+@pytest.mark.long
 def test_the_playbooks_entry_tells_what_it_found(host: Host) -> None:
     run: subprocess.CompletedProcess[str] = operations.apply(host, molecule_entry="rehearse")
     assert run.returncode == 0, run.stdout
@@ -106,6 +107,7 @@ def test_rows_that_the_record_has_must_be_there(host: Host) -> None:
     assert "public.gone had 5 rows" in wrong(found)["blog has what its newest dump has"]
 
 
+@pytest.mark.long
 def test_an_assertion_of_the_operators_own_is_asked_of_the_copy(host: Host) -> None:
     settings = json.loads(host.check_output(f"cat {SETTINGS}"))
     ask = {"database": "blog", "sql": "SELECT count(*) = 1000 FROM posts"}

@@ -148,6 +148,7 @@ def test_the_next_backup_is_valid_and_the_copy_left_nothing(host: Host) -> None:
     assert not host.service("slipway-scratch.service").is_running
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("lost")
 def test_a_copy_at_a_restore_point_leaves_the_live_database_alone(host: Host) -> None:
     sql(host, "CREATE TABLE marks AS SELECT 1 AS x")
@@ -164,7 +165,7 @@ def test_a_copy_at_a_restore_point_leaves_the_live_database_alone(host: Host) ->
 
 
 @pytest.mark.usefixtures("lost")
-@pytest.mark.parametrize("step", ["copy", "load"])
+@pytest.mark.parametrize("step", [pytest.param("copy", marks=pytest.mark.long), "load"])
 def test_the_same_command_goes_on_after_kill_9(host: Host, step: str) -> None:
     asked = {"to": "latest", "database": "shop", "confirmed": "shop"}
     if step == "load":
@@ -218,6 +219,7 @@ def test_a_database_is_not_replaced_without_its_name(host: Host) -> None:
     assert names(host) == before
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("lost")
 def test_a_dump_can_be_put_back_as_well(host: Host) -> None:
     assert host.run("systemctl start slipway-backup.service").rc == 0
