@@ -126,8 +126,8 @@ _NO_CHECKSUMS = "a flipped bit would pass unseen: enable them with pg_checksums"
 
 def canary(live: _psql.Psql, means: Means) -> tuple[datetime, float]:
     """A commit, and the seconds until it was in the repository: what a lost machine would cost."""
+    committed = means.clock()  # or a moment later, so the figure is no better than the truth
     live.ask("SELECT pg_current_xact_id();")
-    committed = means.clock()
     segment = live.ask("SELECT pg_walfile_name(pg_current_wal_insert_lsn());").strip()
     for _second in range(ARCHIVED_WITHIN):
         if live.ask("SELECT last_archived_wal FROM pg_stat_archiver;").strip() >= segment:
