@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from . import (
+    _backup_ages,
     _backup_state,
     _backups,
     _errors,
@@ -188,6 +189,7 @@ def main(arguments: list[str], means: Means | None = None) -> int:
         options = settings(Path(arguments[1]))
         done = rehearse(options, means)
         _rehearsal_report.keep(options.state, done)
+        _backup_ages.tell(options.state, "", means.say)
     except (_errors.StackError, OSError) as error:
         means.say(f"{_backup_state.ERROR}Nothing was rehearsed: {error}")
         return 1

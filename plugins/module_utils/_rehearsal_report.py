@@ -56,7 +56,8 @@ class Rehearsal:
         return [self.summary(), *wrong]
 
     def as_dict(self) -> dict[str, t.Any]:
-        return {**asdict(self), "ok": self.ok, "lines": self.lines()}
+        told = self.lines()
+        return {**asdict(self), "ok": self.ok, "detail": " ".join(told), "lines": told}
 
 
 def keep(state: Path, done: Rehearsal) -> None:
