@@ -62,6 +62,12 @@ class Figures:
     def error_percent(self) -> float:
         return 100 * self.errors / max(1, self.requests)
 
+    def __str__(self) -> str:
+        return (
+            f"of the last {self.requests} requests {self.errors} failed,"
+            f" p95 is {self.p95_milliseconds:.0f} ms"
+        )
+
 
 def visits(lines: t.Iterable[bytes], servers: t.Collection[str]) -> t.Iterator[Visit]:
     """Those lines of nginx's log that are requests to one of these servers."""
@@ -159,8 +165,8 @@ class Log:
 class Doubt:
     """A trouble that counts once it has lasted."""
 
-    def __init__(self) -> None:
-        self.since = math.inf
+    def __init__(self, since: float) -> None:
+        self.since = since
 
     def lasts(self, trouble: str, now: float) -> bool:
         self.since = min(self.since, now) if trouble else math.inf
@@ -177,43 +183,85 @@ class Subject:
     since: float = 0.0
 
 
+@dataclasses.dataclass(frozen=True)
+class State:
+    """What one look hands to the next: how it was before, and since when it is looked at or bad."""
+
+    before: Figures
+    began: float
+    slow_since: float = math.inf
+    ill_since: float = math.inf
+
+    @classmethod
+    def read(cls, given: t.Mapping[str, t.Any]) -> State | None:
+        if not given:
+            return None
+        doubts = {key: given.get(key) or math.inf for key in ("slow_since", "ill_since")}
+        return cls(Figures(**given["before"]), given["began"], **doubts)
+
+    def as_dict(self) -> dict[str, t.Any]:
+        """Without infinity, which JSON does not know."""
+        found = dataclasses.asdict(self)
+        return {key: None if value == math.inf else value for key, value in found.items()}
+
+
+@dataclasses.dataclass(frozen=True)
+class Look:
+    """Why the release must go back, if it must, what visitors got, and what the next look needs."""
+
+    trouble: str
+    seen: Figures
+    state: State
+
+
 def watch(
     subject: Subject,
     limits: Limits,
     seconds: float,
-    clock: t.Callable[[], float] = time.monotonic,
+    state: State | None = None,
+    last: bool = True,
+    clock: t.Callable[[], float] = time.time,
     sleep: t.Callable[[float], None] = time.sleep,
     ask: t.Callable[[_probe.Endpoint, float], _probe.Answer] = _probe.ask,
-) -> str:
-    """Why the release must go back, or nothing when all was well to the end.
+) -> Look:
+    """One look of so many seconds; whoever looks again goes on where the state says.
 
     Raises OSError where the log cannot be read.
     """
-    end = clock() + seconds
-    latest: collections.deque[Visit] = collections.deque(maxlen=MOST)
-    slow, ill = Doubt(), Doubt()
     opened = contextlib.closing(Log(subject.log)) if subject.log else contextlib.nullcontext()
     with opened as log:
-        past = visits(log.past(), subject.servers) if log else ()
-        before = figures([visit for visit in past if visit.moment < subject.since][-10 * LATEST :])
+        past = list(visits(log.past(), subject.servers)) if log else []
+        # nginx writes whole seconds.
+        state = state or State(_before(past, subject.since), math.floor(clock()))
+        seen = [visit for visit in past if visit.moment >= state.began]
+        latest: collections.deque[Visit] = collections.deque(seen, MOST)
+        slow, ill = Doubt(state.slow_since), Doubt(state.ill_since)
+        end = clock() + seconds
         while True:
             if log:
                 latest.extend(visits(log.fresh(), subject.servers))
                 forget(latest)
             now = figures(latest)
-            if trouble := too_many_errors(before, now, limits):
-                return trouble
-            trouble = too_slow(before, now, limits)
-            if slow.lasts(trouble, clock()):
-                return trouble
-            trouble = _ill(subject.endpoints, ask)
-            if ill.lasts(trouble, clock()):
-                return trouble
-            # What is in doubt at the end is waited for, but not for ever.
-            doubtful = min(slow.since, ill.since) < math.inf
-            if clock() >= end + (2 * SUSTAINED_SECONDS if doubtful else 0):
-                return ""
+            trouble = too_many_errors(state.before, now, limits) or _lasting(
+                clock(),
+                (slow, too_slow(state.before, now, limits)),
+                (ill, _ill(subject.endpoints, ask)),
+            )
+            # What is in doubt at the very end is waited for, but not for ever.
+            doubtful = last and min(slow.since, ill.since) < math.inf
+            if trouble or clock() >= end + (2 * SUSTAINED_SECONDS if doubtful else 0):
+                after = dataclasses.replace(state, slow_since=slow.since, ill_since=ill.since)
+                return Look(trouble, now, after)
             sleep(ROUND_SECONDS)
+
+
+def _before(past: list[Visit], since: float) -> Figures:
+    return figures([visit for visit in past if visit.moment < since][-10 * LATEST :])
+
+
+def _lasting(now: float, *doubts: tuple[Doubt, str]) -> str:
+    found = [trouble for doubt, trouble in doubts if doubt.lasts(trouble, now)]
+    return found[0] if found else ""
 
 
 def _ill(endpoints: t.Iterable[_probe.Endpoint], ask: t.Callable[..., _probe.Answer]) -> str:

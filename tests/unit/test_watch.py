@@ -15,6 +15,7 @@ from fakes import run_module
 
 SERVERS = ("unix:/run/slipway/shop/web.sock", "10.0.0.5:8001")
 BEGAN = 1_000_000.0
+SWITCHED = BEGAN + 200
 ENDPOINT = _probe.Endpoint("/run/slipway/shop/web.sock", "/health/", "shop.test")
 
 
@@ -103,16 +104,34 @@ class World:
             log.writelines(one + b"\n" for one in self.script(self.now))
 
     def visits(self, count: int, status: int = 200, seconds: str = "0.1") -> list[bytes]:
-        return [line(status, seconds, moment=BEGAN + self.now)] * count
+        return [line(status, seconds, moment=SWITCHED + self.now)] * count
 
     def watched(self, seconds: float, log: bool = True) -> str:
+        return self.look(seconds, log).trouble
+
+    def look(
+        self, seconds: float, log: bool = True, state: _watch.State | None = None, last: bool = True
+    ) -> _watch.Look:
         path = str(self.path) if log else ""
         subject = _watch.Subject(SERVERS, (ENDPOINT,), path, BEGAN + 100)
 
         def ask(*_: t.Any) -> _probe.Answer:
             return _probe.Answer(self.well(self.now), "HTTP 503")
 
-        return _watch.watch(subject, Limits(), seconds, lambda: self.now, self.sleep, ask)
+        def clock() -> float:
+            return SWITCHED + self.now
+
+        return _watch.watch(subject, Limits(), seconds, state, last, clock, self.sleep, ask)
+
+    def looks(self, count: int, seconds: float) -> _watch.Look:
+        """One after the other, each knowing of the one before what JSON carries."""
+        look = self.look(seconds, last=False)
+        for number in range(1, count):
+            if look.trouble:
+                return look
+            told = json.loads(json.dumps(look.state.as_dict(), allow_nan=False))
+            look = self.look(seconds, True, _watch.State.read(told), number == count - 1)
+        return look
 
 
 @pytest.fixture
@@ -177,6 +196,35 @@ def test_what_is_in_doubt_at_the_end_is_waited_for_and_not_for_ever(path: Path) 
     assert (world.watched(120), world.now) == ("", 140)
 
 
+def test_many_looks_find_what_one_would(path: Path) -> None:
+    world = World(path, lambda _now: world.visits(10))
+    look = world.looks(10, 60)
+    assert (look.trouble, world.now) == ("", 600)
+    assert str(look.seen) == "of the last 200 requests 0 failed, p95 is 100 ms"
+
+
+def test_a_doubt_does_not_begin_again_with_each_look(path: Path) -> None:
+    world = World(path, lambda now: world.visits(10, seconds="5" if now > 50 else "0.1"))
+    assert world.looks(10, 60).trouble.startswith("p95 of the last 200 requests is 5000 ms")
+    assert world.now == 84
+
+
+def test_the_last_look_alone_waits_for_what_is_in_doubt(path: Path) -> None:
+    world = World(path, lambda _now: [])
+    world.well = lambda now: now < 110
+    assert world.looks(2, 60).trouble.endswith("has not been well for 30 s: HTTP 503")
+    assert world.now == 140
+
+
+def test_a_look_knows_what_its_log_has_got_since_the_one_before(path: Path) -> None:
+    world = World(path, lambda _now: [])
+    state = world.look(0, last=False).state
+    with path.open("ab") as log:
+        log.writelines(one + b"\n" for one in world.visits(20, 500))
+    said = world.look(0, state=state).trouble
+    assert said == "20 of the last 20 requests failed, at most 1 % may (before: 0.5 %)"
+
+
 def test_a_log_is_followed_when_it_is_rotated(tmp_path: Path) -> None:
     path = tmp_path / "access.log"
     path.write_bytes(b"1\n2\n3")
@@ -201,8 +249,13 @@ def test_a_log_is_followed_when_it_is_rotated(tmp_path: Path) -> None:
 def test_the_module_says_what_it_cannot_see(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     given = {"seconds": 0, "since": "2026-11-21T08:00:00Z", "servers": list(SERVERS)}
     said = run_module("app_watch", capsys, **given, log=str(path))
-    assert (said["changed"], said["trouble"], said["blind"]) == (False, "", "")
+    assert (said["changed"], said["trouble"]) == (False, "")
+    assert said["said"] == "of the last 0 requests 0 failed, p95 is 0 ms"
+    again = run_module("app_watch", capsys, **given, log=str(path), state=said["state"])
+    assert again["state"] == said["state"]
     said = run_module("app_watch", capsys, **given, log=f"{path}.none")
-    assert said["blind"] == f"errors and latency, because {path}.none cannot be read here"
+    assert said["said"] == f"errors and latency are not watched: {path}.none cannot be read here"
+    said = run_module("app_watch", capsys, **given)
+    assert said["said"] == "the health endpoint is well"
     said = run_module("app_watch", capsys, True, **{**given, "seconds": 900})
     assert said["trouble"] == ""

@@ -284,11 +284,16 @@ def test_a_release_that_falls_ill_while_it_is_watched_is_taken_back(
         late(folder)
         replace("shop.py", "ORDERED =", "BEGAN = time.monotonic()\nORDERED =")(folder)
 
+    names = [machine.backend.get_hostname() for machine in machines]
+    watched = {"app_watch_seconds": 180, "app_watch_machines": [names[0], "nobody"]}
     before = [machine.file("/srv/shop/current").linked_to for machine in machines]
     with shoppers(machines) as load:
-        done = deploy(later, "--extra-vars=app_watch_seconds=120", entry="deploy")
+        done = deploy(later, f"--extra-vars={json.dumps(watched)}", entry="deploy")
     assert done.returncode != 0
     told = " ".join((done.stdout + done.stderr).split())
+    # Whoever waits sees how it goes, from each machine that looks and from one that cannot.
+    assert f"{names[0]}: errors and latency are not watched: /var/log/nginx" in told
+    assert "nobody: cannot be reached, so unwatched" in told
     assert told.count("of shop was taken back") >= len(machines)
     assert "/health/ at /run/slipway/shop/web.sock has not been well for 30 s: HTTP 503" in told
     assert load.lost() == []
