@@ -1,5 +1,8 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Hand a directory or archive of the controller to the module of the same name, as one file."""
+"""Hand the module of the same name what a machine cannot fetch by itself.
+
+That is a directory or archive of the controller, as one file, or what another machine has built.
+"""
 
 from __future__ import annotations
 
@@ -7,29 +10,67 @@ import tempfile
 import typing as t
 from pathlib import Path
 
+from ansible import constants
 from ansible.plugins.action import ActionBase
 from ansible_collections.slipway.stack.plugins.plugin_utils import _tree
 
+Result = dict[str, t.Any]
+
 
 class ActionModule(ActionBase):  # type: ignore[misc]
-    """Sends what the machine cannot fetch by itself."""
+    """Only the controller reaches all of them."""
 
-    def run(self, tmp: t.Any = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
-        result: dict[str, t.Any] = super().run(tmp, task_vars)
-        arguments = dict(self._task.args)
+    def run(self, tmp: t.Any = None, task_vars: Result | None = None) -> Result:
+        result: Result = super().run(tmp, task_vars)
+        variables, arguments = task_vars or {}, dict(self._task.args)
+        name, built = arguments["name"], arguments.pop("built", None) or {}
+        if built.get("release") or (built and self._task.check_mode):
+            return {**result, **built}
+        alike = machines_alike(arguments.pop("peers", None) or [], variables, name)
+        own = str(variables.get("inventory_hostname", ""))
+        first = alike[0] if own in alike else own
         try:
-            if not self._task.check_mode:
-                self._send(arguments)
-            result.update(
-                self._execute_module(
-                    "slipway.stack.app_build", module_args=arguments, task_vars=task_vars
-                )
-            )
+            if built:
+                done = self._receive(arguments, first, variables)
+            elif first == own or self._task.check_mode:
+                done = self._build(arguments, _lacking(alike[1:], variables, name), variables)
+            else:
+                done = {"changed": False, "release": ""}
         finally:
             self._remove_tmp_path(self._connection._shell.tmpdir)
-        return result
+        return {**result, **done, "application": name}
 
-    def _send(self, arguments: dict[str, t.Any]) -> None:
+    def _build(self, arguments: Result, waiting: bool, variables: Result) -> Result:
+        if self._task.check_mode:
+            return self._module(arguments, variables)
+        self._send(arguments)
+        if not waiting:
+            return self._module(arguments, variables)
+        packed = self._remote("release.tar.gz")
+        done = self._module({**arguments, "pack": packed}, variables)
+        if not done.get("failed"):
+            # Ansible removes this folder of its own when it ends.
+            local = tempfile.mkdtemp(dir=constants.DEFAULT_LOCAL_TMP)
+            done["fetched"] = str(Path(local) / "release.tar.gz")
+            self._connection.fetch_file(packed, done["fetched"])
+        return done
+
+    def _receive(self, arguments: Result, builder: str, variables: Result) -> Result:
+        theirs = variables["hostvars"][builder].get("__app_build") or {}
+        if theirs.get("application") != arguments["name"] or not theirs.get("release"):
+            return {"failed": True, "msg": f"{builder} failed, nothing is built here."}
+        arguments["release"] = theirs["release"]
+        if theirs.get("fetched"):
+            arguments["packed"] = self._upload(Path(theirs["fetched"]))
+        return self._module(arguments, variables)
+
+    def _module(self, arguments: Result, variables: Result) -> Result:
+        done: Result = self._execute_module(
+            "slipway.stack.app_build", module_args=arguments, task_vars=variables
+        )
+        return done
+
+    def _send(self, arguments: Result) -> None:
         directory, archive = arguments.get("directory"), arguments.get("archive")
         if directory:
             with tempfile.TemporaryDirectory(prefix="slipway-") as folder:
@@ -40,7 +81,31 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             arguments["bundle"] = self._upload(Path(archive))
 
     def _upload(self, path: Path) -> str:
+        return str(self._transfer_file(str(path), self._remote(path.name)))
+
+    def _remote(self, name: str) -> str:
         if self._connection._shell.tmpdir is None:
             self._make_tmp_path()
-        target = self._connection._shell.join_path(self._connection._shell.tmpdir, path.name)
-        return str(self._transfer_file(str(path), target))
+        return str(self._connection._shell.join_path(self._connection._shell.tmpdir, name))
+
+
+def machines_alike(peers: list[str], variables: Result, name: str) -> list[str]:
+    """Those of the peers that need the release and can run what this machine builds, in order."""
+    own = variables.get("inventory_hostname")
+    kind = _info(variables, str(own)).get("machine")
+    return [
+        peer
+        for peer in peers
+        if _info(variables, peer).get("machine") == kind
+        and _info(variables, peer).get("applications", {}).get(name, {}).get("needed")
+    ]
+
+
+def _lacking(others: list[str], variables: Result, name: str) -> bool:
+    """Whether one of the other machines has not built the revision before."""
+    return any(not _info(variables, peer)["applications"][name]["built"] for peer in others)
+
+
+def _info(variables: Result, peer: str) -> Result:
+    """What app_release_info has found there."""
+    return variables.get("hostvars", {}).get(peer, {}).get("__app_info") or {}

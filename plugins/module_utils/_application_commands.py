@@ -45,8 +45,13 @@ def as_user(
     directory: Path | None = None,
     environment: t.Mapping[str, str] | None = None,
     timeout: float = 900,
+    reads: t.IO[bytes] | None = None,
+    writes: t.IO[bytes] | None = None,
 ) -> Outcome:
-    """Run a command as the user, in a clean environment, without any secret of the application."""
+    """Run a command as the user, in a clean environment, without any secret of the application.
+
+    `reads` and `writes` are files that whoever calls has opened, and the user need not reach.
+    """
     entry = pwd.getpwnam(user)
     values = {"HOME": str(home), "PATH": _PATH, "LANG": "C.UTF-8", "USER": user}
     try:
@@ -58,9 +63,9 @@ def as_user(
             group=entry.pw_gid,
             extra_groups=[],
             umask=0o027,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
+            stdin=reads or subprocess.DEVNULL,
+            stdout=writes or subprocess.PIPE,
+            stderr=subprocess.PIPE if writes else subprocess.STDOUT,
             encoding="utf-8",
             errors="replace",
             timeout=timeout,
@@ -68,7 +73,7 @@ def as_user(
         )
     except subprocess.TimeoutExpired:
         raise StackError(f"{command[0]} did not end within {timeout:.0f} s.") from None
-    return Outcome(done.returncode, done.stdout)
+    return Outcome(done.returncode, done.stdout or done.stderr or "")
 
 
 def in_release(

@@ -12,7 +12,9 @@ from pathlib import Path
 
 from ansible_collections.slipway.stack.plugins.module_utils import (
     _application_commands,
+    _artefact,
     _dependencies,
+    _frontend,
     _releases,
     _sources,
 )
@@ -21,6 +23,8 @@ from ansible_collections.slipway.stack.plugins.module_utils._errors import Stack
 
 UV_HOME = Path("/opt/slipway/uv")
 SYSTEM_PYTHON = "/usr/bin/python3"
+PYTHON, NODE, STATIC = "python", "node", "static"
+RUNTIMES = (PYTHON, NODE, STATIC)
 # Logs, uploads and the database may share the disk.
 _RESERVE_BYTES = 200 << 20
 _RESERVE_FILES = 20_000
@@ -42,6 +46,11 @@ class Order:
     python: str
     uv_version: str
     uv_hashes: tuple[str, ...]
+    runtime: str
+    build: str
+    served: str
+    packed: str
+    release: str
 
 
 def existing(order: Order) -> _releases.Release | None:
@@ -54,21 +63,29 @@ def existing(order: Order) -> _releases.Release | None:
 
 
 def build(order: Order, now: datetime.datetime) -> str:
-    """Build a release and return its name; a failed build leaves nothing behind."""
+    """Build a release and return its name; a failed build leaves nothing behind.
+
+    What another machine has built has its name there, and is unpacked only.
+    """
     releases = _releases.Releases(order.home)
-    name = _releases.new_name(order.revision, now)
+    name = order.release or _releases.new_name(order.revision, now)
     path = releases.path(name)
     for leftover in releases.leftovers():
         releases.remove(leftover)
-    _require_interpreter(order)
     _require_room(order, releases)
-    ensure_uv(order)
+    if order.runtime == PYTHON:
+        _require_interpreter(order)
+    if order.runtime == PYTHON and not order.packed:
+        ensure_uv(order)
     try:
         # What a build runs may write into its own two folders, and root never writes there.
         _application_commands.own(path, "root", order.name)
-        for folder in ("source", "venv"):
+        for folder in _artefact.OWNED:
             _application_commands.own(path / folder, order.name, order.name)
-        _fetch(order, path / "source")
+        if order.packed:
+            _artefact.unpack(order.name, Path(order.packed), path)
+        else:
+            _fetch(order, path / "source")
         _make(order, path)
         releases.finish(name, order.revision, order.python, order.version)
     except BaseException:
@@ -140,6 +157,20 @@ def _make(order: Order, path: Path) -> None:
         )
     # Units name this link, so that they do not change with the source's layout.
     (path / "project").symlink_to(Path("source") / order.subdirectory)
+    if order.packed:
+        pass  # made where it was built
+    elif order.runtime == PYTHON:
+        _install(order, path, project)
+    elif order.build:
+        cache, keep = order.home / "cache", order.runtime == NODE
+        _frontend.build(order.name, project, order.build, cache=cache, keep_packages=keep)
+    if order.runtime == STATIC:
+        _frontend.open_to_nginx(order.name, path, Path(order.subdirectory) / order.served)
+    (path / "REVISION").write_text(order.revision + "\n", encoding="utf-8")
+    (path / "release.env").write_text(f'RELEASE_REVISION="{order.revision}"\n', encoding="utf-8")
+
+
+def _install(order: Order, path: Path, project: Path) -> None:
     _dependencies.install(
         order.name,
         project,
@@ -151,8 +182,6 @@ def _make(order: Order, path: Path) -> None:
     compile_all = [str(path / "venv/bin/python"), "-m", "compileall", "-q", str(path / "source")]
     # A file that is no valid Python may be a template: only what is imported must compile.
     _application_commands.as_user(order.name, compile_all, home=order.home / "cache")
-    (path / "REVISION").write_text(order.revision + "\n", encoding="utf-8")
-    (path / "release.env").write_text(f'RELEASE_REVISION="{order.revision}"\n', encoding="utf-8")
 
 
 def ensure_uv(order: Order) -> None:

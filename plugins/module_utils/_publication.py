@@ -123,7 +123,7 @@ def _return(application: Application, before: _releases.Release | None, run: _co
     trouble = ""
     if before:
         trouble = _steps(application, Switch(before.name, withdraw=True), run)
-    else:
+    elif application.units:
         run(["systemctl", "stop", *(unit.name for unit in application.units)])
     _serving.dismiss(application, application.servers, run)
     return trouble

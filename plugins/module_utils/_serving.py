@@ -20,12 +20,13 @@ from ansible_collections.slipway.stack.plugins.module_utils import (
 # Two servers share the socket: one healthy answer says little about either.
 STEADY_ANSWERS = 5
 STANDIN = "standin"
+NODE = "node"
 _ASK_SECONDS = 10.0
 
 
 @dataclasses.dataclass(frozen=True)
 class Server:
-    """One gunicorn of an application, as its unit runs it and as it can be tried."""
+    """One gunicorn or Node of an application, as its unit runs it and as it can be tried."""
 
     service: str
     kind: str

@@ -5,8 +5,14 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from pathlib import Path
 
-from ansible_collections.slipway.stack.plugins.module_utils import _commands, _probe, _units
+from ansible_collections.slipway.stack.plugins.module_utils import (
+    _commands,
+    _probe,
+    _serving,
+    _units,
+)
 from ansible_collections.slipway.stack.plugins.module_utils._serving import (
     Application,
     Server,
@@ -84,13 +90,22 @@ def _command(
         f"RuntimeMaxSec={application.health_timeout + 60:.0f}",
         *_SANDBOX,
     ]
+    # Only gunicorn says when it is ready.
+    ready = "exec" if server.kind == _serving.NODE else "notify"
     return [
-        *["systemd-run", "--quiet", "--collect", "--service-type=notify", f"--unit={unit}"],
+        *["systemd-run", "--quiet", "--collect", f"--service-type={ready}", f"--unit={unit}"],
         *[word for setting in properties for word in ("-p", setting)],
         *["-E", "PYTHONDONTWRITEBYTECODE=1", "-E", f"PATH={path}/venv/bin:/usr/bin:/bin"],
-        *[f"{path}/venv/bin/gunicorn", "--config", server.configuration],
-        *["--workers", "1", "--bind", f"unix:{socket}", server.module],
+        *_program(server, path, socket),
     ]
+
+
+def _program(server: Server, path: Path, socket: str) -> list[str]:
+    if server.kind == _serving.NODE:
+        program = ["/usr/bin/node", "--require", server.configuration, server.module]
+        return ["-E", f"SLIPWAY_SOCKET={socket}", "-E", "NODE_ENV=production", *program]
+    gunicorn = [f"{path}/venv/bin/gunicorn", "--config", server.configuration, "--workers", "1"]
+    return [*gunicorn, "--bind", f"unix:{socket}", server.module]
 
 
 def _is_alive(unit: str, run: _commands.Run) -> bool:

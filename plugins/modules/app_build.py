@@ -12,7 +12,10 @@ author:
   - The Slipway authors (@slipway)
 description:
   - Fetches the source and makes its virtual environment, from a lock with hashes, in a directory of
-    its own. Nothing that serves is touched, and a build that fails is removed.
+    its own; or builds a Node project with npm, from its lock.
+  - Nothing that serves is touched, and a build that fails is removed.
+  - Of machines that are named as peers, one of each kind builds, and the others get what it has
+    built, by way of the controller.
   - A complete release of the same revision that has not failed is used again.
 attributes:
   check_mode:
@@ -58,6 +61,19 @@ options:
     description: Folder within the source that holds the project and its lock.
     type: str
     default: ""
+  runtime:
+    description: What the release is made of, which decides how it is built.
+    type: str
+    choices: [python, node, static]
+    default: python
+  build:
+    description: Command that makes of a Node project what is served, after C(npm ci).
+    type: str
+    default: ""
+  served:
+    description: Folder of the project that nginx serves, for O(runtime=static).
+    type: str
+    default: ""
   deploy_key:
     description: File with the key that may read the repository.
     type: str
@@ -75,6 +91,30 @@ options:
     type: list
     elements: str
     default: []
+  pack:
+    description: File on the machine to leave the release in for other machines; empty is none.
+    type: str
+    default: ""
+  packed:
+    description: Such a file from another machine, which is unpacked instead of building.
+    type: str
+    default: ""
+  release:
+    description: Name of the release on that machine.
+    type: str
+    default: ""
+  peers:
+    description:
+      - Machines that release the same revision, by their names in the inventory. The first of each
+        kind (Debian and processor) builds for all of them.
+    type: list
+    elements: str
+    default: []
+  built:
+    description:
+      - What this module returned a task before. With it, who has not built gets what was built.
+    type: dict
+    default: {}
   deployment:
     description: Number of the deployment under whose lock this happens.
     type: str
@@ -105,12 +145,16 @@ import typing as t
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.slipway.stack.plugins.module_utils import _build, _deployments
+from ansible_collections.slipway.stack.plugins.module_utils import (
+    _artefact,
+    _build,
+    _deployments,
+)
 from ansible_collections.slipway.stack.plugins.module_utils._errors import StackError
 
 
 def order_from(params: dict[str, t.Any]) -> _build.Order:
-    unused = ("directory", "deployment")
+    unused = ("directory", "deployment", "pack", "peers", "built")
     given = {key: value for key, value in params.items() if key not in unused}
     given["home"] = Path(params["home"])
     given["uv_hashes"] = tuple(params["uv_hashes"])
@@ -132,10 +176,18 @@ def argument_spec() -> dict[str, t.Any]:
         "directory": _option(),
         "bundle": _option(),
         "subdirectory": _option(),
+        "runtime": {**_option(_build.PYTHON), "choices": list(_build.RUNTIMES)},
+        "build": _option(),
+        "served": _option(),
         "deploy_key": {**_option(), "no_log": False},
         "python": _option("/usr/bin/python3"),
         "uv_version": {"type": "str", "required": True},
         "uv_hashes": {"type": "list", "elements": "str", "default": []},
+        "pack": _option(),
+        "packed": _option(),
+        "release": _option(),
+        "peers": {"type": "list", "elements": "str", "default": []},
+        "built": {"type": "dict", "default": {}},
         "deployment": _option(),
     }
 
@@ -144,14 +196,18 @@ def main() -> None:
     module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
     order = order_from(module.params)
     found = _build.existing(order)
-    if found or module.check_mode:
-        module.exit_json(changed=not found, release=found.name if found else "")
+    name = found.name if found else ""
+    if module.check_mode:
+        module.exit_json(changed=not found, release=name)
     try:
         with _deployments.phase(order.name, module.params["deployment"]):
-            name = _build.build(order, datetime.datetime.now(datetime.UTC))
+            name = name or _build.build(order, datetime.datetime.now(datetime.UTC))
+            if module.params["pack"]:
+                path = order.home / "releases" / name
+                _artefact.pack(order.name, path, Path(module.params["pack"]))
     except StackError as error:
         module.fail_json(msg=str(error))
-    module.exit_json(changed=True, release=name)
+    module.exit_json(changed=not found, release=name)
 
 
 if __name__ == "__main__":

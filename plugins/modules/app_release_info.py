@@ -79,12 +79,18 @@ EXAMPLES = r"""
 RETURN = r"""
 applications:
   description: By name, the C(wanted) revision (empty if it cannot be known yet), the release that
-    is C(current) and the C(previous) one, whether a release is C(needed), and whether that is so
+    is C(current) and the C(previous) one, whether the wanted one was C(built) before, whether a
+    release is C(needed), and whether that is so
     only because the revision was C(withdrawn). If asked for, its C(history), oldest first, and its
     C(lock).
   returned: always
   type: dict
   sample: {shop: {wanted: 3f2c, current: 20261121T080000Z-3f2c, previous: "", needed: false}}
+machine:
+  description: Debian and processor; a release that one machine builds runs on those like it.
+  returned: always
+  type: str
+  sample: debian 13 x86_64
 """
 
 import concurrent.futures
@@ -97,6 +103,7 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.slipway.stack.plugins.module_utils import (
+    _artefact,
     _deployments,
     _lock,
     _releases,
@@ -120,12 +127,20 @@ def examine(
     withdrawn = not again and _is_withdrawn(releases, wanted)
     return application["name"], {
         "wanted": wanted,
+        "built": bool(wanted) and _is_built(releases, wanted, application["python"]),
         "current": current.name if current else "",
         "previous": previous.name if previous else "",
         "needed": not serves and not withdrawn,
         "withdrawn": withdrawn and not serves,
         **(_told(application["name"]) if history else {}),
     }
+
+
+def _is_built(releases: _releases.Releases, revision: str, python: str) -> bool:
+    return any(
+        (one.revision, one.python) == (revision, python) and one.result != _releases.FAILED
+        for one in releases.all()
+    )
 
 
 def _is_withdrawn(releases: _releases.Releases, revision: str) -> bool:
@@ -187,7 +202,7 @@ def main() -> None:
             found = list(pool.map(examined, module.params["applications"]))
     except StackError as error:
         module.fail_json(msg=str(error))
-    module.exit_json(changed=False, applications=dict(found))
+    module.exit_json(changed=False, applications=dict(found), machine=_artefact.kind_of_machine())
 
 
 if __name__ == "__main__":

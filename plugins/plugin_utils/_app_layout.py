@@ -11,7 +11,10 @@ from ansible_collections.slipway.stack.plugins.module_utils._errors import Stack
 from ansible_collections.slipway.stack.plugins.plugin_utils import _tree
 
 WEB_GROUP = "www-data"
-KINDS = ("web", "asgi")
+# How requests are answered: the kind of a server, and the option that names what it runs.
+KINDS = {"web": "wsgi", "asgi": "asgi", "node": "node"}
+SERVERS = {option: kind for kind, option in KINDS.items()}
+_CONFIGURATIONS = {"web": "gunicorn.conf.py", "asgi": "asgi.conf.py", "node": "node.cjs"}
 _SYSTEMD = "/etc/systemd/system"
 _ASGI_GRACE_SECONDS = 10
 Item = dict[str, t.Any]
@@ -23,7 +26,7 @@ def layout(applications: list[Item]) -> Item:
     return {
         key: [item for one in described for item in one[key]]
         for key in ("users", "directories", "files", "units", "questions", "releases")
-    }
+    } | {"packages": sorted({name for one in described for name in one["packages"]})}
 
 
 def _describe(application: Item) -> Item:
@@ -31,14 +34,10 @@ def _describe(application: Item) -> Item:
     name = application["name"]
     services = [_service(application, kind) for kind in KINDS if _module(application, kind)]
     standins = [_standin(service) for service in services[:1]]
-    if not services:
-        raise StackError(
-            f"{name} names neither web.wsgi nor web.asgi: say which object serves it, for example"
-            f" web: {{wsgi: '{name}.wsgi:application'}}."
-        )
     return {
+        "packages": _packages(application),
         "users": [{"name": name, "home": _home(name), "groups": []}],
-        "directories": _directories(name),
+        "directories": _directories(application),
         "files": [
             *_configuration(application),
             *(file for service in services for file in _unit_files(service)),
@@ -65,6 +64,38 @@ def _check(application: Item) -> None:
             )
     if "://" in source["archive"] and not source["sha256"]:
         raise StackError(f"{name} downloads {source['archive']}: add its source.sha256.")
+    _check_runtime(application)
+
+
+def _check_runtime(application: Item) -> None:
+    name, served = application["name"], application["static"]
+    kinds = [option for kind, option in KINDS.items() if _module(application, kind)]
+    if not kinds and not served:
+        raise StackError(
+            f"{name} names none of web.wsgi, web.asgi, web.node and static: say what serves it, for"
+            f" example web: {{wsgi: '{name}.wsgi:application'}}."
+        )
+    if (served and kinds) or ("node" in kinds and len(kinds) > 1):
+        given = [f"web.{kind}" for kind in kinds] + (["static"] if served else [])
+        raise StackError(
+            f"{name} has {' and '.join(given)}: make an application of its own of each, because"
+            " Python, Node and files are built and served differently."
+        )
+    if application["build"] and _runtime(application) == "python":
+        raise StackError(f"{name} is built by uv: leave build to web.node and static.")
+
+
+def _runtime(application: Item) -> str:
+    """What a release is made of, which decides how it is built."""
+    if application["static"]:
+        return "static"
+    return "node" if application["web"]["node"] else "python"
+
+
+def _packages(application: Item) -> list[str]:
+    runtime = _runtime(application)
+    node = ["nodejs"] if runtime == "node" or application["build"] else []
+    return [*node, *(["npm"] if application["build"] else [])]
 
 
 def _home(name: str) -> str:
@@ -76,17 +107,20 @@ def _settings(name: str) -> str:
 
 
 def _module(application: Item, kind: str) -> str:
-    return str(application["web"]["wsgi" if kind == "web" else "asgi"])
+    return str(application["web"][KINDS[kind]])
 
 
-def _directories(name: str) -> list[Item]:
+def _directories(application: Item) -> list[Item]:
+    name = application["name"]
     home = _home(name)
+    # nginx passes through to what it serves; it can list nothing.
+    passage = "0751" if application["static"] else "0750"
     own = {"owner": name, "group": name}
     # New files inherit the group, so that nginx may read them and other applications may not.
     shared = {"owner": name, "group": WEB_GROUP, "mode": "2750"}
     return [
         {"path": home, "owner": "root", "group": "root", "mode": "0751"},
-        {"path": f"{home}/releases", "owner": "root", "group": name, "mode": "0750"},
+        {"path": f"{home}/releases", "owner": "root", "group": name, "mode": passage},
         {"path": f"{home}/cache", **own, "mode": "0700"},
         {"path": f"{home}/static", **shared},
         {"path": f"{home}/media", **shared},
@@ -115,7 +149,7 @@ def _key_path(name: str) -> str:
 def _service(application: Item, kind: str) -> Item:
     """What the templates of one service need; nothing secret is in it."""
     name, web = application["name"], application["web"]
-    listen = web["listen" if kind == "web" else "asgi_listen"].replace("unix:", "", 1)
+    listen = web["asgi_listen" if kind == "asgi" else "listen"].replace("unix:", "", 1)
     listen = listen or f"/run/slipway/{name}/{kind}.sock"
     grace = web["graceful_timeout_seconds"]
     return {
@@ -132,11 +166,13 @@ def _service(application: Item, kind: str) -> Item:
         "workers": web["workers"],
         "threads": web["threads"],
         "timeout": web["timeout_seconds"],
-        "grace": grace if kind == "web" else min(grace, _ASGI_GRACE_SECONDS),
+        "grace": min(grace, _ASGI_GRACE_SECONDS) if kind == "asgi" else grace,
         "memory": web["memory_limit_megabytes"],
         "home": _home(name),
         "settings": _settings(name),
-        "configuration": f"{_settings(name)}/{'gunicorn' if kind == 'web' else 'asgi'}.conf.py",
+        "configuration": f"{_settings(name)}/{_CONFIGURATIONS[kind]}",
+        # V8 compiles what it runs while it runs it.
+        "exceptions": {"MemoryDenyWriteExecute": False} if kind == "node" else {},
     }
 
 
@@ -154,8 +190,9 @@ def _unit_files(service: Item) -> list[Item]:
     unit = f"{_SYSTEMD}/{service['unit']}"
     root = _root(service)
     owned = {**root, "group": service["application"], "mode": "0640"}
+    template = "node.cjs.j2" if service["kind"] == "node" else "gunicorn.conf.py.j2"
     return [
-        {"path": service["configuration"], "template": "gunicorn.conf.py.j2", **owned},
+        {"path": service["configuration"], "template": template, **owned},
         {"path": f"{unit}.socket", "template": "web.socket.j2", **root},
         *_service_files(service),
     ]
@@ -214,6 +251,9 @@ def _release(application: Item, services: list[Item]) -> Item:
         "archive": source["archive"],
         "directory": source["directory"],
         "subdirectory": source["subdirectory"],
+        "runtime": _runtime(application),
+        "build": application["build"],
+        "served": (application["static"] or {}).get("directory", ""),
         "migration": _migration(application),
         "commands": _commands(application),
         "units": [unit for service in services for unit in _units(application, service)],
@@ -226,6 +266,8 @@ def _release(application: Item, services: list[Item]) -> Item:
 
 def _watched(application: Item, services: list[Item]) -> Item:
     """Whose answers visitors get, and where the application says how it is, on all machines."""
+    if not services:
+        return {"servers": [], "endpoints": []}
     own = [{"name": one["kind"], "servers": [_as_upstream(one["listen"])]} for one in services]
     upstreams = application["upstreams"] or own
     where = {"path": application["web"]["health_path"], "host": application["web"]["host_name"]}
@@ -263,14 +305,15 @@ def interpreter(python: str) -> str:
 
 def _migration(application: Item) -> Item:
     """What runs once for all machines before a release is published."""
-    framework = application["framework"]
+    framework = application["framework"] if _runtime(application) == "python" else "none"
     command = application["migrate"]["command"] or _migrations.OWN.get(framework, "")
     return {"framework": framework, "command": command}
 
 
 def _commands(application: Item) -> list[Item]:
     """What runs on every machine before a release is published."""
-    if application["framework"] != "django" or "STATIC_ROOT" not in application["environment"]:
+    django = application["framework"] == "django" and _runtime(application) == "python"
+    if not django or "STATIC_ROOT" not in application["environment"]:
         return []
     collect = "python manage.py collectstatic --noinput --verbosity 0"
     return [{"name": "collectstatic", "command": collect}]

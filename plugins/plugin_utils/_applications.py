@@ -117,17 +117,49 @@ def _collect(*checks: t.Callable[[], t.Any]) -> None:
 def _check_application(application: Application, given: t.Mapping[str, t.Any]) -> None:
     name = application["name"]
     label = f"stack_applications.{name}"
+    _check_kind(application, given, label)
     database = application["database"]
-    database["name"] = database["name"] or name
-    application["redis_keys"] = application["redis_keys"] or [f"{name}:*"]
+    if database:
+        database["name"] = database["name"] or name
+        application["redis_keys"] = application["redis_keys"] or [f"{name}:*"]
     _collect(
         lambda: _check_source(application["source"], f"{label}.source"),
-        lambda: _check_web(application["web"], given.get("web") or {}, f"{label}.web"),
+        lambda: _check_web(application, given.get("web") or {}, f"{label}.web"),
         lambda: _check_database(database, name, f"{label}.database"),
         lambda: _check_certificate(application, label),
         lambda: _check_environment(application["environment"], f"{label}.environment"),
         lambda: _check_workers(application["celery"], f"{label}.celery.workers"),
     )
+
+
+def _check_kind(application: Application, given: t.Mapping[str, t.Any], label: str) -> None:
+    """A frontend stores nothing here: what it shows, it asks another application for."""
+    web, served = application["web"], application["static"]
+    kinds = [kind for kind in ("wsgi", "asgi", "node") if web[kind]]
+    if served and given.get("web"):
+        raise InventoryError(
+            f"{label} has static and web; make an application of its own of each, with its own"
+            " domain."
+        )
+    if web["node"] and len(kinds) > 1:
+        raise InventoryError(
+            f"{label}.web has {' and '.join(kinds)}; make an application of its own of node."
+        )
+    if not (served or web["node"]):
+        if application["build"]:
+            raise InventoryError(
+                f"{label}.build is given, but uv builds what wsgi and asgi name; remove it, or"
+                " write static or web.node."
+            )
+        return
+    for option in ("celery", "database", "redis_keys"):
+        if given.get(option):
+            kind = "static" if served else "web.node"
+            raise InventoryError(
+                f"{label}.{option} is given, but {kind} has none; remove it, or declare it of the"
+                " application that this one asks."
+            )
+    application.update(database=None, redis_keys=[], framework="none")
 
 
 def _check_source(source: dict[str, t.Any], label: str) -> None:
@@ -145,12 +177,15 @@ def _check_source(source: dict[str, t.Any], label: str) -> None:
         )
 
 
-def _check_web(web: dict[str, t.Any], given: t.Mapping[str, t.Any], label: str) -> None:
-    if not (web["wsgi"] or web["asgi"]):
+def _check_web(application: Application, given: t.Mapping[str, t.Any], label: str) -> None:
+    web = application["web"]
+    if application["static"]:
+        return
+    if not (web["wsgi"] or web["asgi"] or web["node"]):
         raise InventoryError(
-            f"{label} has neither wsgi nor asgi; write 'wsgi: shop.wsgi:application'."
+            f"{label} has neither wsgi, asgi nor node; write 'wsgi: shop.wsgi:application'."
         )
-    if given.get("websocket_paths") and not web["asgi"]:
+    if given.get("websocket_paths") and not (web["asgi"] or web["node"]):
         raise InventoryError(
             f"{label}.websocket_paths is given, but nothing answers WebSockets; write {label}.asgi,"
             " like 'shop.asgi:application'."
@@ -183,7 +218,9 @@ def _check_paths(web: dict[str, t.Any], label: str) -> None:
         )
 
 
-def _check_database(database: dict[str, t.Any], name: str, label: str) -> None:
+def _check_database(database: dict[str, t.Any] | None, name: str, label: str) -> None:
+    if not database:
+        return
     if database["name"] != name and (
         database["name"] in _rules.RESERVED_NAMES or database["name"].startswith("pg_")
     ):
@@ -249,6 +286,8 @@ def _check_environment(environment: t.Mapping[t.Any, t.Any], label: str) -> None
 
 def _merge_secrets(application: Application, secrets: t.Any) -> None:
     twin = f"vault_stack_applications.{application['name']}"
+    if secrets is None and not application["database"]:
+        secrets = {}
     if not isinstance(secrets, t.Mapping):
         raise InventoryError(
             f"{twin} is {'missing' if secrets is None else _kind(secrets)}; write a dictionary with"
@@ -259,6 +298,7 @@ def _merge_secrets(application: Application, secrets: t.Any) -> None:
         remedy = _specification.unknown(twin, unknown[0], SECRET_KEYS).removesuffix(".")
         raise InventoryError(f"{remedy}, or put it into {twin}.environment.")
     required = ["database_password", "redis_password", "secret_key"]
+    required = required if application["database"] else []
     keys = [key for key in ("private_key", "deploy_key") if secrets.get(key)]
     if application["certificate_source"] == "files":
         keys.append("private_key")
@@ -327,7 +367,9 @@ def _check_together(applications: list[Application], secrets: t.Mapping[t.Any, t
         "domain or redirect",
         [domain for a in applications for domain in [a["domain"], *a["redirects"]]],
     )
-    refuse_duplicates("database.name", [a["database"]["name"] for a in applications])
+    refuse_duplicates(
+        "database.name", [a["database"]["name"] for a in applications if a["database"]]
+    )
     _refuse_shared_keys(applications)
     names = {application["name"] for application in applications}
     for orphan in sorted(str(name) for name in secrets if name not in names):

@@ -57,17 +57,24 @@ class Topology:
 
 
 def derive(application: Application, topology: Topology) -> Application:
-    """The application with one sub-dict for each role that serves it."""
+    """The application with one sub-dict for each role that serves it, empty where none does."""
+    stores = bool(application["database"])
     return {
         **application,
-        "database": _database(application),
-        "pool": _pool(application),
-        "redis_user": _redis_user(application),
+        "database": _database(application) if stores else {},
+        "pool": _pool(application) if stores else {},
+        "redis_user": _redis_user(application) if stores else {},
         "site": _site(application, topology),
-        "release": _release(application, topology),
+        "release": _release(application, topology) if _is_released(application, topology) else {},
         "celery": _celery(application),
-        "backup": {"name": application["database"]["name"]},
+        "backup": {"name": application["database"]["name"]} if stores else {},
     }
+
+
+def _is_released(application: Application, topology: Topology) -> bool:
+    """Whether this machine needs its releases: to serve files, nginx must have them."""
+    group = "web" if application["static"] else "application"
+    return topology.host in topology.groups.get(group, [])
 
 
 def _database(application: Application) -> dict[str, t.Any]:
@@ -85,6 +92,8 @@ def _database(application: Application) -> dict[str, t.Any]:
 def connections(application: Application) -> int:
     """What PgBouncer may open for the application, and what its migrations open directly."""
     database = application["database"]
+    if not database:
+        return 0
     return int(database["pool_size"] + database["reserve_pool_size"] + DIRECT_CONNECTIONS)
 
 
@@ -123,7 +132,7 @@ def server_at(address: str, port: int) -> str:
     return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
-SERVERS = {"wsgi": "web", "asgi": "asgi"}
+SERVERS = _app_layout.SERVERS
 
 
 def _site(application: Application, topology: Topology) -> dict[str, t.Any]:
@@ -136,11 +145,12 @@ def _site(application: Application, topology: Topology) -> dict[str, t.Any]:
         "server_name": application["domain"],
         "redirects": application["redirects"],
         "upstreams": _upstreams(application, topology),
-        "locations": _locations(web),
+        "locations": _locations(web) if not application["static"] else [],
+        "pages": _pages(application),
         "static": [
             {"path": f"/{kind}/", "directory": f"/srv/{name}/{kind}"}
             for kind in ("static", "media")
-            if local
+            if local and application["database"]
         ],
         "certificate": {
             "source": application["certificate_source"],
@@ -150,6 +160,19 @@ def _site(application: Application, topology: Topology) -> dict[str, t.Any]:
         "headers": web["headers"],
         "body_limit_megabytes": web["body_limit_megabytes"],
         "timeout_seconds": web["timeout_seconds"],
+    }
+
+
+def _pages(application: Application) -> dict[str, t.Any] | None:
+    """What nginx serves itself: the release that is current, and the files of open pages."""
+    static, home = application["static"], f"/srv/{application['name']}"
+    if not static:
+        return None
+    return {
+        "directory": f"{home}/current/public",
+        "previous_directory": f"{home}/previous/public",
+        "hashed_paths": static["hashed_paths"],
+        "fallback": static["fallback"],
     }
 
 
@@ -167,36 +190,35 @@ def _upstreams(application: Application, topology: Topology) -> list[dict[str, t
 
 
 def _locations(web: dict[str, t.Any]) -> list[dict[str, t.Any]]:
-    main = "web" if web["wsgi"] else "asgi"
+    main = next(server for kind, server in SERVERS.items() if web[kind])
     locations: list[dict[str, t.Any]] = [{"path": "/", "upstream": main, "rate": "general"}]
     locations += [{"path": path, "upstream": main, "rate": "api"} for path in web["api_paths"]]
     # The health endpoint is asked by machines that must never be told 429.
     locations.append({"path": web["health_path"], "upstream": main, "rate": "none"})
-    if web["asgi"]:
+    if web["asgi"] or web["node"]:
+        channel = "asgi" if web["asgi"] else main
         locations += [
-            {"path": path, "upstream": "asgi", "websocket": True, "rate": "general"}
+            {"path": path, "upstream": channel, "websocket": True, "rate": "general"}
             for path in web["websocket_paths"]
         ]
     return locations
 
 
 def _release(application: Application, topology: Topology) -> dict[str, t.Any]:
-    web = application["web"]
-    (database,) = topology.of("database")
-    runs_here = topology.host in topology.groups.get("application", [])
-    listen = _listen(application, topology, "web", topology.host) if runs_here else ""
-    asgi_listen = _listen(application, topology, "asgi", topology.host) if runs_here else ""
+    web, static = application["web"], application["static"]
     return {
         "name": application["name"],
         "source": {**application["source"], "deploy_key": application["secrets"]["deploy_key"]},
         "framework": application["framework"],
+        "build": application["build"],
+        "static": {"directory": static["directory"]} if static else None,
         "python": _app_layout.interpreter(application["python"]),
         "web": {
-            **{key: web[key] for key in ("wsgi", "asgi", "workers", "threads", "timeout_seconds")},
+            **{key: web[key] for key in (*SERVERS, "workers", "threads", "timeout_seconds")},
             "health_path": web["health_path"],
             "memory_limit_megabytes": web["memory_limit_megabytes"],
-            "listen": listen,
-            "asgi_listen": asgi_listen,
+            "listen": _listen(application, topology, "web", topology.host),
+            "asgi_listen": _listen(application, topology, "asgi", topology.host),
             # Whose word on the visitor's address and scheme is believed.
             "trusted_proxies": topology.of("web"),
             # The health endpoint is asked as nginx would ask it.
@@ -205,13 +227,17 @@ def _release(application: Application, topology: Topology) -> dict[str, t.Any]:
         **_followers(application, topology),
         "upstreams": _upstreams(application, topology),
         # Migrations hold locks and sessions, which a transaction pooler cannot carry.
-        "migrate": {
-            "environment": {
-                "DATABASE_URL": database_url(application, server_at(database, POSTGRES_PORT))
-            }
-        },
+        "migrate": _migrate(application, topology),
         "environment": environment(application, topology),
     }
+
+
+def _migrate(application: Application, topology: Topology) -> dict[str, t.Any]:
+    if not application["database"]:
+        return {}
+    (database,) = topology.of("database")
+    url = database_url(application, server_at(database, POSTGRES_PORT))
+    return {"environment": {"DATABASE_URL": url}}
 
 
 def _followers(application: Application, topology: Topology) -> dict[str, t.Any]:
@@ -252,6 +278,8 @@ def _celery(application: Application) -> dict[str, t.Any]:
 
 def environment(application: Application, topology: Topology) -> dict[str, str]:
     """What the application's processes get; the operator's own values win."""
+    if not application["database"]:
+        return _given(application)
     name, secrets = application["name"], application["secrets"]
     (database,), (cache,) = topology.of("database"), topology.of("cache")
     credentials = f"{name}:{quote(secrets['redis_password'], safe='')}"
@@ -268,8 +296,12 @@ def environment(application: Application, topology: Topology) -> dict[str, str]:
         "STATIC_ROOT": f"/srv/{name}/static",
         "MEDIA_ROOT": f"/srv/{name}/media",
     }
-    given = {**application["environment"], **secrets["environment"]}
-    return {**derived, **{key: str(value) for key, value in given.items()}}
+    return {**derived, **_given(application)}
+
+
+def _given(application: Application) -> dict[str, str]:
+    given = {**application["environment"], **application["secrets"]["environment"]}
+    return {key: str(value) for key, value in given.items()}
 
 
 def database_url(application: Application, server: str) -> str:
@@ -291,7 +323,7 @@ def health_checks(
         {"kind": "host", "name": topology.host, "reference_time": now}
     ]
     if here("database"):
-        names = [application["pool"]["name"] for application in resolved]
+        names = [application["pool"]["name"] for application in resolved if application["pool"]]
         name, port = str(POSTGRES_PORT), POSTGRES_PORT
         expected = {"role": "primary", "databases": names}
         checks.append({"kind": "postgres", "name": name, "port": port, **expected})

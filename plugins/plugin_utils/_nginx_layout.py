@@ -59,7 +59,9 @@ def _check_upstreams(site: Site) -> None:
 
 def _check_paths(site: Site) -> None:
     known = sorted(upstream["name"] for upstream in site["upstreams"])
-    for place in [*site["locations"], *site["static"]]:
+    hashed = [{"path": path} for path in (site["pages"] or {}).get("hashed_paths", [])]
+    whole = [{"path": "/"}] if site["pages"] else []
+    for place in [*site["locations"], *site["static"], *hashed]:
         _require(
             PATH.fullmatch(place["path"]),
             f"site {site['name']}: path {place['path']!r} has to begin with / (or with `= /`)",
@@ -70,7 +72,7 @@ def _check_paths(site: Site) -> None:
             f"site {site['name']}: {location['path']} goes to upstream {location['upstream']!r},"
             f" which is not among its upstreams ({', '.join(known) or 'none'})",
         )
-    paths = [place["path"] for place in [*site["locations"], *site["static"]]]
+    paths = [place["path"] for place in [*site["locations"], *site["static"], *hashed, *whole]]
     for path in paths:
         _require(paths.count(path) == 1, f"site {site['name']}: path {path} is declared twice")
 

@@ -97,7 +97,16 @@ _APPLICATION: dict[str, tuple[Rule, ...]] = {
             "write an interpreter's path, or a version from '3.9' on",
         ),
     ),
-    "web": (filled("write 'wsgi: shop.wsgi:application' or an asgi into it"),),
+    "static.directory": (
+        matches(rf"{_SEGMENT}(?:/{_SEGMENT})*/?", "write a folder of the project, like 'dist'"),
+    ),
+    "static.hashed_paths": (distinct(),),
+    "static.hashed_paths[]": (_PATH,),
+    "static.fallback": (_PATH,),
+    "web": (filled("write 'wsgi: shop.wsgi:application', an asgi or a node into it"),),
+    "web.node": (
+        matches(rf"{_SEGMENT}(?:/{_SEGMENT})*", "write a script of the project, like 'server.js'"),
+    ),
     "web.wsgi": (matches(rf"{_DOTTED}:{_DOTTED}(?:\(\))?", _MODULE_OBJECT.format("wsgi")),),
     "web.asgi": (matches(rf"{_DOTTED}:{_DOTTED}(?:\(\))?", _MODULE_OBJECT.format("asgi")),),
     "web.websocket_paths[]": (_PATH,),

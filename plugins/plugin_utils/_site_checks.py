@@ -11,14 +11,16 @@ Check = dict[str, t.Any]
 def site_checks(application: dict[str, t.Any], address: str, *, public: bool) -> list[Check]:
     """The application's answer, its redirects, its WebSocket and its certificate."""
     name, domain, web = application["name"], application["domain"], application["web"]
+    stores = bool(application["database"])
+    health_path = "/" if application["static"] else web["health_path"]
     chain = f"/etc/slipway/tls/{name}/fullchain.pem"
     # A private authority is in nobody's store: the chain on disk itself is the anchor.
     reach: Check = {"address": address, **({} if public else {"ca_file": chain})}
     checks: list[Check] = [
         {
             **{"kind": "http", "name": domain, **reach},
-            "url": f"https://{domain}{web['health_path']}",
-            "components": ["database", "redis"],
+            "url": f"https://{domain}{health_path}",
+            "components": ["database", "redis"] if stores else [],
             "advice": f"journalctl -u '{name}-*' -u nginx --since -10m",
         },
         {

@@ -118,3 +118,20 @@ def test_ipv6_addresses_are_listened_on_in_brackets() -> None:
     )
     for listened in ("listen 10.0.0.1:443 ssl;", "listen [::]:443 ssl;", "listen [::1]:443 ssl;"):
         assert listened in text
+
+
+def test_pages_are_asked_for_anew_and_hashed_files_are_found_in_two_releases() -> None:
+    pages = {"directory": "/srv/x/current/public", "previous_directory": "/srv/x/previous/public"}
+    bare = {"name": "bare", "server_name": "bare.test"}
+    text = site_file({**bare, "pages": {**pages, "fallback": "/index.html"}})
+    hashed, _location, rest = text.partition("location @previous")
+    assert "location ^~ /assets/ {\n        root /srv/x/current/public;" in hashed
+    assert "try_files $uri @previous;" in hashed
+    previous, _location, page = rest.partition("location / {")
+    assert "root /srv/x/previous/public;" in previous
+    assert "try_files $uri $uri/ /index.html;" in page
+    assert "expires -1;" in page
+    assert "limit_req zone=general" in page
+    alone = site_file({**bare, "pages": {"directory": "/srv/x/current/public"}})
+    assert "@previous" not in alone
+    assert "try_files $uri $uri/ =404;" in alone

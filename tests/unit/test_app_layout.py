@@ -118,13 +118,44 @@ def test_migrations_follow_from_the_framework(framework: str, given: str, comman
     assert release["migration"] == {"framework": framework, "command": command}
 
 
+def frontend(**changes: t.Any) -> dict[str, t.Any]:
+    return {key: value for key, value in shop(**changes).items() if key != "migrate"}
+
+
+def test_a_node_server_has_units_and_a_stand_in_of_its_own() -> None:
+    layout = app_layout([frontend(web={"node": "server.js", "listen": "10.0.0.1:8000"})])
+    assert [unit["name"] for unit in layout["units"]] == ["shop-node.socket", "shop-node.service"]
+    service = paths(layout)["/etc/systemd/system/shop-node.service"]["vars"]["service"]
+    assert (service["listen"], service["module"]) == ("10.0.0.1:8000", "server.js")
+    assert service["exceptions"] == {"MemoryDenyWriteExecute": False}
+    (release,) = layout["releases"]
+    assert release["migration"] == {"framework": "none", "command": ""}
+    assert (release["runtime"], release["commands"]) == ("node", [])
+    assert release["endpoints"][0]["standin"] == "shop-node-standin.service"
+    assert layout["packages"] == ["nodejs"]
+
+
+def test_files_have_no_units_and_a_way_for_nginx() -> None:
+    layout = app_layout([frontend(web={}, static={"directory": "out"}, build="npm run build")])
+    assert layout["units"] == []
+    (release,) = layout["releases"]
+    assert (release["runtime"], release["served"], release["endpoints"]) == ("static", "out", [])
+    assert release["watched"] == {"servers": [], "endpoints": []}
+    modes = {each["path"]: each["mode"] for each in layout["directories"]}
+    assert modes["/srv/shop/releases"] == "0751"
+    assert layout["packages"] == ["nodejs", "npm"]
+
+
 WRONG = [
     ({"source": {}}, "needs exactly one source, and has none"),
     ({"source": {"repository": "x", "directory": "/y"}}, "has repository and directory"),
     ({"source": {"directory": "shop"}}, "write the whole path"),
     ({"source": {"directory": "/does/not/exist"}}, "does not exist on the controller"),
     ({"source": {"archive": "https://x/y.tar.gz"}}, "add its source.sha256"),
-    ({"web": {}}, "names neither web.wsgi nor web.asgi"),
+    ({"web": {}}, "names none of web.wsgi, web.asgi, web.node and static"),
+    ({"web": {"node": "a.js", "asgi": "c:d"}}, "web.asgi and web.node: make an application of its"),
+    ({"static": {}}, "has web.wsgi and static: make an application of its own of each"),
+    ({"build": "npm run build"}, "is built by uv: leave build to web.node and static"),
     ({"environment": {"A": "b\nc"}}, "variable A contains a line break"),
     ({"framwork": "django"}, "framwork"),
 ]

@@ -92,8 +92,8 @@ def test_values_are_typed() -> None:
         ),
         (changed(SHOP, source={"archive": "https://x/a.tar"}), "add the sha256"),
         (changed(SHOP, source__version="--upload-pack=x"), "write a tag, branch or commit"),
-        (changed(SHOP, web={}), "web is an empty dictionary; write 'wsgi: shop.wsgi"),
-        (changed(SHOP, web={"workers": 2}), "web has neither wsgi nor asgi"),
+        (changed(SHOP, web={}), "web has neither wsgi, asgi nor node; write 'wsgi: shop.wsgi"),
+        (changed(SHOP, web={"workers": 2}), "web has neither wsgi, asgi nor node"),
         (changed(SHOP, web__wsgi="shop.wsgi"), "write module and object"),
         (changed(SHOP, web__port=80), "web.port is 80; write one from 1024"),
         (
@@ -384,3 +384,86 @@ def test_beat_of_another_framework_keeps_its_schedule_in_a_file() -> None:
     celery = {"application": "shop", "beat_enabled": True}
     shop = derive(changed(SHOP, framework="none", celery=celery))
     assert shop["celery"]["beat"] == {"enabled": True, "scheduler": ""}
+
+
+PAGES = {"name": "pages", "domain": "pages.example.com", "source": {"archive": "/pages.tar"}}
+FRONTENDS = {
+    "static": {**PAGES, "static": {"directory": "out"}, "environment": {"VITE_API": "https://a"}},
+    "node": {**PAGES, "web": {"node": "server.js"}, "build": "npm run build"},
+}
+
+
+@pytest.mark.parametrize("kind", FRONTENDS)
+def test_a_frontend_stores_nothing_and_needs_no_secrets(kind: str) -> None:
+    (pages,) = _applications.resolve([FRONTENDS[kind]], {})
+    found = _derive.derive(pages, _derive.Topology(GROUPS, ONE, "one"))
+    assert [found[key] for key in ("database", "pool", "redis_user", "backup")] == [{}, {}, {}, {}]
+    assert found["celery"] == {"name": "pages", "workers": []}
+    assert found["release"]["environment"] == FRONTENDS[kind].get("environment", {})
+    assert found["release"]["migrate"] == {}
+    assert _derive.connections(pages) == 0
+    checks = {(c["kind"], c["name"]): c for c in _checks(found)}
+    assert checks["http", "pages.example.com"]["components"] == []
+    assert (("unit", "pages-node.service") in checks) == (kind == "node")
+
+
+def _checks(found: dict[str, t.Any]) -> list[dict[str, t.Any]]:
+    topology = _derive.Topology(GROUPS, ONE, "one")
+    return _derive.health_checks([{**found, "acme_directory": ""}], topology)
+
+
+def test_files_are_served_by_nginx_and_released_where_it_is() -> None:
+    (pages,) = _applications.resolve([FRONTENDS["static"]], {})
+    groups = {**GROUPS, "web": ["front"], "application": ["back"]}
+    addresses = {"one": "10.0.0.1", "front": "10.0.0.2", "back": "10.0.0.3"}
+    front, back = (
+        _derive.derive(pages, _derive.Topology(groups, addresses, host))
+        for host in ("front", "back")
+    )
+    assert front["release"]["static"] == {"directory": "out"}
+    assert back["release"] == {}
+    site = front["site"]
+    assert (site["upstreams"], site["locations"], site["static"]) == ([], [], [])
+    assert site["pages"] == {
+        "directory": "/srv/pages/current/public",
+        "previous_directory": "/srv/pages/previous/public",
+        "hashed_paths": ["/assets/"],
+        "fallback": "/index.html",
+    }
+
+
+def test_a_node_server_gets_everything_that_nginx_lets_through() -> None:
+    given = changed(FRONTENDS["node"], web__websocket_paths=["/live/"])
+    (pages,) = _applications.resolve([given], {})
+    addresses = {"one": "10.0.0.1", "two": "10.0.0.2"}
+    groups = {**GROUPS, "application": ["one", "two"]}
+    site = _derive.derive(pages, _derive.Topology(groups, addresses, "one"))["site"]
+    servers = ["10.0.0.1:8000", "10.0.0.2:8000"]
+    assert site["upstreams"] == [{"name": "node", "servers": servers}]
+    assert {location["upstream"] for location in site["locations"]} == {"node"}
+    (channel,) = [location for location in site["locations"] if location.get("websocket")]
+    assert channel["path"] == "/live/"
+    assert site["pages"] is None
+
+
+@pytest.mark.parametrize(
+    ("application", "sentence"),
+    [
+        (changed(FRONTENDS["static"], web__workers=2), "has static and web; make an application"),
+        (changed(FRONTENDS["node"], web__asgi="a:b"), "web has asgi and node; make an application"),
+        (changed(SHOP, build="npm run build"), "build is given, but uv builds what wsgi and asgi"),
+        (
+            changed(FRONTENDS["static"], celery__application="x"),
+            "celery is given, but static has none",
+        ),
+        (
+            changed(FRONTENDS["node"], database__name="xx"),
+            "database is given, but web.node has none; remove it, or declare it of the",
+        ),
+        (changed(FRONTENDS["static"], static__directory="/dist"), "write a folder of the project"),
+        (changed(FRONTENDS["node"], web__node="node a.js"), "write a script of the project"),
+    ],
+)
+def test_a_wrong_frontend_is_refused(application: dict[str, t.Any], sentence: str) -> None:
+    with pytest.raises(_applications.InventoryError, match=sentence):
+        _applications.resolve([application], {})

@@ -8,6 +8,7 @@ import dataclasses
 import datetime
 import hashlib
 import os
+import platform
 import tarfile
 import types
 import typing as t
@@ -17,6 +18,7 @@ import pytest
 from ansible_collections.slipway.stack.plugins.action import app_build as action_plugin
 from ansible_collections.slipway.stack.plugins.module_utils import (
     _application_commands,
+    _artefact,
     _build,
     _deployments,
     _releases,
@@ -96,6 +98,125 @@ def test_a_release_is_complete_and_belongs_to_root(
     assert found and (found.version, found.result) == ("v2", _releases.BUILT)
     again = run_module("app_build", capsys, **shop | given)
     assert (again["changed"], again["release"]) == (False, said["release"])
+
+
+# A fake of npm: `ci` brings packages, `run build` writes what it sees, `prune` is remembered.
+NPM = """
+case "$1" in
+ci) mkdir node_modules;;
+run)
+    mkdir -p dist; env > dist/index.html
+    test "$2" != fail || { echo "no such script"; exit 1; };;
+prune) echo "$2" > pruned;;
+esac
+"""
+
+
+@pytest.fixture
+def page(
+    shop: dict[str, t.Any], room: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> t.Any:
+    """The options of an order of a project for npm, which sees no secret of the application."""
+    values = {"VITE_API": "https://api.test", "SECRET_KEY": "canary"}
+    monkeypatch.setattr(_application_commands, "read_environment", lambda _path: values)
+    program(room / "bin", "npm", NPM)
+    monkeypatch.setattr(_application_commands, "_PATH", f"{room}/bin:/usr/bin:/bin")
+
+    def ordered(lock: bool = True, **given: t.Any) -> dict[str, t.Any]:
+        path = tmp_path / "page.tar"
+        names = ["package.json", "server.js", *(["package-lock.json"] if lock else [])]
+        with tarfile.open(path, "w") as bundle:
+            for name in names:
+                (tmp_path / "member").write_text("{}")
+                bundle.add(tmp_path / "member", arcname=f"page/{name}")
+        revision = hashlib.sha256(path.read_bytes()).hexdigest()
+        return {**shop, "bundle": str(path), "revision": revision, **given}
+
+    return ordered
+
+
+def test_files_are_built_and_open_to_nginx_alone(page: t.Any) -> None:
+    given = page(runtime="static", build="npm run build", served="dist")
+    path = Path(given["home"]) / "releases" / _build.build(order(given), NOW)
+    assert "VITE_API=https://api.test" in (path / "public/index.html").read_text()
+    assert "canary" not in (path / "public/index.html").read_text()
+    modes = [path, path / "source", path / "public", path / "public/index.html"]
+    assert [oct(each.stat().st_mode & 0o777) for each in modes] == [
+        "0o751",
+        "0o751",
+        "0o755",
+        "0o644",
+    ]
+    assert (path / "source/server.js").stat().st_mode & 0o007 == 0
+    assert not (path / "source/node_modules").exists()
+    assert not list((path / "venv").iterdir())
+
+
+def test_a_server_keeps_the_packages_that_it_runs_on(page: t.Any) -> None:
+    given = page(runtime="node", build="npm run build")
+    path = Path(given["home"]) / "releases" / _build.build(order(given), NOW)
+    assert (path / "project/node_modules").is_dir()
+    assert (path / "project/pruned").read_text() == "--omit=dev\n"
+    assert path.stat().st_mode & 0o007 == 0
+    assert _build.build(order(page(runtime="node")), NOW)
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({"lock": False}, "has a build command and no package-lock.json: run 'npm install'"),
+        ({"build": "npm run fail"}, "cannot be built, npm run fail failed: no such script"),
+        ({"served": "out"}, "has no out/index.html: correct static.directory"),
+    ],
+)
+def test_a_bad_project_is_refused(page: t.Any, given: dict[str, t.Any], sentence: str) -> None:
+    given = page(**{"runtime": "static", "build": "npm run build", "served": "dist", **given})
+    with pytest.raises(StackError, match=sentence):
+        _build.build(order(given), NOW)
+    assert releases(given) == []
+
+
+def test_what_one_machine_has_built_is_the_same_on_another(
+    shop: dict[str, t.Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = archive(tmp_path / "shop.tar")
+    packed = tmp_path / "packed.tar.gz"
+    first = run_module("app_build", capsys, **shop | given | {"pack": str(packed)})
+    assert packed.stat().st_mode & 0o777 == 0o600
+    home = Path(shop["home"])
+    path = home / "releases" / first["release"]
+    before = {str(each.relative_to(path)): each.lstat() for each in path.rglob("*")}
+    _releases.Releases(home).remove(first["release"])
+    # Nothing is fetched and nothing installed: there is not even an index or a uv.
+    other = {**shop, "revision": given["revision"], "uv_version": "none", "release": path.name}
+    second = run_module("app_build", capsys, **other | {"packed": str(packed)})
+    assert (second["changed"], second["release"]) == (True, first["release"])
+    after = {str(each.relative_to(path)): each.lstat() for each in path.rglob("*")}
+    assert set(after) == set(before)
+    for name, one in after.items():
+        assert (one.st_mode, one.st_uid) == (before[name].st_mode, before[name].st_uid), name
+    assert (path / "venv/bin/python").exists()
+    packed.unlink()
+    again = run_module("app_build", capsys, **shop | given | {"pack": str(packed)})
+    assert (again["changed"], packed.exists()) == (False, True)
+
+
+def test_what_cannot_be_packed_or_unpacked_is_told(shop: dict[str, t.Any], tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(StackError, match="empty of daemon cannot be packed for other machines"):
+        _artefact.pack(USER, tmp_path / "empty", tmp_path / "packed")
+    (tmp_path / "bad").write_text("x")
+    bad = order(shop, packed=str(tmp_path / "bad"), release="1-x", revision="x")
+    with pytest.raises(StackError, match="has built of daemon cannot be unpacked"):
+        _build.build(bad, NOW)
+    assert releases(shop) == []
+
+
+def test_machines_are_alike_with_the_same_debian_and_processor(tmp_path: Path) -> None:
+    system = tmp_path / "os-release"
+    system.write_text('NAME="Debian GNU/Linux"\n\nID=debian\nVERSION_ID="13"\n')
+    machine = platform.machine()
+    assert _artefact.kind_of_machine(system) == f"debian 13 {machine}"
 
 
 def test_a_failed_release_is_built_anew(shop: dict[str, t.Any], tmp_path: Path) -> None:
@@ -209,6 +330,8 @@ class Connection:
 
     def __init__(self, plugin: t.Any) -> None:
         self.plugin, self.sent, self.removed = plugin, b"", False
+        self.fetched: list[str] = []
+        plugin._connection.fetch_file = self.fetch
         plugin._make_tmp_path = self.make
         plugin._transfer_file = self.transfer
         plugin._execute_module = lambda name, module_args, task_vars: {"arguments": module_args}
@@ -220,6 +343,10 @@ class Connection:
     def transfer(self, local: str, remote: str) -> str:
         self.sent = Path(local).read_bytes()
         return remote
+
+    def fetch(self, remote: str, local: str) -> None:
+        self.fetched.append(remote)
+        Path(local).write_bytes(b"release")
 
     def remove(self, path: str | None) -> None:
         self.removed = True
@@ -244,14 +371,80 @@ def test_what_the_machine_cannot_fetch_is_sent(
         "archive": {"archive": archive(tmp_path / "shop.tar")["bundle"]},
         "url": {"archive": "https://x/shop.tar"},
     }[kind]
-    plugin = action(action_plugin, given, check_mode)
+    plugin = action(action_plugin, {"name": "shop", **given}, check_mode)
     connection = Connection(plugin)
     assert plugin.run(task_vars={})["arguments"].get("bundle") == bundle
     assert (bool(connection.sent), connection.removed) == (bool(bundle), True)
 
 
+def world(**machines: tuple[str, bool, bool]) -> dict[str, t.Any]:
+    """Of each machine its kind, and whether it needs and has built the revision."""
+    return {
+        name: {
+            "__app_info": {
+                "machine": kind,
+                "applications": {"shop": {"needed": needed, "built": built}},
+            }
+        }
+        for name, (kind, needed, built) in machines.items()
+    }
+
+
+def build_on(host: str, every: dict[str, t.Any], **given: t.Any) -> tuple[t.Any, Connection]:
+    """What the action comes to on one of the machines, and what crossed its connection."""
+    plugin = action(action_plugin, {"name": "shop", "peers": list(every), **given})
+    connection = Connection(plugin)
+    variables = {"inventory_hostname": host, "hostvars": every}
+    return plugin.run(task_vars=variables), connection
+
+
+def test_one_machine_of_each_kind_builds_for_those_that_need_it() -> None:
+    every = world(
+        a=("12", False, True), b=("13", True, False), c=("12", True, False), d=("12", True, False)
+    )
+    first, connection = build_on("c", every)
+    assert first["arguments"]["pack"] == connection.fetched[0] == "/there/release.tar.gz"
+    alone, connection = build_on("b", every)
+    assert "pack" not in alone["arguments"] and not connection.fetched
+    waits, connection = build_on("d", every)
+    assert (waits["release"], connection.sent) == ("", b"")
+    every["c"]["__app_build"] = {**first, "release": "1-x"}
+    got, connection = build_on("d", every, built=waits)
+    assert got["arguments"]["release"] == "1-x"
+    assert got["arguments"]["packed"] == "/there/release.tar.gz"
+    own, connection = build_on("c", every, built=every["c"]["__app_build"])
+    assert own["release"] == "1-x" and not connection.removed
+
+
+def test_what_every_machine_has_built_before_is_sent_to_none() -> None:
+    every = world(a=("12", True, True), b=("12", True, True))
+    first, connection = build_on("a", every)
+    assert not connection.fetched
+    every["a"]["__app_build"] = {**first, "release": "1-x"}
+    got, connection = build_on("b", every, built={"release": ""} | {"changed": False})
+    assert (got["arguments"]["release"], connection.sent) == ("1-x", b"")
+
+
+@pytest.mark.parametrize("theirs", [{}, {"failed": True}, {"application": "stall", "release": "1"}])
+def test_where_the_builder_failed_nothing_is_built(theirs: dict[str, t.Any]) -> None:
+    every = world(a=("12", True, False), b=("12", True, False))
+    every["a"]["__app_build"] = theirs
+    got, _connection = build_on("b", every, built={"changed": False})
+    assert (got["failed"], got["msg"]) == (True, "a failed, nothing is built here.")
+
+
+def test_a_build_that_fails_is_not_fetched() -> None:
+    every = world(a=("12", True, False), b=("12", True, False))
+    plugin = action(action_plugin, {"name": "shop", "peers": ["a", "b"]})
+    connection = Connection(plugin)
+    plugin._execute_module = lambda *_, **__: {"failed": True}
+    done = plugin.run(task_vars={"inventory_hostname": "a", "hostvars": every})
+    assert done["failed"] and not connection.fetched
+
+
 def test_a_folder_is_made_on_the_machine_only_once(tmp_path: Path) -> None:
-    plugin = action(action_plugin, {"archive": archive(tmp_path / "shop.tar")["bundle"]})
+    given = {"name": "shop", "archive": archive(tmp_path / "shop.tar")["bundle"]}
+    plugin = action(action_plugin, given)
     Connection(plugin)
     plugin._connection._shell.tmpdir = "/made"
     assert plugin.run(task_vars={})["arguments"]["bundle"] == "/made/shop.tar"

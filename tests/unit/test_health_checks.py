@@ -20,13 +20,21 @@ Checks = dict[str, dict[str, t.Any]]
 def checks(
     host: str, groups: dict[str, list[str]], addresses: dict[str, str], scheduler: str = ""
 ) -> Checks:
-    application = {
+    application: dict[str, t.Any] = {
         "name": "shop",
         "domain": "shop.example.com",
         "redirects": [],
         "certificate_source": "acme",
         "acme_directory": _derive.LETS_ENCRYPT,
-        "web": {"wsgi": "x:y", "asgi": "", "health_path": "/health/", "websocket_health_path": ""},
+        "static": None,
+        "database": {"name": "shop"},
+        "web": {
+            "wsgi": "x:y",
+            "asgi": "",
+            "node": "",
+            "health_path": "/health/",
+            "websocket_health_path": "",
+        },
         "pool": {"name": "shop"},
         "celery": {
             "application": "shop",

@@ -235,9 +235,12 @@ def site(**changes: t.Any) -> dict[str, t.Any]:
         "domain": "shop.example.com",
         "redirects": ["www.shop.example.com"],
         "certificate_source": "acme",
+        "static": None,
+        "database": {"name": "shop"},
         "web": {
             "wsgi": "",
             "asgi": "x:y",
+            "node": "",
             "health_path": "/up/",
             "websocket_health_path": "/ws/up/",
         },

@@ -63,6 +63,11 @@ def test_addresses_are_servers(server: str) -> None:
         ({"locations": [{"path": "api", "upstream": "web"}]}, "path 'api' has to begin with /"),
         ({"locations": [{"path": "/", "upstream": "web"}] * 2}, "path / is declared twice"),
         ({"locations": [{"path": "/", "upstream": "web", "rate": "fast"}]}, "general, api, none"),
+        ({"pages": {"directory": "/srv/x"}}, "path / is declared twice"),
+        (
+            {"locations": [], "pages": {"directory": "/srv/x", "hashed_paths": ["assets"]}},
+            "path 'assets' has to begin with /",
+        ),
         ({"headers": {"X-A": 'a"; return 200;'}}, "header 'X-A' has a value with a line break"),
     ],
 )

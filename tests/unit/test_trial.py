@@ -57,3 +57,11 @@ def test_trials_that_nobody_watches_are_ended(shop: Shop, kinds: list[str]) -> N
     _trial.stop(dataclasses.replace(shop.application, servers=servers), shop.systemd)
     names = " ".join(f"shop-{kind}-trial.service" for kind in kinds)
     assert shop.systemd.told == ([f"stop {names}"] if kinds else [])
+
+
+def test_node_is_told_of_its_socket_and_says_nothing_when_it_is_ready(shop: Shop) -> None:
+    server = dataclasses.replace(shop.server, kind="node", configuration="/c.cjs", module="a.js")
+    argv = _trial._command(shop.application, "2", server, "shop-node-trial.service", "/run/x.sock")
+    assert "--service-type=exec" in argv
+    assert argv[-4:] == ["/usr/bin/node", "--require", "/c.cjs", "a.js"]
+    assert "SLIPWAY_SOCKET=/run/x.sock" in argv

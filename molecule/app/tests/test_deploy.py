@@ -6,73 +6,21 @@ One run of Ansible serves both machines, because these tests are mostly such run
 
 from __future__ import annotations
 
-import copy
 import datetime
 import json
-import os
-import shutil
 import subprocess
-import typing as t
 from pathlib import Path
 
 import pytest
-import testinfra
+from conftest import Change, Deploy
 from operations import Load
 from test_app import get
 from testinfra.host import Host
 
-SCENARIO = Path(os.environ["MOLECULE_SCENARIO_DIRECTORY"])
 CANARY = "canary-7391"
-Change = t.Callable[[Path], None]
-Deploy = t.Callable[..., subprocess.CompletedProcess[str]]
 
 
 NEXT = "git commit -q --allow-empty -m next && chmod -R a+rX ."
-INVENTORY = f"{SCENARIO}/../shared/inventory.yml"
-
-
-@pytest.fixture(scope="session")
-def machines() -> list[Host]:
-    found = testinfra.get_hosts(["ansible://molecule"], ansible_inventory=INVENTORY)
-    return sorted(found, key=lambda machine: str(machine.backend.get_hostname()))
-
-
-@pytest.fixture
-def deploy(scenario: dict[str, t.Any], tmp_path: Path) -> Deploy:
-    """Apply the role with another source or environment of the shop."""
-
-    def deploy(
-        change: Change | None = None, *words: str, entry: str = "main", **options: t.Any
-    ) -> subprocess.CompletedProcess[str]:
-        shop, stall = copy.deepcopy(scenario["app_applications"])
-        folder = tmp_path / "shop"
-        shutil.rmtree(folder, ignore_errors=True)
-        shutil.copytree(SCENARIO / "shop", folder)
-        if change:
-            change(folder)
-        shop["source"] = {"directory": str(folder)}
-        stall["source"] = {"directory": str(SCENARIO / "shop")}
-        for name, value in options.items():
-            shop[name] = {**shop[name], **value} if name == "environment" else value
-        given = {
-            "app_applications": [shop, stall] if entry == "main" else [shop],
-            "app_health_timeout_seconds": 8,
-            "app_watch_seconds": 0,
-            "molecule_entry": entry,
-        }
-        (tmp_path / "given.json").write_text(json.dumps(given))
-        return subprocess.run(
-            [
-                *["ansible-playbook", f"--inventory={INVENTORY}"],
-                *["-e", f"@{tmp_path}/given.json"],
-                *[*words, f"{SCENARIO}/../shared/converge.yml"],
-            ],
-            check=False,
-            capture_output=True,
-            text=True,
-        )
-
-    return deploy
 
 
 def shoppers(machines: list[Host]) -> Load:

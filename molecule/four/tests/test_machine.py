@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from testinfra.host import Host
 
-OLDER = ("cache", "application1")
+OLDER = ("application1", "application2")
 
 
 def test_the_two_debians_are_mixed(host: Host) -> None:
