@@ -20,6 +20,8 @@ OPTIONS = {
     "command": """-e '{{"command": "python manage.py check"}}'""",
     "version": "-e version=v1.4.2",
     "allow_migrations": "-e allow_migrations=shop.0003_drop_title",
+    "deploy_approved": "-e deploy_approved=v1.4.2",
+    "back_up_first": "-e back_up_first=true",
     "release": "-e release=v1.4.1",
     "reason": """-e '{{"reason": "checkout is slow"}}'""",
     "restore_to": "-e restore_to=2026-11-28T21:14:05Z",
@@ -63,6 +65,8 @@ def check(inputs: t.Mapping[str, t.Any], names: list[str]) -> None:
         _CHECKS.get(name, _accept)(name, value)
     _refuse_undeclared(asked.get("app"), names)
     _check_restore(asked, takes or ())
+    if inputs.get("approval_required") and "deploy_approved" in (takes or ()):
+        _require_approval(inputs, asked)
     _check_limit(inputs)
 
 
@@ -153,6 +157,22 @@ def _check_moment(name: str, value: t.Any) -> None:
         raise InventoryError(str(error)) from None
 
 
+def _require_approval(inputs: t.Mapping[str, t.Any], asked: t.Mapping[str, t.Any]) -> None:
+    """Refuses what nobody has approved by its version; another version was not meant."""
+    declared = {
+        each.get("name"): (each.get("source") or {}).get("version", "main")
+        for each in inputs.get("applications") or []
+    }
+    wanted = asked.get("version") or declared.get(asked.get("app"))
+    given = asked.get("deploy_approved")
+    if given != wanted:
+        shown = "missing" if given is None else _specification.shown(given)
+        raise InventoryError(
+            f"deploy_approved is {shown}, and this environment deploys only what was approved; once"
+            f" somebody has approved {wanted}, add -e deploy_approved={wanted}."
+        )
+
+
 def _accept(name: str, value: t.Any) -> None:
     """Any value will do."""
 
@@ -175,6 +195,11 @@ def _check_command(name: str, value: t.Any) -> None:
         raise InventoryError(
             f"{name} is {_specification.shown(value)}; close its quotation."
         ) from None
+
+
+def _check_flag(name: str, value: t.Any) -> None:
+    if str(value).lower() not in ("true", "false", "yes", "no"):
+        raise InventoryError(f"{name} is {_specification.shown(value)}; write true or false.")
 
 
 def _check_level(name: str, value: t.Any) -> None:
@@ -200,6 +225,7 @@ def _check_file(name: str, value: t.Any) -> None:
 
 _CHECKS: dict[str, t.Callable[[str, t.Any], None]] = {
     "command": _check_command,
+    "back_up_first": _check_flag,
     "version": _check_version,
     "restore_to": _check_moment,
     "verify_level": _check_level,

@@ -163,3 +163,35 @@ def test_a_machine_may_be_called_by_its_ipv6_address() -> None:
     groups = {**GROUPS, "all": [*GROUPS["all"], "2001:db8::1"]}
     assert problem(groups, limit="2001:db8::1,two", machines=["two"]) == ""
     assert "'nosuch'" in problem(groups, limit="2001:db8::1,nosuch", machines=[])
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({}, "deploy_approved is missing, and this environment deploys only what was approved"),
+        ({"deploy_approved": "v1"}, "is 'v1', and this environment"),
+        ({"deploy_approved": "v2"}, ""),
+        ({"version": "v3", "deploy_approved": "v2"}, "add -e deploy_approved=v3"),
+        ({"version": "v3", "deploy_approved": "v3"}, ""),
+    ],
+)
+def test_only_what_was_approved_is_deployed(given: dict[str, str], said: str) -> None:
+    inputs: dict[str, t.Any] = {
+        "applications": [{"name": "shop", "source": {"version": "v2"}}],
+        "request": {"app": "shop"},
+        "extra": given,
+        "takes": ["app", "version", "deploy_approved"],
+    }
+    found = problem(**inputs, approval_required=True)
+    assert said in found
+    assert bool(found) == bool(said)
+    assert problem(**inputs) == ""
+    assert (
+        problem(**{**inputs, "takes": ["app", "version"], "extra": {}}, approval_required=True)
+        == ""
+    )
+
+
+@pytest.mark.parametrize(("value", "fine"), [("true", True), (False, True), ("always", False)])
+def test_a_flag_is_true_or_false(value: t.Any, fine: bool) -> None:
+    assert (problem(extra={"back_up_first": value}) == "") == fine

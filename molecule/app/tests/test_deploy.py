@@ -85,6 +85,12 @@ BROKEN = {
         "standin",
     ),
     "says that it is ill": (replace("shop.py", "200 OK", "503 down"), "503"),
+    "hangs when it is asked how it is": (
+        replace(
+            "shop.py", 'if path == "/health/":', 'if path == "/health/":\n        time.sleep(300)'
+        ),
+        "no answer",
+    ),
     "cannot be migrated": (replace("migrate.py", "import os", "import oz"), "migrate"),
     "has no lock": (lambda folder: (folder / "uv.lock").unlink(), "uv lock"),
     "has a lock with a wrong hash": (replace("uv.lock", "sha256:", "sha256:00"), "dependencies"),
@@ -222,6 +228,32 @@ def test_machines_switch_together_or_not_at_all(machines: list[Host], deploy: De
     assert all(history(machine)[-1]["result"] == "succeeded" for machine in machines)
 
 
+@pytest.mark.parametrize("moment", ["before_publish", "after_publish"])
+def test_what_the_operators_own_tasks_refuse_on_one_machine_serves_on_none(
+    machines: list[Host], deploy: Deploy, tmp_path: Path, moment: str
+) -> None:
+    both = [machine.backend.get_hostname() for machine in machines]
+    task = {
+        "name": "Smoke",
+        "ansible.builtin.fail": {"msg": "{{ app_hook.application }} smells"},
+        "when": f"inventory_hostname == '{both[1]}'",
+    }
+    (tmp_path / "hook.yml").write_text(json.dumps([task]))
+    given = {"app_machines": both, "app_hooks": {moment: str(tmp_path / "hook.yml")}}
+    before = [machine.file("/srv/shop/current").linked_to for machine in machines]
+    change = replace("shop.py", "repeat what", f"repeat {moment} what")
+    with shoppers(machines) as load:
+        done = deploy(change, f"--extra-vars={json.dumps(given)}", entry="deploy")
+    assert done.returncode != 0
+    assert load.lost() == []
+    assert f"({moment}) failed: shop smells" in " ".join((done.stdout + done.stderr).split())
+    assert [machine.file("/srv/shop/current").linked_to for machine in machines] == before
+    switched = [len(seen) > 1 for seen in revisions(load)]
+    assert switched == [moment == "after_publish"] * len(machines)
+    assert healthy(machines)
+    assert [history(machine)[-1]["result"] for machine in machines] == ["failed", "failed"]
+
+
 def test_a_release_that_falls_ill_while_it_is_watched_is_taken_back(
     machines: list[Host], deploy: Deploy
 ) -> None:
@@ -240,8 +272,8 @@ def test_a_release_that_falls_ill_while_it_is_watched_is_taken_back(
     assert done.returncode != 0
     told = " ".join((done.stdout + done.stderr).split())
     # Whoever waits sees how it goes, from each machine that looks and from one that cannot.
-    assert f"{names[0]}: errors and latency are not watched: /var/log/nginx" in told
-    assert "nobody: cannot be reached, so unwatched" in told
+    assert f"{names[0]}: of the last 0 requests 0 failed" in told
+    assert "nobody: unwatched, it cannot be asked" in told
     assert told.count("of shop was taken back") >= len(machines)
     assert "/health/ at /run/slipway/shop/web.sock has not been well for 30 s: HTTP 503" in told
     assert load.lost() == []
