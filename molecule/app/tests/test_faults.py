@@ -1,0 +1,128 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What goes wrong around a release: its sources, its disk, its machines, whoever deploys."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import typing as t
+from pathlib import Path
+
+import pytest
+from conftest import Deploy
+from operations import broken
+from test_deploy import healthy, history, replace, revisions, shoppers, state
+from testinfra.host import Host
+
+FULL = (
+    "mount -t tmpfs -o size=256k,mode=0700,uid=$(id -u shop),gid=$(id -g shop) none /srv/shop/cache"
+)
+# The index and its files are nowhere to be found.
+NO_INDEX = (
+    "cp /etc/hosts /root/hosts && echo 127.0.0.9 pypi.org files.pythonhosted.org >> /etc/hosts"
+)
+FOUND = "cat /root/hosts > /etc/hosts"
+
+
+def repeat(what: str) -> t.Callable[[Path], None]:
+    """A change that nobody notices, and another revision."""
+    return replace("shop.py", "repeat what", f"repeat {what} what")
+
+
+def told(done: subprocess.CompletedProcess[str]) -> str:
+    return " ".join((done.stdout + done.stderr).split())
+
+
+def test_a_disk_that_fills_up_while_building_leaves_what_serves(
+    machines: list[Host], deploy: Deploy
+) -> None:
+    before = state(machines)
+    with shoppers(machines) as load, broken(machines[0], FULL, "umount /srv/shop/cache"):
+        done = deploy(repeat("in a full house"), entry="deploy")
+    assert done.returncode != 0
+    assert "No space left on device" in told(done)
+    assert load.lost() == []
+    # Each machine is alone here, so the other one has released it.
+    assert state(machines)[0] == before[0]
+    assert healthy(machines)
+
+
+def test_without_an_index_the_code_alone_is_still_released(
+    machines: list[Host], deploy: Deploy
+) -> None:
+    for machine in machines:
+        machine.check_output(NO_INDEX)
+    try:
+        done = deploy(repeat("unplugged"), entry="deploy")
+    finally:
+        for machine in machines:
+            machine.check_output(FOUND)
+    assert done.returncode == 0, done.stdout
+    assert healthy(machines)
+
+
+def test_a_repository_that_does_not_answer_leaves_what_serves(
+    machines: list[Host], deploy: Deploy
+) -> None:
+    before = state(machines)
+    source = {"repository": "git://127.0.0.1:1/shop.git", "version": "main"}
+    done = deploy(source=source, entry="deploy")
+    assert done.returncode != 0
+    assert "The repository of shop (git://127.0.0.1:1/shop.git) cannot be read" in told(done)
+    assert state(machines) == before
+
+
+def test_a_machine_that_goes_while_others_switch_takes_them_back(
+    machines: list[Host], deploy: Deploy, tmp_path: Path
+) -> None:
+    """The second one freezes when all is built: the first has switched by the time it is missed."""
+    both = [machine.backend.get_hostname() for machine in machines]
+    freeze = {
+        "name": "Freeze",
+        "ansible.builtin.command": f"docker pause {both[1]}",
+        "delegate_to": "localhost",
+        "vars": {"ansible_connection": "local", "ansible_python_interpreter": "python3"},
+        "run_once": True,
+    }
+    (tmp_path / "hook.yml").write_text(json.dumps([freeze]))
+    given = {"app_machines": both, "app_hooks": {"before_publish": str(tmp_path / "hook.yml")}}
+    before = state(machines)
+    try:
+        with shoppers(machines[:1]) as load:
+            done = deploy(repeat("alone"), f"--extra-vars={json.dumps(given)}", entry="deploy")
+    finally:
+        subprocess.run(["docker", "unpause", both[1]], check=True, capture_output=True)
+    assert done.returncode != 0
+    assert load.lost() == []
+    assert len(revisions(load)[0]) == 2  # it had switched
+    assert [each[0] for each in state(machines)] == [each[0] for each in before]
+    assert history(machines[0])[-1]["reason"].startswith(f"{both[1]} failed")
+    assert healthy(machines)
+    # The lock of the one that went is taken over, for whoever held it is gone.
+    assert deploy(repeat("together"), entry="deploy").returncode == 0
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    "phase", ["Take the lock", "Build beside", "Switch, and prove", "What visitors get"]
+)
+def test_who_is_killed_while_deploying_is_no_trouble_for_the_next(
+    machines: list[Host], deploy: Deploy, command: t.Callable[..., list[str]], phase: str
+) -> None:
+    run = command(repeat(f"until {phase}"), "--extra-vars=app_watch_seconds=60", entry="deploy")
+    with shoppers(machines) as load:
+        with subprocess.Popen(
+            run, stdout=subprocess.PIPE, text=True, start_new_session=True
+        ) as process:
+            assert process.stdout
+            assert any(phase in line for line in process.stdout), "it never came so far"
+            os.killpg(process.pid, signal.SIGKILL)
+        done = deploy(repeat(f"after {phase}"), entry="deploy")
+    assert done.returncode == 0, done.stdout
+    assert load.lost() == []
+    assert healthy(machines)
+    for machine in machines:
+        assert history(machine)[-1]["result"] == "succeeded"
+        assert not machine.file("/var/lib/slipway/deployments/shop/lock.json").exists
