@@ -191,6 +191,16 @@ def test_a_machine_that_goes_back_with_the_others_has_its_links_again(
     assert (failed.result, failed.reason) == (FAILED, "another one failed")
 
 
+def test_files_that_go_back_to_nothing_have_no_server_to_stop(shop: Shop) -> None:
+    files = dataclasses.replace(shop.application, servers=(), units=())
+    shop.add("2", _releases.BUILT)
+    _publication.publish(files, _publication.Switch("2"), shop.systemd)
+    assert shop.releases.linked("current")
+    _publication.undo(files, _publication.Switch("2", reason="another failed"), shop.systemd)
+    assert shop.releases.linked("current") is None
+    assert shop.systemd.told == []
+
+
 @pytest.mark.parametrize(
     ("told", "wrong"),
     [
