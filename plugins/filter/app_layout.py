@@ -33,7 +33,9 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _value:
-  description: The keys users, directories, files, units, questions and releases.
+  description:
+    - The keys users, directories, files, units, packages, questions and releases. What differs from
+      machine to machine is in own, by the application's name.
   type: dict
 """
 

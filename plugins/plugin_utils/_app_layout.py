@@ -26,7 +26,10 @@ def layout(applications: list[Item]) -> Item:
     return {
         key: [item for one in described for item in one[key]]
         for key in ("users", "directories", "files", "units", "questions", "releases")
-    } | {"packages": sorted({name for one in described for name in one["packages"]})}
+    } | {
+        "packages": sorted({name for one in described for name in one["packages"]}),
+        "own": {name: each for one in described for name, each in one["own"].items()},
+    }
 
 
 def _describe(application: Item) -> Item:
@@ -46,6 +49,7 @@ def _describe(application: Item) -> Item:
         "units": [unit for service in services for unit in _units(application, service)],
         "questions": [_question(application)],
         "releases": [_release(application, services)],
+        "own": {name: _own(application, services)},
     }
 
 
@@ -244,7 +248,7 @@ def _question(application: Item) -> Item:
 
 
 def _release(application: Item, services: list[Item]) -> Item:
-    """What builds and publishes it."""
+    """What builds and publishes it, the same on every machine, or they would not take turns."""
     source = application["source"]
     return {
         **_question(application),
@@ -257,10 +261,16 @@ def _release(application: Item, services: list[Item]) -> Item:
         "migration": _migration(application),
         "commands": _commands(application),
         "units": [unit for service in services for unit in _units(application, service)],
+        "watched": _watched(application, services),
+    }
+
+
+def _own(application: Item, services: list[Item]) -> Item:
+    """What differs from machine to machine: where its servers listen, and who follows them."""
+    return {
         "workers": application["workers"],
         "beat": application["beat"],
         "endpoints": [_endpoint(application, service, services) for service in services],
-        "watched": _watched(application, services),
     }
 
 

@@ -55,9 +55,9 @@ def test_servers_follow_from_the_objects_that_are_named() -> None:
     both = app_layout([shop(web={"wsgi": "a:b", "asgi": "c:d"})])
     names = [unit["name"] for unit in both["units"]]
     assert names == ["shop-web.socket", "shop-web.service", "shop-asgi.socket", "shop-asgi.service"]
-    strict = [endpoint["strict"] for endpoint in both["releases"][0]["endpoints"]]
+    strict = [endpoint["strict"] for endpoint in both["own"]["shop"]["endpoints"]]
     assert strict == [True, False]
-    alone = app_layout([shop(web={"asgi": "c:d"})])["releases"][0]["endpoints"]
+    alone = app_layout([shop(web={"asgi": "c:d"})])["own"]["shop"]["endpoints"]
     assert [endpoint["strict"] for endpoint in alone] == [True]
 
 
@@ -131,7 +131,7 @@ def test_a_node_server_has_units_and_a_stand_in_of_its_own() -> None:
     (release,) = layout["releases"]
     assert release["migration"] == {"framework": "none", "command": ""}
     assert (release["runtime"], release["commands"]) == ("node", [])
-    assert release["endpoints"][0]["standin"] == "shop-node-standin.service"
+    assert layout["own"]["shop"]["endpoints"][0]["standin"] == "shop-node-standin.service"
     assert layout["packages"] == ["nodejs"]
 
 
@@ -139,7 +139,8 @@ def test_files_have_no_units_and_a_way_for_nginx() -> None:
     layout = app_layout([frontend(web={}, static={"directory": "out"}, build="npm run build")])
     assert layout["units"] == []
     (release,) = layout["releases"]
-    assert (release["runtime"], release["served"], release["endpoints"]) == ("static", "out", [])
+    assert (release["runtime"], release["served"]) == ("static", "out")
+    assert layout["own"]["shop"]["endpoints"] == []
     assert release["watched"] == {"servers": [], "endpoints": []}
     modes = {each["path"]: each["mode"] for each in layout["directories"]}
     assert modes["/srv/shop/releases"] == "0751"

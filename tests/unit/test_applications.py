@@ -7,6 +7,7 @@ import typing as t
 
 import pytest
 from ansible_collections.slipway.stack.plugins.filter import resolve_applications
+from ansible_collections.slipway.stack.plugins.filter.app_layout import app_layout
 from ansible_collections.slipway.stack.plugins.plugin_utils import (
     _applications,
     _derive,
@@ -467,3 +468,17 @@ def test_a_node_server_gets_everything_that_nginx_lets_through() -> None:
 def test_a_wrong_frontend_is_refused(application: dict[str, t.Any], sentence: str) -> None:
     with pytest.raises(_applications.InventoryError, match=sentence):
         _applications.resolve([application], {})
+
+
+def test_machines_take_turns_because_their_releases_are_the_same() -> None:
+    """Ansible includes tasks for one machine after the other where an item differs."""
+    (shop,) = resolve(changed(SHOP, celery={"application": "shop", "beat_enabled": True}))
+    hosts = ["one", "two"]
+    groups = {**GROUPS, "application": hosts, "worker": hosts}
+    addresses = {"one": "10.0.0.1", "two": "10.0.0.2"}
+    one, two = (
+        app_layout([_derive.derive(shop, _derive.Topology(groups, addresses, host))["release"]])
+        for host in hosts
+    )
+    assert one["releases"] == two["releases"]
+    assert one["own"] != two["own"]
