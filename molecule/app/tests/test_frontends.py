@@ -154,7 +154,7 @@ def test_an_open_page_finds_its_files_after_a_release_and_after_a_rollback(
     assert done.returncode == 0, done.stdout
     for machine in machines:
         # The source still has the first one's file: only another release may be what has it.
-        machine.check_output("rm /srv/leaflet/current/public/assets/page-1.js")
+        machine.check_output("rm -f /srv/leaflet/current/public/assets/page-1.js")
         for path in ("/", "/index.html", "/a/page/of/the/application"):
             page = fetch(machine, path)
             assert "leaflet 2" in page
