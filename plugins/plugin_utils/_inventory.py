@@ -181,9 +181,10 @@ def check_topology(
     check_groups(groups)
     if len(addresses) < 2:
         return
+    served = [each["web"] for each in applications if not each["static"]]
     _applications.refuse_duplicates(
         "web.port (each application takes two)",
-        [port for a in applications for port in (a["web"]["port"], a["web"]["port"] + 1)],
+        [port for web in served for port in (web["port"], web["port"] + 1)],
         remedy="write ports two apart, for example 8000, 8002, 8004",
     )
     for host, address in sorted(addresses.items()):

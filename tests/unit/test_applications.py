@@ -482,3 +482,13 @@ def test_machines_take_turns_because_their_releases_are_the_same() -> None:
     )
     assert one["releases"] == two["releases"]
     assert one["own"] != two["own"]
+
+
+def test_files_take_no_port_from_an_application_with_a_server() -> None:
+    secrets = {"shop": SHOP_SECRETS}
+    resolved = _applications.resolve([SHOP, FRONTENDS["static"]], secrets)
+    addresses = {"one": "10.0.0.1", "two": "10.0.0.2"}
+    _inventory.check_topology(resolved, GROUPS, addresses)
+    resolved = _applications.resolve([SHOP, FRONTENDS["node"]], secrets)
+    with pytest.raises(_applications.InventoryError, match=r"2 entries have the web\.port"):
+        _inventory.check_topology(resolved, GROUPS, addresses)
