@@ -29,6 +29,7 @@ OPTIONS = {
     "restore_database": "-e restore_database={name}",
     "restore_confirmed_database": "-e restore_confirmed_database={name}",
     "restore_remove": "-e restore_remove=true",
+    "restore_point": "-e restore_point=before-migration",
     "verify_level": "-e verify_level=readable",
     "verify_max_age": "-e verify_max_age=90000",
     "health_timeout_seconds": "-e health_timeout_seconds=60",
@@ -173,6 +174,14 @@ def _require_approval(inputs: t.Mapping[str, t.Any], asked: t.Mapping[str, t.Any
         )
 
 
+def _check_point(name: str, value: t.Any) -> None:
+    if not re.fullmatch(r"[\w.-]{1,63}", str(value)):
+        raise InventoryError(
+            f"{name} is {_specification.shown(value)}; write at most 63 letters, digits, dots and"
+            " dashes, for example before-migration."
+        )
+
+
 def _accept(name: str, value: t.Any) -> None:
     """Any value will do."""
 
@@ -228,6 +237,7 @@ _CHECKS: dict[str, t.Callable[[str, t.Any], None]] = {
     "back_up_first": _check_flag,
     "version": _check_version,
     "restore_to": _check_moment,
+    "restore_point": _check_point,
     "verify_level": _check_level,
     "verify_max_age": _check_seconds,
     "health_timeout_seconds": _check_seconds,

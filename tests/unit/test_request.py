@@ -15,7 +15,9 @@ GROUPS = {
     "all": ["one", "two", "three"],
 }
 
-RESTORE = [name for name in _request.OPTIONS if name.startswith("restore_")]
+RESTORE = [
+    name for name in _request.OPTIONS if name.startswith("restore_") and name != "restore_point"
+]
 
 
 def problem(groups: t.Any = None, **inputs: t.Any) -> str:
@@ -44,6 +46,11 @@ def problem(groups: t.Any = None, **inputs: t.Any) -> str:
         ({"health_timeout_seconds": 0}, None, "health_timeout_seconds is 0; write a whole number"),
         ({"health_timeout_seconds": True}, None, "health_timeout_seconds is true; write a whole"),
         ({"health_report_json": "/nowhere/x"}, None, "'/nowhere/x'; write a file in a folder of"),
+        (
+            {"restore_point": "a b"},
+            None,
+            "restore_point is 'a b'; write at most 63 letters, digits",
+        ),
         ({"restore_to": "yesterday"}, None, "restore_to is 'yesterday'; write latest, a time with"),
         (
             {"restore_to": "2026-11-28T21:14:05"},
@@ -84,6 +91,7 @@ def test_what_is_wrong_with_a_request(
         {},
         {"region": "eu", "awx_job_id": 7, "tower_user_name": "ada", "shop_port": 1},
         {"command": "make", "reason": "slow", "release": "v1"},
+        {"restore_point": "before-migration_2.1"},
         {"verify_level": "readable", "verify_max_age": "90000", "health_timeout_seconds": 60},
         {"health_report_json": "health.json", "health_report_html": "/srv/health.html"},
     ],

@@ -28,6 +28,8 @@ def verdict(verified: bool, *severities: str) -> dict[str, t.Any]:
 @pytest.mark.parametrize(
     ("facts", "code"),
     [
+        ({"backup_verified": verdict(True), "backup_verified_physical": verdict(True)}, 0),
+        ({"backup_verified": verdict(True), "backup_verified_physical": verdict(False)}, 2),
         ({"backup_verified": verdict(True, "warning")}, 0),
         ({"backup_verified": verdict(False, "critical")}, 2),
         ({"backup_verified": verdict(False, "unsupported")}, 2),
@@ -53,4 +55,5 @@ def test_a_database_that_was_not_verified_fails(
         check=False,
     )
     assert done.returncode == code, done.stdout + done.stderr
-    assert ("1 of 1 databases" in done.stdout) == bool(code)
+    judged = 2 if "backup_verified_physical" in facts else 1
+    assert (f"1 of {judged} databases" in done.stdout) == bool(code)
