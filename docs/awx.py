@@ -13,6 +13,8 @@ ROOT = Path(__file__).resolve().parents[1]
 HEADER = """---
 # Written by `make docs` from the playbooks and awx/questions.yml; change those.
 """
+# The end of the others, which nobody starts.
+INNER = ("say_result",)
 # Without them a playbook that takes them does nothing.
 REQUIRED = ("app", "command")
 # What a question of AWX has, whether it is asked for or not: it is compared with what AWX answers.
@@ -46,9 +48,8 @@ class _Dumper(yaml.SafeDumper):  # type: ignore[misc]
 def templates() -> str:
     """Return awx/vars/templates.yml."""
     questions = yaml.safe_load((ROOT / "awx" / "questions.yml").read_text(encoding="utf-8"))
-    found = [
-        _template(playbook, questions) for playbook in sorted((ROOT / "playbooks").glob("*.yml"))
-    ]
+    playbooks = sorted((ROOT / "playbooks").glob("*.yml"))
+    found = [_template(each, questions) for each in playbooks if each.stem not in INNER]
     return HEADER + yaml.dump(
         {"controller_templates": found}, Dumper=_Dumper, sort_keys=False, width=88
     )

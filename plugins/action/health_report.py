@@ -5,13 +5,15 @@ from __future__ import annotations
 
 import datetime
 import json
-from pathlib import Path
 from typing import Any
 
-from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
-from ansible_collections.slipway.stack.plugins.plugin_utils import _health_page, _health_report
+from ansible_collections.slipway.stack.plugins.plugin_utils import (
+    _health_page,
+    _health_report,
+    _whole_file,
+)
 
 _COLOURS = {"critical": "red", "unknown": "purple", "warning": "yellow", "ok": "green"}
 
@@ -40,24 +42,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         data = _health_report.as_data(whole)
         for state, line in _health_report.table(whole):
             Display().display(line, color=_COLOURS.get(state))
-        _write(given["json"], json.dumps(data, indent=2, ensure_ascii=False) + "\n")
-        _write(given["html"], _health_page.page(whole))
+        _whole_file.write(given["json"], json.dumps(data, indent=2, ensure_ascii=False) + "\n")
+        _whole_file.write(given["html"], _health_page.page(whole))
         # No more than this: Ansible prints all of a failed result, below the table.
         said = {"changed": False, "failed": not whole.healthy, "state": whole.state}
         return said | {"msg": f"{whole.summary}; see the table above."}
-
-
-def _write(path: str | None, text: str) -> None:
-    """A reader finds the old report or the new one, never half of one."""
-    if not path:
-        return
-    target = Path(path)
-    try:
-        fresh = target.with_name(f".{target.name}.new")
-        fresh.write_text(text, encoding="utf-8")
-        fresh.replace(target)
-    except OSError as error:
-        raise AnsibleActionFail(
-            f"the report {path} cannot be written ({error.strerror}); name a file in a folder"
-            " that exists and can be written to"
-        ) from error

@@ -35,10 +35,13 @@ OPTIONS = {
     "health_timeout_seconds": "-e health_timeout_seconds=60",
     "health_report_json": "-e health_report_json=health.json",
     "health_report_html": "-e health_report_html=health.html",
+    "result_json": "-e result_json=result.json",
 }
 NEEDED = ("app", "command")
 # How alike a name must be to an option to be taken for it; others are an operator's own variables.
 _LIKENESS = 0.75
+# What every playbook heeds.
+_EVERYWHERE = ("result_json",)
 # A variable of the operator's own may well be called so.
 _COMMON_WORDS = ("command", "release", "reason")
 _LEVELS = ("present", "intact", "readable", "kept")
@@ -61,7 +64,7 @@ def check(inputs: t.Mapping[str, t.Any], names: list[str]) -> None:
     for name in NEEDED:
         _require(name, asked.get(name), takes or (), names)
     for name, value in asked.items():
-        if takes is not None and name not in takes and name not in _COMMON_WORDS:
+        if takes is not None and name not in {*takes, *_EVERYWHERE, *_COMMON_WORDS}:
             raise InventoryError(_not_heeded(name, value))
         _CHECKS.get(name, _accept)(name, value)
     _refuse_undeclared(asked.get("app"), names)
@@ -243,6 +246,7 @@ _CHECKS: dict[str, t.Callable[[str, t.Any], None]] = {
     "health_timeout_seconds": _check_seconds,
     "health_report_json": _check_file,
     "health_report_html": _check_file,
+    "result_json": _check_file,
 }
 
 

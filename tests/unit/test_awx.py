@@ -17,6 +17,7 @@ from controller_stand_in import Controller
 
 ROOT = Path(__file__).resolve().parents[2]
 PLAYBOOKS = {path.name: path for path in (ROOT / "playbooks").glob("*.yml")}
+del PLAYBOOKS["say_result.yml"]  # nobody starts it
 GIVEN = ("-e", "awx_repository=https://git.example.com/stack.git", "-e", "awx_image=slipway:1")
 
 

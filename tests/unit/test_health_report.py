@@ -21,6 +21,7 @@ from ansible_collections.slipway.stack.plugins.plugin_utils import (
     _derive,
     _health_page,
     _health_report,
+    _whole_file,
 )
 
 NOON = datetime.datetime(2026, 11, 21, 12, 0, 5, tzinfo=datetime.UTC)
@@ -176,14 +177,14 @@ def test_foreign_text_does_not_reach_the_terminal_as_anything_else() -> None:
 
 def test_files_are_whole_or_not_there(tmp_path: Path) -> None:
     path = tmp_path / "report.json"
-    action._write(str(path), "text\n")
-    action._write(str(path), "newer\n")
+    _whole_file.write(str(path), "text\n")
+    _whole_file.write(str(path), "newer\n")
     assert path.read_text() == "newer\n"
     assert [each.name for each in tmp_path.iterdir()] == ["report.json"]
     assert stat.S_IMODE(path.stat().st_mode) & 0o400
-    action._write(None, "never")
+    _whole_file.write(None, "never")
     with pytest.raises(AnsibleActionFail, match="cannot be written \\(No such file"):
-        action._write(str(tmp_path / "none" / "report.json"), "text")
+        _whole_file.write(str(tmp_path / "none" / "report.json"), "text")
 
 
 def run(**arguments: t.Any) -> tuple[dict[str, t.Any], list[tuple[str, str | None]]]:

@@ -108,6 +108,11 @@ def test_a_question_that_nobody_answered_asks_for_nothing(takes: list[str] | Non
     assert problem(extra=answers, request=answers, takes=takes) == ""
 
 
+def test_every_playbook_writes_its_result_where_that_is_asked_for() -> None:
+    assert problem(extra={"result_json": "result.json"}, takes=[]) == ""
+    assert "'/nowhere/x'; write a file in" in problem(extra={"result_json": "/nowhere/x"}, takes=[])
+
+
 def test_an_empty_answer_is_none_where_one_is_needed() -> None:
     assert "app is missing; write -e app=shop" in problem(extra={"app": ""}, takes=["app"])
 
