@@ -9,6 +9,7 @@ from pathlib import Path
 
 import fakes
 import pytest
+from ansible import context
 from ansible_collections.slipway.stack.plugins.action import result as action
 from ansible_collections.slipway.stack.plugins.plugin_utils import _result, _variables
 
@@ -40,7 +41,7 @@ def test_a_playbook_is_called_what_it_is_called(given: str, name: str) -> None:
 
 
 def test_a_run_that_does_not_come_to_its_end_has_begun(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(action.context, "CLIARGS", {"args": ("playbooks/deploy.yml",)})
+    monkeypatch.setattr(context, "CLIARGS", {"args": ("playbooks/deploy.yml",)})
     assert tell(SITE)["result"] == {
         "playbook": "deploy",
         "environment": "production",
