@@ -343,7 +343,6 @@ def test_every_default_keeps_the_rules() -> None:
             {"version": "v9"},
             "version is 'v9', which this playbook does not heed; use playbooks",
         ),
-        (["app", "version"], {"app": "shop", "version": ""}, "version is ''; write a tag, branch"),
         (["app", "version"], {"app": "shop", "version": "--x"}, "version is '--x'; write a tag"),
         (["app", "version"], {"app": "shop", "version": 1.1}, "version is 1.1; write it in quotes"),
     ],
