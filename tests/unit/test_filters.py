@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import typing as t
 from pathlib import Path
 
 import pytest
 from ansible.errors import AnsibleFilterError
+from ansible_collections.slipway.stack.plugins.filter.backup_list import backup_list
 from ansible_collections.slipway.stack.plugins.filter.backup_table import backup_table
 from ansible_collections.slipway.stack.plugins.filter.group_addresses import group_addresses
 from ansible_collections.slipway.stack.plugins.filter.inventory_problems import inventory_problems
@@ -181,3 +183,27 @@ def test_a_tree_is_known_by_what_matters_of_it(tmp_path: Path) -> None:
     seen.add(_tree.digest(tmp_path))
     assert len(seen) == 3
     assert len(_tree.digest_file(tmp_path / "app.py")) == 64
+
+
+def test_backups_of_both_kinds_are_one_table_the_newest_first() -> None:
+    dumps: list[dict[str, t.Any]] = [
+        {"database": "shop", "key": "p/shop/b.dump", "size": 1200, "problem": None},
+        {"database": "blog", "key": "p/blog/a.dump", "size": 9, "problem": "has no record"},
+    ]
+    dumps[0]["taken"] = "2026-11-28T02:00:03+00:00"
+    dumps[1]["taken"] = "2026-11-27T04:00:00+02:00"
+    physical = {
+        "label": "20261128-030000F",
+        "type": "full",
+        "timestamp": {"start": 1795834800},
+        "info": {"repository": {"delta": 4_500_000}},
+        "archive": {"start": "000000010000000000000003", "stop": "000000010000000000000004"},
+        "error": True,
+    }
+    lines = backup_list(dumps, json.dumps([{"backup": [physical]}])).splitlines()
+    assert [line.split()[2] for line in lines[1:]] == ["cluster", "shop", "blog"]
+    assert "000000010000000000000003 to 000000010000000000000004" in lines[1]
+    assert lines[1].endswith("20261128-030000F  has page errors")
+    assert lines[2].endswith("b.dump")
+    assert lines[3].startswith("2026-11-27 02:00:00Z  blog") and "has no record" in lines[3]
+    assert backup_list([]).split() == ["taken", "of", "kind", "size", "WAL", "backup", "problem"]

@@ -1,0 +1,91 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The filter slipway.stack.backup_list."""
+
+from __future__ import annotations
+
+import json
+import typing as t
+from datetime import UTC, datetime
+
+from ansible_collections.slipway.stack.plugins.module_utils import _backups
+
+DOCUMENTATION = r"""
+name: backup_list
+short_description: The backups of a machine, of both kinds, as a table
+version_added: 0.2.0
+description:
+  - One line for each backup, the newest first. A last column says what is known against one.
+author: The Slipway authors (@slipway)
+positional: _input, info
+options:
+  _input:
+    description: What M(slipway.stack.s3_backup_info) returns as C(backups).
+    type: list
+    elements: dict
+    required: true
+  info:
+    description: What C(pgbackrest info --output=json) tells; empty if there is no pgBackRest.
+    type: str
+    default: ""
+"""
+
+EXAMPLES = r"""
+- name: Show the backups
+  ansible.builtin.debug:
+    msg: "{{ dumps.backups | slipway.stack.backup_list(info.stdout) }}"
+"""
+
+RETURN = r"""
+_value:
+  description: The table, one text.
+  type: str
+"""
+
+HEAD = ("taken", "of", "kind", "size", "WAL", "backup", "problem")
+KINDS = {"full": "full", "diff": "differential", "incr": "incremental"}
+
+
+def backup_list(dumps: list[dict[str, t.Any]], info: str = "") -> str:
+    stanzas = json.loads(info) if info else []
+    rows = [_dump(one) for one in dumps]
+    rows += [_physical(one) for stanza in stanzas for one in stanza.get("backup", [])]
+    table = [HEAD, *sorted(rows, reverse=True)]
+    widths = [max(len(row[column]) for row in table) for column in range(len(HEAD))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in table
+    )
+
+
+def _dump(one: dict[str, t.Any]) -> tuple[str, ...]:
+    return (
+        _moment(datetime.fromisoformat(one["taken"])),
+        one["database"],
+        "dump",
+        _backups.human_size(one["size"]),
+        "-",
+        one["key"].rpartition("/")[2],
+        one["problem"] or "",
+    )
+
+
+def _physical(one: dict[str, t.Any]) -> tuple[str, ...]:
+    wal = one["archive"]
+    return (
+        _moment(datetime.fromtimestamp(one["timestamp"]["start"], UTC)),
+        "cluster",
+        KINDS[one["type"]],
+        _backups.human_size(one["info"]["repository"]["delta"]),
+        f"{wal['start']} to {wal['stop']}",
+        one["label"],
+        "has page errors" if one["error"] else "",
+    )
+
+
+def _moment(moment: datetime) -> str:
+    return f"{moment.astimezone(UTC):%F %T}Z"
+
+
+class FilterModule:
+    def filters(self) -> dict[str, t.Callable[..., t.Any]]:
+        return {"backup_list": backup_list}
