@@ -49,6 +49,7 @@ def test_a_disk_that_fills_up_while_building_leaves_what_serves(
     assert healthy(machines)
 
 
+@pytest.mark.long
 def test_without_an_index_the_code_alone_is_still_released(
     machines: list[Host], deploy: Deploy
 ) -> None:
@@ -74,6 +75,7 @@ def test_a_repository_that_does_not_answer_leaves_what_serves(
     assert state(machines) == before
 
 
+@pytest.mark.long
 def test_a_machine_that_goes_takes_the_others_back(
     machines: list[Host], deploy: Deploy, tmp_path: Path
 ) -> None:
