@@ -442,8 +442,7 @@ def test_each_check_can_be_run_alone(kind: str, capsys: Capture) -> None:
     assert (said["state"] in ("critical", "unknown")) == bool(said["rc"])
 
 
-def test_the_report_has_its_documentation_alone() -> None:
-    module = importlib.import_module(
-        "ansible_collections.slipway.stack.plugins.modules.health_report"
-    )
+@pytest.mark.parametrize("name", ["health_report", "result"])
+def test_what_runs_on_the_controller_has_its_documentation_alone(name: str) -> None:
+    module = importlib.import_module(f"ansible_collections.slipway.stack.plugins.modules.{name}")
     assert module.DOCUMENTATION and not hasattr(module, "main")
