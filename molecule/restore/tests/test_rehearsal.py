@@ -40,7 +40,7 @@ def rehearse(host: Host) -> tuple[int, dict[str, t.Any]]:
     code = host.run(f"systemctl start {UNIT}").rc
     host.run(f"systemctl reset-failed {UNIT}")
     assert host.check_output("find /var/lib/slipway/rehearsal -mindepth 1") == ""
-    assert host.run("pgrep -f /var/lib/slipway/rehearsal").stdout == ""
+    assert host.run("pgrep -f [/]var/lib/slipway/rehearsal").stdout == ""
     return code, json.loads(host.check_output(f"cat {STATE}/rehearsal.json"))
 
 
