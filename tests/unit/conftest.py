@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,14 @@ import pytest
 from ansible_collections.slipway.stack.plugins.module_utils import _trial, _units
 
 room = fakes.room
+
+
+@pytest.fixture(autouse=True)
+def umask() -> Iterator[None]:
+    """Programs set theirs when they begin; the next test begins with its own."""
+    before = os.umask(0o022)
+    yield
+    os.umask(before)
 
 
 @pytest.fixture

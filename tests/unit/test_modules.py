@@ -326,7 +326,9 @@ def answers(monkeypatch: pytest.MonkeyPatch, *said: tuple[int, str, str]) -> lis
         told.append(sql)
         return left.pop(0)
 
-    monkeypatch.setattr(_psql.Psql.__init__, "__defaults__", (run, "postgres", lambda _s: None))
+    others = (_psql.Psql.__init__.__defaults__ or ())[3:]
+    given = (run, "postgres", lambda _s: None, *others)
+    monkeypatch.setattr(_psql.Psql.__init__, "__defaults__", given)
     return told
 
 
