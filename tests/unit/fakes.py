@@ -77,7 +77,7 @@ def action(plugin: t.Any, arguments: dict[str, t.Any], check_mode: bool = False)
 def without(module: types.ModuleType, missing: str, patch: pytest.MonkeyPatch) -> t.Any:
     """The same module as it is on a machine that lacks a library."""
     patch.setitem(sys.modules, missing, None)
-    name = f"{module.__name__}_without_{missing}"
+    name = f"{module.__name__}_without_{missing.replace('.', '_')}"
     specification = importlib.util.spec_from_file_location(name, module.__file__)
     assert specification and specification.loader
     fresh = importlib.util.module_from_spec(specification)
