@@ -11,7 +11,7 @@ import os
 import sys
 import time
 import typing as t
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -57,9 +57,9 @@ class Means:
     """What a rehearsal works with besides its settings; tests hand in their own."""
 
     run: _psql.Run = _psql.run
-    clock: t.Callable[[], datetime] = field(default=lambda: datetime.now(UTC))
+    clock: t.Callable[[], datetime] = _backup_state.now
     wait: t.Callable[[float], None] = time.sleep
-    say: t.Callable[[str], None] = field(default=lambda line: print(line, flush=True))
+    say: t.Callable[[str], None] = _backup_state.say
 
 
 def settings(path: Path) -> Settings:

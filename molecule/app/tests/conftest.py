@@ -33,7 +33,7 @@ def command(scenario: dict[str, t.Any], tmp_path: Path) -> t.Callable[..., list[
     def command(
         change: Change | None = None, *words: str, entry: str = "main", **options: t.Any
     ) -> list[str]:
-        shop, stall, *_ = copy.deepcopy(scenario["app_applications"])
+        shop, stall = copy.deepcopy(scenario["app_applications"])[:2]
         folder = tmp_path / "shop"
         shutil.rmtree(folder, ignore_errors=True)
         shutil.copytree(SCENARIO / "shop", folder)
