@@ -27,7 +27,7 @@ CACHE = ROOT / ".cache"
 STEP = re.compile(r"^INFO +\[\S+ > (\w+)\] Executing$", re.MULTILINE)
 COMPLAINT = re.compile(r"E  |FAILED |ERROR |fatal: |\[ERROR\]|tests/\S+:\d+: ")
 SCENARIO_SECONDS = 35 * 60
-MEMORY_OF_TWO_KIB = 6 * 1024 * 1024
+MEMORY_OF_ONE_KIB = 3 * 1024 * 1024
 # The pip that ansible-test of core 2.19 asks for, made from what Python brings: under this name in
 # its cache it keeps it from downloading anything that is not on PyPI.
 GET_PIP_NAME = "get_pip_24_2.py"
@@ -233,10 +233,14 @@ def _complaints(log: Path, most: int = 60) -> str:
 
 
 def _side_by_side() -> int:
-    """Return how many scenarios this computer runs at once without swapping or crawling."""
+    """Return how many scenarios this computer runs at once without swapping or crawling.
+
+    One more than it has cores, for their tests wait about as long as they compute.
+    """
     memory = Path("/proc/meminfo").read_text().split("MemAvailable:")[1].split()[0]
-    roomy = (os.cpu_count() or 1) >= 2 and int(memory) >= MEMORY_OF_TWO_KIB
-    return 2 if roomy else 1
+    cores = os.cpu_count() or 1
+    by_cores = cores + 1 if cores > 1 else 1
+    return max(1, min(by_cores, int(memory) // MEMORY_OF_ONE_KIB))
 
 
 def _tracked() -> list[str]:
