@@ -17,12 +17,14 @@ UNIT = "slipway-rehearsal.service"
 STATE = "/var/lib/slipway/backup"
 SETTINGS = "/etc/slipway/backup/rehearsal.json"
 DUMPS = "/var/backups/slipway/blog"
-# Independent of pgBackRest: one byte in the middle of the largest file of the newest backup.
+# Independent of pgBackRest: one byte in the middle of each bundle of the newest backup. This server
+# has no checksum trailers.
 FLIP = """
 import boto3, botocore.config
 s3 = boto3.client("s3", endpoint_url="https://s3.services.test:9443", region_name="us-east-1",
                   aws_access_key_id="lab", aws_secret_access_key="lab-secret-key",
-                  config=botocore.config.Config(s3={"addressing_style": "path"}))
+                  config=botocore.config.Config(s3={"addressing_style": "path"},
+                                                request_checksum_calculation="when_required"))
 pages = s3.get_paginator("list_objects_v2").paginate(
     Bucket="backups", Prefix="restore/pgbackrest/backup/main/")
 files = [each for page in pages for each in page["Contents"] if "/bundle/" in each["Key"]]
@@ -56,8 +58,8 @@ def backed_up(host: Host) -> t.Iterator[None]:
     # A rehearsal waits until its commit is archived by itself, which takes up to this.
     host.check_output(f"{psql} \"ALTER SYSTEM SET archive_timeout = '3s'\"")
     host.check_output(f"{psql} 'SELECT pg_reload_conf()'")
-    host.check_output("runuser -u postgres -- pgbackrest --stanza=main --type=full backup")
-    assert host.run("systemctl start slipway-backup.service").rc == 0
+    # By their units, which wait for those that their timers have started.
+    host.check_output("systemctl start slipway-backup-physical.service slipway-backup.service")
     yield
     host.check_output(f"{psql} 'ALTER SYSTEM RESET archive_timeout'")
     host.check_output(f"{psql} 'SELECT pg_reload_conf()'")
@@ -124,5 +126,7 @@ def test_a_repository_with_a_flipped_bit_fails(host: Host) -> None:
     code, found = rehearse(host)
     assert code != 0
     assert "pgbackrest restore failed" in wrong(found)["the rehearsal comes to its end"]
-    # For whoever comes next.
+    # For whoever comes next: what builds on nothing that is there.
+    host.check_output("systemctl stop slipway-backup-physical.timer")
     host.check_output("runuser -u postgres -- pgbackrest --stanza=main --type=full backup")
+    host.check_output("systemctl start slipway-backup-physical.timer")

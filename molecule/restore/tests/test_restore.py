@@ -76,8 +76,12 @@ def ready(host: Host) -> t.Iterator[None]:
     host.check_output("rm -f /root/bids /root/visits /var/lib/slipway/backup/restore.json")
     sql(host, "DROP TABLE IF EXISTS bids, visits, marks;")
     sql(host, MARKS + TABLES + OWNER)
+    # Not the timer's own, in whose way it would be.
+    host.check_output("systemctl stop slipway-backup-physical.timer")
+    host.check_output("systemctl start slipway-backup-physical.service")
     pgbackrest(host, "--type=full backup")
     yield
+    host.check_output("systemctl start slipway-backup-physical.timer")
     host.run("systemctl stop slipway-scratch.service")
     host.check_output(f"rm -rf {SCRATCH}/*")
 
