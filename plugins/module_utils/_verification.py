@@ -26,6 +26,7 @@ COMPARED = 7
 EARLIEST_ZONE = timedelta(hours=12)
 LATEST_ZONE = timedelta(hours=14)
 NO_RECORD = "so no upload of it was ever read back: back up again, and keep the record beside it"
+GROWN = "see what has grown; if it is meant to, raise max_ratio"
 AGAIN = "take a new backup, and restore from the one before until then"
 
 
@@ -182,7 +183,7 @@ def _size(last: Candidate, before: t.Sequence[Candidate], promise: Promise) -> l
         return [_critical("present", last, expected, said, remedy)]
     if last.size > median * promise.max_ratio:
         expected = f"at most {promise.max_ratio:.0%} of the median"
-        return [_finding("present", "warning", last, expected, said, "see what has grown")]
+        return [_finding("present", "warning", last, expected, said, GROWN)]
     return []
 
 

@@ -21,6 +21,7 @@ def argument_spec() -> dict[str, dict[str, t.Any]]:
         "clock_skew": {"type": "int", "default": 300},
         "min_size": {"type": "int", "default": 200},
         "min_ratio": {"type": "float", "default": 0.5},
+        "max_ratio": {"type": "float", "default": 4.0},
         "require_record": {"type": "bool", "default": True},
         "expected_tables": {"type": "dict", "default": {}},
         "decrypt_command": names,
@@ -51,6 +52,7 @@ def request(params: t.Mapping[str, t.Any], now: datetime) -> _verify_request.Req
             clock_skew=timedelta(seconds=params["clock_skew"]),
             min_size=params["min_size"],
             min_ratio=params["min_ratio"],
+            max_ratio=params["max_ratio"],
             require_record=params["require_record"],
             tables=_tables(params["expected_tables"], params["databases"]),
         ),
@@ -74,6 +76,10 @@ def _refuse(params: t.Mapping[str, t.Any]) -> None:
     if not 0 <= params["min_ratio"] <= 1:
         raise _errors.StackError(
             f"min_ratio is {params['min_ratio']}: set it to a share between 0 and 1, such as 0.5."
+        )
+    if params["max_ratio"] < 1:
+        raise _errors.StackError(
+            f"max_ratio is {params['max_ratio']}: set it to 1 or more, such as 4."
         )
     if params["last_wal"] and not _wal.LAST.match(params["last_wal"]):
         raise _errors.StackError(

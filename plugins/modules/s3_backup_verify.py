@@ -9,14 +9,12 @@ module: s3_backup_verify
 short_description: Prove that the backups in an object store could be restored
 version_added: 0.1.0
 description:
-  - Reads the newest backup of each database as a restore would, to its last byte, without writing
-    anything anywhere but into O(scratch).
+  - Reads the newest backup of each database as a restore would; writes only into O(scratch).
   - What could not be checked is C(unknown) and what the server does not have is C(unsupported);
     neither ever passes.
 author:
   - The Slipway authors (@slipway)
-extends_documentation_fragment:
-  - slipway.stack._s3
+extends_documentation_fragment: [slipway.stack._s3]
 attributes:
   check_mode:
     description: Nothing is ever changed, so check mode is the same.
@@ -66,6 +64,10 @@ options:
     description: Share (0 to 1) of the median of the seven sizes before, below which it lacks some.
     type: float
     default: 0.5
+  max_ratio:
+    description: How many times the median of the seven sizes before it may have without a warning.
+    type: float
+    default: 4.0
   require_record:
     description: Whether a dump counts only with its record; without, the server's checksums do.
     type: bool
@@ -105,12 +107,10 @@ options:
     type: int
     default: 12
   since:
-    description: Day of the first backup, C(2026-01-31), from when on one is missed; without it, a
-      history shorter than promised is a warning.
+    description: Day of the first backup, C(2026-01-31); without it, a short history is a warning.
     type: str
   last_wal:
-    description: The segment that PostgreSQL says it archived last (C(pg_stat_archiver)), of
-      O(engine=pgbackrest).
+    description: What C(pg_stat_archiver) says was archived last, of O(engine=pgbackrest).
     type: str
   cipher_pass:
     description: The passphrase of an encrypted repository, of O(engine=pgbackrest).

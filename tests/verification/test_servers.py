@@ -399,6 +399,7 @@ def test_a_deleted_backup_is_told(store: Store, dumps: Dumps) -> None:
         {"last_wal": "yesterday"},
         {"min_ratio": 1.1},
         {"min_ratio": -0.1},
+        {"max_ratio": 0.9},
         {"since": "2026-11-22"},
         {"expected_tables": {"shpo": ["public.bids"]}, "databases": ["shop"]},
     ],
@@ -414,4 +415,6 @@ def test_options_that_make_no_sense_are_refused(wrong: dict[str, t.Any]) -> None
     right = {"bucket": "b", "since": "2026-01-31", "expected_tables": tables}
     request = _verify_options.request({**params, **right}, now)
     assert request.ladder.since is not None
+    growing = _verify_options.request({**params, "bucket": "b", "max_ratio": 9.0}, now)
+    assert growing.promise.max_ratio == 9.0
     assert request.promise == _verification.Promise(tables=tables)
