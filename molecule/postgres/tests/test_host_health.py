@@ -15,14 +15,14 @@ import pytest
 from operations import broken
 from testinfra.host import Host
 
+# The faults are answered by our own code.
+pytestmark = pytest.mark.either
+
 Rows = dict[str, dict[str, str]]
 Examine = t.Callable[..., Rows]
 SMALL = "/mnt/small"
 SERVER = r"""
 import socket, struct, time
-
-# The faults are answered by our own code.
-pytestmark = pytest.mark.either
 server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 server.bind(("127.0.0.1", 1123))
 while True:
