@@ -78,6 +78,12 @@ WHERE datname IN (:'name', :'safety') AND NOT datallowconn \\gexec
 """
 
 
+DROPPED = (
+    "  What a table got before it was dropped is in a copy of that later moment: the same playbook"
+    " with that restore_to and without a database."
+)
+
+
 @dataclass(frozen=True)
 class Restore:
     """The journal of one restore: what was asked for, what it is called, how far it came."""
@@ -239,8 +245,9 @@ def compare(before: Tables, restored: Tables) -> list[dict[str, t.Any]]:
 
 def lines(told: t.Mapping[str, t.Any]) -> list[str]:
     """The report for a person: what is back, and where that is which is not in it."""
-    last = told["reached"].get("last_commit") or "what the dump held"
-    head = [f"{told['database']} is as it was at {told['source']}; last transaction: {last}."]
+    last = told["reached"].get("last_commit")
+    until = f"; last transaction: {last}." if last else "."
+    head = [f"{told['database']} is as it was at {told['source']}{until}"]
     kept = told["safety_copy"]
     if kept:
         head += [
@@ -251,6 +258,8 @@ def lines(told: t.Mapping[str, t.Any]) -> list[str]:
         f"  {each['table']}: {_rows(each['before'])} there, {_rows(each['restored'])} restored"
         for each in changed
     ]
+    if any(each["before"] is None for each in changed):
+        rows.append(DROPPED)
     same = len(told["tables"]) - len(changed)
     tail = [f"  {same} tables have as many rows as before."] if kept else []
     gone = [f'Remove it when it is not needed any more: DROP DATABASE "{kept}".'] if kept else []

@@ -77,6 +77,7 @@ def test_the_database_is_put_back_and_the_old_one_kept(
         f"The database as it was before is kept as {SAFETY}; look for what came after there:",
         "  public.bids: no such table there, 5 rows restored",
         "  public.orders: 9 rows there, 7 rows restored",
+        _restore.DROPPED,
         "  0 tables have as many rows as before.",
         f'Remove it when it is not needed any more: DROP DATABASE "{SAFETY}".',
     ]
@@ -227,7 +228,8 @@ def test_a_dump_is_put_back_as_its_record_says(
         restore = _restore.load_dump(_restore.begin("shop", str(path), means), path, means)
     _restore.swap(restore, means)
     assert cluster.databases["shop"] == {"public.bids": 5, "public.orders": 7}
-    assert "what the dump held" in _restore.report(_restore.swap(restore, means), means)["lines"][0]
+    told = _restore.report(_restore.swap(restore, means), means)
+    assert told["lines"][0] == f"shop is as it was at {path}."
 
 
 @pytest.mark.parametrize(
