@@ -87,6 +87,14 @@ def test_the_database_is_put_back_and_the_old_one_kept(
     assert _restore.finish(begun(means), means).finished
 
 
+def test_only_a_table_that_is_gone_has_rows_elsewhere() -> None:
+    tables = [{"table": "public.bids", "before": 2, "restored": 5}]
+    told = {"database": "shop", "source": MOMENT, "reached": {}, "safety_copy": SAFETY}
+    said = _restore.lines({**told, "tables": tables})
+    assert "  public.bids: 2 rows there, 5 rows restored" in said
+    assert _restore.DROPPED not in said
+
+
 def test_every_step_may_be_repeated(
     cluster: Cluster, means: _restore.Means, scratch: _scratch.Scratch
 ) -> None:
