@@ -62,6 +62,14 @@ def archived(host: Host, segment: str, seconds: float) -> bool:
     return False
 
 
+@pytest.fixture(scope="module", autouse=True)
+def unscheduled(host: Host) -> t.Iterator[None]:
+    """The run that a new machine makes by itself must not come in between."""
+    timer = UNIT.replace("service", "timer")
+    with broken(host, f"systemctl stop {timer}", f"systemctl start {timer}"):
+        yield
+
+
 @pytest.fixture(scope="module")
 def backed_up(host: Host) -> None:
     assert start(host) == 0, journal(host)
