@@ -15,7 +15,7 @@ import shutil
 import sys
 import time
 import typing as t
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from . import _backup_ages, _backups, _dump, _errors, _s3
@@ -35,6 +35,7 @@ class Settings:
     reserve_percent: int
     target: _s3.Target | None
     ping_url: str = ""
+    hashed_tables: dict[str, list[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,7 @@ def settings(path: pathlib.Path) -> Settings:
             reserve_percent=value["reserve_percent"],
             target=_s3.target(value["s3"]) if value["s3"] else None,
             ping_url=value.get("ping_url", ""),
+            hashed_tables=value.get("hashed_tables", {}),
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise _errors.BackupError(
@@ -123,6 +125,8 @@ def attempt(database: str, options: Settings, means: Means) -> dict[str, t.Any]:
     where = record.remote or str(options.directory / database / record.file)
     size = _backups.human_size(record.size)
     means.say(f"{database}: {size} in {seconds} s, read back whole from {where}.")
+    for table in sorted(set(options.hashed_tables.get(database, ())) - set(record.hashes)):
+        means.say(f"{WARNING}{database}: hashed_tables names {table}, which is not there.")
     for copy in pruned:
         means.say(f"{database}: deleted {copy.file}, older than {options.retention_days} days.")
     return {
@@ -177,7 +181,8 @@ def take(
             facts = _dump.facts(connection)
             client = _dump.client_for(facts.major)
             require_room(directory, facts.size, options.reserve_percent)
-            tables = _dump.dump(connection, client, database, partial)
+            hashed = options.hashed_tables.get(database, ())
+            counted = _dump.dump(connection, client, database, partial, hashed)
         _dump.require_readable(client, partial)
         flush(partial)
         record = _backups.Record(
@@ -192,7 +197,10 @@ def take(
             client_version=_dump.client_version(client),
             compression=_dump.compression(client),
             extensions=facts.extensions,
-            tables=tables,
+            schema=facts.schema,
+            sequences=facts.sequences,
+            roles=_dump.roles(client, options.port),
+            **vars(counted),
         )
         write(directory / _backups.record_name(file), record.as_json())
         partial.rename(directory / file)

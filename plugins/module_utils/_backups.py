@@ -37,6 +37,12 @@ class Record:
     compression: str
     extensions: dict[str, str] = field(default_factory=dict)
     tables: dict[str, int] = field(default_factory=dict)
+    # Those of _schema, asked in the snapshot of the dump; sequences may be past it.
+    schema: str = ""
+    revisions: dict[str, str] = field(default_factory=dict)
+    sequences: dict[str, int] = field(default_factory=dict)
+    hashes: dict[str, str] = field(default_factory=dict)
+    roles: str = ""
     remote: str | None = None
     verified: bool = False
     verified_at: str | None = None

@@ -11,9 +11,9 @@ import re
 import subprocess
 import tempfile
 import typing as t
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from . import _errors
+from . import _errors, _schema
 
 try:
     import psycopg2
@@ -45,6 +45,17 @@ class Facts:
     major: int
     size: int
     extensions: dict[str, str]
+    sequences: dict[str, int]
+    schema: str
+
+
+@dataclass(frozen=True)
+class Counted:
+    """What was read in the snapshot of a dump while pg_dump read it too."""
+
+    tables: dict[str, int] = field(default_factory=dict)
+    revisions: dict[str, str] = field(default_factory=dict)
+    hashes: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -83,9 +94,14 @@ def facts(connection: Connection) -> Facts:
         size = int(cursor.fetchone()[0])
         cursor.execute("SELECT extname, extversion FROM pg_extension ORDER BY 1")
         extensions = {str(name): str(version) for name, version in cursor.fetchall()}
+        cursor.execute(_schema.SEQUENCES)
+        sequences = dict(cursor.fetchone()[0])
+        cursor.execute(_schema.FINGERPRINT)
+        schema = str(cursor.fetchone()[0])
         cursor.execute("SHOW server_version")
         version = str(cursor.fetchone()[0])
-    return Facts(version, connection.server_version // 10_000, size, extensions)
+    major = connection.server_version // 10_000
+    return Facts(version, major, size, extensions, sequences, schema)
 
 
 def client_for(server_major: int, installed: pathlib.Path | None = None) -> Client:
@@ -114,8 +130,12 @@ def compression(client: Client) -> str:
 
 
 def dump(
-    connection: Connection, client: Client, database: str, path: pathlib.Path
-) -> dict[str, int]:
+    connection: Connection,
+    client: Client,
+    database: str,
+    path: pathlib.Path,
+    hashed_tables: t.Collection[str] = (),
+) -> Counted:
     """Write the dump to `path`; while it runs, count every table in the very same snapshot."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_export_snapshot()")
@@ -132,8 +152,13 @@ def dump(
     ]
     with _running(command, database, connection.info.port) as finish:
         tables = count_rows(connection)
+        counted = Counted(
+            tables,
+            revisions(connection, tables),
+            content_hashes(connection, [name for name in hashed_tables if name in tables]),
+        )
         finish()
-    return tables
+    return counted
 
 
 def count_rows(connection: Connection) -> dict[str, int]:
@@ -147,13 +172,53 @@ def count_rows(connection: Connection) -> dict[str, int]:
     return tables
 
 
+def revisions(connection: Connection, tables: t.Iterable[str]) -> dict[str, str]:
+    """The migrations that the database has seen, by Django application, or of Alembic."""
+    found: dict[str, str] = {}
+    with connection.cursor() as cursor:
+        for query in filter(None, map(_schema.revision_query, tables)):
+            cursor.execute(query)
+            found |= {str(name): str(revision) for name, revision in cursor.fetchall() if revision}
+    return found
+
+
+def content_hashes(connection: Connection, tables: t.Collection[str]) -> dict[str, str]:
+    found = {}
+    with connection.cursor() as cursor:
+        if tables:
+            cursor.execute(_schema.HASH_SETTINGS)
+        for table in tables:
+            cursor.execute(_schema.content_hash(table))
+            found[table] = str(cursor.fetchone()[0])
+    return found
+
+
+def roles(client: Client, port: int) -> str:
+    """The SQL of roles and memberships, which no dump of a database has; without passwords."""
+    command = [client.program("pg_dumpall"), "--globals-only", "--no-role-passwords"]
+    done = subprocess.run(
+        [*command, f"--port={port}", "--no-password"],
+        env=_environment(),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise _failed(command[0], done.returncode, done.stderr)
+    return done.stdout
+
+
+def _environment() -> dict[str, str]:
+    """Ours without the keys of the bucket, which are none of the clients' business."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+
+
 @contextlib.contextmanager
 def _running(command: list[str], database: str, port: int) -> t.Iterator[t.Callable[[], None]]:
     """Run pg_dump beside us; `finish` waits and judges. Leaving early stops it."""
     # The name goes by the environment: as an argument libpq would parse one with = in it.
-    environment = {**os.environ, "PGDATABASE": database, "PGPORT": str(port)}
-    for key in [name for name in environment if name.startswith("AWS_")]:
-        del environment[key]  # none of its business
+    environment = {**_environment(), "PGDATABASE": database, "PGPORT": str(port)}
     with tempfile.TemporaryFile("w+") as complaints:
         process = subprocess.Popen(
             command, env=environment, stdin=subprocess.DEVNULL, stderr=complaints

@@ -7,6 +7,7 @@ Installed on the database machine as a program.
 from __future__ import annotations
 
 import configparser
+import hashlib
 import json
 import os
 import pathlib
@@ -28,6 +29,8 @@ KINDS = {"full": "full", "diff": "differential", "incr": "incremental"}
 # Timers are not punctual, and a backup that is due in a moment would wait for the next.
 SLACK = timedelta(hours=1)
 NOTHING_THERE = 2
+# Beside pgBackRest's own folders, which it alone may fill.
+VERIFICATIONS = "verifications"
 LAST_WAL = "SELECT coalesce(last_archived_wal, '') FROM pg_stat_archiver"
 
 
@@ -60,6 +63,7 @@ class Means:
 
     pgbackrest: t.Callable[..., str]
     verify: t.Callable[[datetime], Verdict]
+    publish: t.Callable[[str, str], None]
     clock: t.Callable[[], datetime]
     say: t.Callable[[str], None]
 
@@ -170,6 +174,8 @@ def back_up(options: Settings, means: Means, sound: bool) -> dict[str, t.Any]:
         "wal_stop": newest.wal_stop,
         "seconds": round(time.monotonic() - begun, 1),
     }
+    record = {**result, "verdict": verdict.as_dict(means.clock(), "intact")}
+    means.publish(newest.label, json.dumps(record, indent=2, sort_keys=True) + "\n")
     if not result["ok"]:
         return {**result, "detail": _verify_options.sentence([verdict], "intact")}
     where = options.target.url(options.target.key("backup", STANZA, newest.label))
@@ -190,6 +196,7 @@ def expire(options: Settings, means: Means, before: t.Sequence[Taken]) -> None:
         return
     for one in before:
         if one.label not in after:
+            (options.state / VERIFICATIONS / f"{one.label}.json").unlink(missing_ok=True)
             means.say(f"{CLUSTER}: deleted {one.label}, older than {options.retention_days} days.")
 
 
@@ -240,6 +247,16 @@ def verification(options: Settings, client: _s3.Client, moment: datetime) -> Ver
     return verdict
 
 
+def publish(options: Settings, client: _s3.Client, label: str, record: str) -> None:
+    """What reading it back has found, on the machine and beside the backup."""
+    local = options.state / VERIFICATIONS / f"{label}.json"
+    local.parent.mkdir(exist_ok=True)
+    write(local, record)
+    key = options.target.key(VERIFICATIONS, local.name)
+    digest = hashlib.sha256(record.encode()).hexdigest()
+    _s3.upload(client, options.target, local, key, digest)
+
+
 def main(arguments: list[str]) -> int:
     """The configuration file is the only argument."""
     os.umask(0o027)
@@ -251,7 +268,10 @@ def main(arguments: list[str]) -> int:
             def verify(moment: datetime) -> Verdict:
                 return verification(options, client, moment)
 
-            return 0 if run(options, Means(pgbackrest, verify, now, say)) else 1
+            def keep(label: str, record: str) -> None:
+                publish(options, client, label, record)
+
+            return 0 if run(options, Means(pgbackrest, verify, keep, now, say)) else 1
     except _errors.StackError as error:
         say(f"{ERROR}Nothing was backed up: {error}")
         return 1

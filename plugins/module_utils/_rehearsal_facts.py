@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from . import _restore
+from . import _restore, _schema
 
 SIZE = "SELECT sum(pg_database_size(oid)) FROM pg_database;"
 # A database that is written to has no row count to compare with, only bounds: what was counted,
@@ -17,27 +17,10 @@ SELECT json_build_object(
   'changes', (SELECT coalesce(json_object_agg(schemaname || '.' || relname,
                                               json_build_array(n_tup_ins, n_tup_del)), '{}')
               FROM pg_stat_user_tables),
-  'sequences', (SELECT coalesce(json_object_agg(schemaname || '.' || sequencename, last_value)
-                                FILTER (WHERE increment_by > 0 AND NOT cycle
-                                        AND last_value IS NOT NULL), '{}')
-                FROM pg_sequences),
-  'schema', (SELECT md5(coalesce(string_agg(line, E'\\n' ORDER BY line), '')) FROM (
-    SELECT format('%s.%s %s %s %s', n.nspname, c.relname, a.attname,
-                  format_type(a.atttypid, a.atttypmod), a.attnotnull) AS line
-    FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
-    JOIN pg_namespace n ON n.oid = c.relnamespace
-    WHERE a.attnum > 0 AND NOT a.attisdropped AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
-      AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'
-    UNION ALL
-    SELECT format('%s %s', conrelid::regclass, pg_get_constraintdef(k.oid))
-    FROM pg_constraint k JOIN pg_namespace n ON n.oid = connamespace
-    WHERE n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'
-    UNION ALL
-    SELECT indexdef FROM pg_indexes
-    WHERE schemaname <> 'information_schema' AND schemaname !~ '^pg_'
-    UNION ALL
-    SELECT pg_get_triggerdef(oid) FROM pg_trigger WHERE NOT tgisinternal) AS lines));
+  'sequences', ({sequences}),
+  'schema', ({schema}));
 """.replace("{counts}", _restore.COUNTS.strip().rstrip(";"))
+QUERY = QUERY.replace("{sequences}", _schema.SEQUENCES).replace("{schema}", _schema.FINGERPRINT)
 
 
 @dataclass(frozen=True)

@@ -67,7 +67,7 @@ def derive(application: Application, topology: Topology) -> Application:
         "site": _site(application, topology),
         "release": _release(application, topology) if _is_released(application, topology) else {},
         "celery": _celery(application),
-        "backup": {"name": application["database"]["name"]} if stores else {},
+        "backup": _backup(application) if stores else {},
     }
 
 
@@ -87,6 +87,11 @@ def _database(application: Application) -> dict[str, t.Any]:
         "statement_timeout_seconds": database["statement_timeout_seconds"],
         "connections": connections(application),
     }
+
+
+def _backup(application: Application) -> dict[str, t.Any]:
+    database = application["database"]
+    return {"name": database["name"], "hashed_tables": database["hashed_tables"]}
 
 
 def connections(application: Application) -> int:

@@ -150,6 +150,10 @@ _APPLICATION: dict[str, tuple[Rule, ...]] = {
     "database.extensions[]": (
         matches(r"[a-z][a-z0-9_-]{0,62}", "write an extension's name like 'pg_trgm'"),
     ),
+    "database.hashed_tables": (distinct(),),
+    "database.hashed_tables[]": (
+        matches(r"[^.\s]+\.\S+", "write schema and table, 'public.payments'"),
+    ),
     "database.statement_timeout_seconds": (between(0, _DAY, ", 0 for no limit"),),
     "database.pool_size": (between(1, POOL_LIMIT),),
     "database.reserve_pool_size": (between(0, POOL_LIMIT - 1),),

@@ -58,6 +58,7 @@ def test_defaults_are_the_guides_strictest_figures() -> None:
     assert shop["database"] == {
         "name": "shop",
         "extensions": [],
+        "hashed_tables": [],
         "statement_timeout_seconds": 30,
         "pool_size": 25,
         "reserve_pool_size": 10,

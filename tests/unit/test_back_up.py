@@ -261,6 +261,12 @@ def test_a_name_that_is_no_directory_fails_alone(run: Run) -> None:
     assert [result["ok"] for result in run.state()["databases"].values()] == [False, True]
 
 
+def test_a_table_that_cannot_be_hashed_is_told(run: Run) -> None:
+    run.options = dataclasses.replace(run.options, hashed_tables={"shop": ["public.gone"]})
+    assert run()
+    assert "<4>shop: hashed_tables names public.gone, which is not there." in run.said
+
+
 def test_a_disk_that_would_fill_is_refused_before_the_dump(tmp_path: pathlib.Path) -> None:
     with pytest.raises(_errors.BackupError, match=r"free or add space\.$"):
         _back_up.require_room(tmp_path, 10**18, 0)

@@ -174,6 +174,7 @@ WRONG: list[tuple[str, t.Any, str]] = [
     ("app.python", 3.12, "shop.python is 3.12; write it in quotes."),
     ("app.database.extensions", ["pg trgm"], "write an extension's name like 'pg_trgm'."),
     ("app.database.extensions", ["citext", "citext"], "is a list; write each once."),
+    ("app.database.hashed_tables", ["bids"], "write schema and table, 'public.payments'."),
     ("app.database.pool_size", 95, "reserve_pool_size are 105 together; write at most 100"),
     ("app.redis_keys", ["shop *"], "redis_keys[entry 1] is 'shop *'; write a pattern"),
     ("app.environment", {"A": None}, "shop.environment.A is empty; write '' if that is meant."),

@@ -49,6 +49,12 @@ class Cursor:
         return self.rows
 
 
+class FakePsycopg2:
+    class sql:  # as psycopg2 names it
+        SQL = str
+        Identifier = staticmethod(lambda *names: ".".join(names))
+
+
 class Connection:
     server_version = 170_006
 
@@ -62,6 +68,8 @@ class Connection:
             "pg_database_size": [(4096,)],
             "FROM pg_extension": [("pg_trgm", "1.6")],
             "SHOW server_version": [("17.6 (Debian)",)],
+            "FROM pg_sequences": [({"public.bids_id_seq": 9},)],
+            "FROM pg_attribute": [("5c4e3a",)],
         }
 
     def cursor(self) -> Cursor:
@@ -146,6 +154,39 @@ def test_a_dump_that_fails_says_so(
     assert str(caught.value) == sentence
 
 
+def test_what_the_dump_must_hold_is_read_in_its_snapshot(
+    client: _dump.Client, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_dump, "psycopg2", FakePsycopg2)
+    program(client, "pg_dump", "exit 0")
+    asked = Connection()
+    asked.answers |= {
+        "count(*) || ": [("d1ge57",)],
+        "pg_class": [("public", "bids"), ("public", "django_migrations")],
+        "SELECT count": [(7,)],
+        "'django:'": [("django:auth", "0012_names"), ("django:shop", "0003_bids")],
+    }
+    found = _dump.dump(asked, client, "shop", tmp_path / "out", ["public.bids", "public.gone"])
+    assert found.tables == {"public.bids": 7, "public.django_migrations": 7}
+    assert found.revisions == {"django:auth": "0012_names", "django:shop": "0003_bids"}
+    assert found.hashes == {"public.bids": "d1ge57"}
+    settings = next(query for query in asked.queries if "bytea_output" in query)
+    assert asked.queries.index(settings) < len(asked.queries) - 1
+
+
+def test_roles_are_kept_without_their_passwords(
+    client: _dump.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s3cr3t")
+    program(client, "pg_dumpall", 'echo "$@"; env')
+    said = _dump.roles(client, 5433)
+    assert said.startswith("--globals-only --no-role-passwords --port=5433 --no-password\n")
+    assert "s3cr3t" not in said
+    program(client, "pg_dumpall", "echo 'pg_dumpall: error: no.' >&2; exit 1")
+    with pytest.raises(_errors.BackupError, match="pg_dumpall ended with 1: pg_dumpall: error: no"):
+        _dump.roles(client, 5433)
+
+
 def test_a_count_that_fails_stops_the_dump(client: _dump.Client, tmp_path: pathlib.Path) -> None:
     class Failing(Connection):
         def cursor(self) -> Cursor:
@@ -188,7 +229,9 @@ def test_without_its_library_the_remedy_is_told(monkeypatch: pytest.MonkeyPatch)
 
 def test_facts_come_from_the_transaction_of_the_snapshot() -> None:
     connection = Connection()
-    assert _dump.facts(connection) == _dump.Facts("17.6 (Debian)", 17, 4096, {"pg_trgm": "1.6"})
+    extensions, sequences = {"pg_trgm": "1.6"}, {"public.bids_id_seq": 9}
+    facts = _dump.Facts("17.6 (Debian)", 17, 4096, extensions, sequences, "5c4e3a")
+    assert _dump.facts(connection) == facts
     assert "statement_timeout = 0" in connection.queries[0]
 
 

@@ -50,6 +50,7 @@ class Run:
         self.backups: list[dict[str, t.Any]] = []
         self.expired: list[dict[str, t.Any]] = []
         self.failing: set[str] = set()
+        self.kept: dict[str, str] = {}
         self.findings: list[_findings.Finding] = []
 
     def pgbackrest(self, *arguments: str) -> str:
@@ -69,7 +70,9 @@ class Run:
         return _verify_request.Verdict("main", reached, self.findings)
 
     def __call__(self) -> bool:
-        means = _physical.Means(self.pgbackrest, self.verify, lambda: NOW, self.said.append)
+        means = _physical.Means(
+            self.pgbackrest, self.verify, self.kept.__setitem__, lambda: NOW, self.said.append
+        )
         succeeded: bool = _physical.run(self.options, means)
         return succeeded
 
@@ -226,6 +229,29 @@ def test_what_pgbackrest_complains_of_first_is_the_reason(programs: pathlib.Path
         _physical.pgbackrest("backup")
 
 
+def test_what_reading_back_has_found_lies_beside_the_backup(run: Run) -> None:
+    assert run()
+    run.findings = [_findings.Finding("intact", "critical", "x", "y", "z", "again", "main")]
+    assert not run()
+    first, last = (json.loads(text) for text in run.kept.values())
+    assert (first["verified"], first["verdict"]["findings"]) == (True, [])
+    assert (last["ok"], last["verdict"]["findings"][0]["found"]) == (False, "z")
+    with moto.mock_aws():
+        client = _s3.client(TARGET)
+        client.create_bucket(Bucket="backups")
+        _physical.publish(run.options, client, "20261122-030000F", "{}\n")
+        key = "site/pgbackrest/verifications/20261122-030000F.json"
+        assert _s3.read_text(client, TARGET, key) == "{}\n"
+    local = run.options.state / "verifications/20261122-030000F.json"
+    assert local.read_text() == "{}\n"
+    run.backups = [backup("full", 91 * DAY), backup("full", 2 * DAY)]
+    gone = run.backups[0]["label"]
+    local.rename(local.with_name(f"{gone}.json"))
+    run.findings, run.expired = [], run.backups[:1]
+    assert run()
+    assert list(local.parent.iterdir()) == [], "it goes with its backup"
+
+
 def test_the_last_segment_is_asked_of_the_server(programs: pathlib.Path) -> None:
     program(programs, "psql", "echo 00000001000000000000000A")
     assert _physical.last_archived(5432) == "00000001000000000000000A"
@@ -267,6 +293,8 @@ def test_the_program_runs_alone_and_says_in_one_sentence_what_is_wrong(
         _s3.client(TARGET).create_bucket(Bucket="backups")
         assert _physical.main(call) == 1
     assert "backup.info is missing" in capsys.readouterr().out
+    (kept,) = (tmp_path / "verifications").iterdir()
+    assert json.loads(kept.read_text())["verified"] is False
     monkeypatch.setattr(_physical, "run", lambda *_: True)
     assert _physical.main(call) == 0
     with _backup_state.alone(tmp_path / "physical.lock"):

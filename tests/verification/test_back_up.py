@@ -11,11 +11,34 @@ import subprocess
 import typing as t
 
 import pytest
-from ansible_collections.slipway.stack.plugins.module_utils import _back_up, _dump, _errors, _s3
+from ansible_collections.slipway.stack.plugins.module_utils import (
+    _back_up,
+    _dump,
+    _errors,
+    _s3,
+    _schema,
+)
 
 from .conftest import Dumps
 from .database import SHOP_TABLES
 
+HASHED = 'public.odd " na.me'
+TOLD = """
+CREATE TABLE bids (id serial PRIMARY KEY, at timestamptz DEFAULT now());
+INSERT INTO bids SELECT FROM generate_series(1, 3);
+CREATE TABLE "odd "" na.me" (t int, "a b" text);
+INSERT INTO "odd "" na.me" VALUES (1, 'a'), (2, NULL);
+CREATE TABLE alembic_version (version_num text);
+INSERT INTO alembic_version VALUES ('3c4d'), ('1a2b');
+CREATE TABLE django_migrations (id serial, app text, name text);
+INSERT INTO django_migrations (app, name) VALUES ('shop', '0001_initial'), ('shop', '0002_bids');
+ALTER SEQUENCE django_migrations_id_seq CYCLE;
+"""
+MOVED = """
+DELETE FROM "odd "" na.me" WHERE t = 1;
+INSERT INTO "odd "" na.me" VALUES (1, 'a');
+"""
+CHANGED = 'UPDATE "odd "" na.me" SET "a b" = \'b\' WHERE t = 1'
 TARGET = {"bucket": "nightly", "access_key": "AKIA1", "secret_key": "s3cr3t"}
 
 
@@ -30,7 +53,9 @@ class Night:
         self.client = _s3.client(_s3.target(self.target))
         self.client.create_bucket(Bucket="nightly")
 
-    def run(self, *databases: str, to_s3: bool = True) -> int:
+    def run(
+        self, *databases: str, to_s3: bool = True, hashed: dict[str, list[str]] | None = None
+    ) -> int:
         settings = {
             "databases": list(databases),
             "directory": str(self.path / "backups"),
@@ -39,6 +64,7 @@ class Night:
             "retention_days": 30,
             "keep": 3,
             "reserve_percent": 0,
+            "hashed_tables": hashed or {},
             "s3": self.target if to_s3 else {},
         }
         (self.path / "settings.json").write_text(json.dumps(settings))
@@ -83,6 +109,39 @@ def test_a_night_leaves_a_dump_that_can_be_restored_with_its_counts(
     assert night.records("void")[0]["tables"] == {}
     said = capsys.readouterr().out.splitlines()
     assert [line.split(":")[0] for line in said] == ["shop", "void"]
+
+
+def test_a_restored_dump_answers_what_its_record_was_told(night: Night, dumps: Dumps) -> None:
+    server = dumps.server
+    server.sql("postgres", "CREATE ROLE reporter LOGIN PASSWORD 'canary'")
+    server.sql("postgres", "CREATE DATABASE told")
+    server.sql("postgres", "CREATE DATABASE again")
+    try:
+        server.sql("told", TOLD)
+        assert night.run("told", hashed={"told": [HASHED]}) == 0
+        (record,) = night.records("told")
+        assert record["revisions"] == {"alembic": "1a2b,3c4d", "django:shop": "0002_bids"}
+        assert record["sequences"] == {"public.bids_id_seq": 3}
+        assert "CREATE ROLE reporter" in record["roles"]
+        assert "PASSWORD" not in record["roles"]
+        dump = night.path / "backups" / "told" / record["file"]
+        with dump.open("rb") as file:
+            restore = [str(server.home / "bin" / "pg_restore"), "--dbname=again", "--exit-on-error"]
+            subprocess.run(restore, stdin=file, check=True)
+        assert server.sql("again", _schema.FINGERPRINT) == record["schema"]
+        assert server.sql("again", _schema.SEQUENCES) == '{ "public.bids_id_seq" : 3 }'
+        hashed = f"{_schema.HASH_SETTINGS}; {_schema.content_hash(HASHED)}"
+        assert server.sql("again", hashed) == record["hashes"][HASHED]
+        # The same rows in another order are the same; one value that differs is not.
+        server.sql("again", MOVED)
+        assert server.sql("again", hashed) == record["hashes"][HASHED]
+        server.sql("again", CHANGED)
+        assert server.sql("again", hashed) != record["hashes"][HASHED]
+        server.sql("again", "ALTER TABLE bids ALTER id TYPE bigint")
+        assert server.sql("again", _schema.FINGERPRINT) != record["schema"]
+    finally:
+        for statement in ("DATABASE told", "DATABASE again", "ROLE reporter"):
+            server.sql("postgres", f"DROP {statement}")
 
 
 def test_a_database_that_is_not_there_fails_alone_in_one_sentence(

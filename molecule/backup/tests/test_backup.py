@@ -127,7 +127,11 @@ def test_every_database_is_backed_up_and_verified(host: Host) -> None:
         "blog": True,
     }
     assert record(host, "blog")["extensions"]["pg_trgm"]
-    assert record(host, "shop")["tables"]["public.bids"] == 20000
+    shop = record(host, "shop")
+    assert shop["tables"]["public.bids"] == 20000
+    assert len(shop["hashes"]["public.bids"]) == len(shop["schema"]) == 32
+    assert "CREATE ROLE shop" in shop["roles"]
+    assert "SCRAM-SHA-256" not in shop["roles"]
 
 
 @pytest.mark.usefixtures("backed_up")
