@@ -11,6 +11,7 @@ from __future__ import annotations
 import ast
 import json
 import re
+import runpy
 import typing as t
 from pathlib import Path
 
@@ -25,21 +26,16 @@ APPLICATIONS = """# What an inventory may say
 
 Generated from `roles/common/meta/argument_specs.yml` by `make docs`; the resolver runs that file.
 Secrets belong into the vault twin: `vault_stack_applications.<name>` holds `database_password`,
-`redis_password`, `secret_key`, and where needed `environment`, `private_key` and `deploy_key`.
+`redis_password`, `secret_key`, and where needed `environment`, `private_key`, `deploy_key`,
+`s3_access_key` and `s3_secret_key`.
 
-What an application finds in its environment, unless its own `environment` says otherwise:
+PostgreSQL and Redis of a provider: [external.md](external.md).
 
-| variable | value |
-|---|---|
-| `DATABASE_URL` | the pool of its database, over TLS; for migrations the database itself |
-| `DATABASE_PREPARED_STATEMENTS` | `true` where the pooler keeps them (Debian 13); else make none |
-| `BROKER_URL`, `CACHE_URL` | the Redis that never evicts, and the one that may |
-| `REDIS_KEY_PREFIX` | how every key and channel has to begin |
-| `SECRET_KEY` | from the vault |
-| `ALLOWED_HOSTS`, `CSRF_TRUSTED_ORIGINS` | its domain and redirects, with commas between |
-| `STATIC_ROOT`, `MEDIA_ROOT` | the directories behind `/static/` and `/media/` |
-| `RELEASE_REVISION` | which release this is |
+What an application is told, and in which variables, unless its own `environment` says otherwise.
+Further names are its `environment_names`: `{DB_HOST: database_host}`.
 
+| fact | value | `django` | `fastapi` | `none` |
+|---|---|---|---|---|
 """
 # Ansible's markup of options, values, code and emphasis.
 MARKUP = re.compile(r"\b[OVCIBRP]\(([^()]*(?:\(\))?[^()]*)\)")
@@ -58,14 +54,29 @@ def pages() -> dict[Path, str]:
             table = _table(entries["main"]["options"])
             found[readme] = f"{written}\n\n{HEADING}\n{table}"
         else:
-            found[ROOT / "docs" / "applications.md"] = APPLICATIONS + _table(
-                entries["validate_inventory"]["options"]
-            )
+            options = _table(entries["validate_inventory"]["options"])
+            found[ROOT / "docs" / "applications.md"] = f"{APPLICATIONS}{_facts()}\n{options}"
     health = ROOT / "docs" / "health.md"
     written = health.read_text(encoding="utf-8").split(OPTIONS_HEADING)[0].rstrip()
     found[health] = f"{written}\n\n{OPTIONS_HEADING}\n{_health_options()}"
     found[ROOT / "awx" / "vars" / "templates.yml"] = awx.templates()
     return found
+
+
+def _facts() -> str:
+    """Return what applications are told, with the names that each framework has for it."""
+    told = runpy.run_path(str(ROOT / "plugins/plugin_utils/_application_environment.py"))
+    rows = [
+        f"| `{fact}` | {value} | "
+        + " | ".join(
+            ", ".join(f"`{name}`" for name, each in names.items() if each == fact)
+            for names in told["NAMES"].values()
+        )
+        + " |"
+        for fact, value in told["FACTS"].items()
+    ]
+    revision = "| | which release this is | `RELEASE_REVISION` | the same | the same |"
+    return "\n".join([*rows, revision, ""])
 
 
 def _health_options() -> str:

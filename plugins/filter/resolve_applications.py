@@ -65,7 +65,12 @@ def resolve_applications(
     """See DOCUMENTATION; raises AnsibleFilterError with one sentence."""
     try:
         resolved = _applications.resolve(applications, secrets)
-        _inventory.check_topology(resolved, topology["groups"], topology["addresses"])
+        _inventory.check_topology(
+            resolved,
+            topology["groups"],
+            topology["addresses"],
+            redis_provided=bool(topology.get("redis")),
+        )
     except _applications.InventoryError as error:
         raise AnsibleFilterError(str(error)) from error
     placed = _derive.Topology(**topology, prepared_statements=prepared_statements)

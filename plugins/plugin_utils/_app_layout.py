@@ -137,6 +137,11 @@ def _configuration(application: Item) -> list[Item]:
     own = {"owner": "root", "group": name, "mode": "0640"}
     text = _environment.render(application["environment"])
     files = [{"path": f"{_settings(name)}/environment", "content": text, "secret": True, **own}]
+    trusted = {"path": f"{_settings(name)}/authorities.pem"}
+    if application["authorities"]:
+        files.append({**trusted, "content": application["authorities"], **own})
+    else:
+        files.append({**trusted, "state": "absent"})
     path = _key_path(name)
     if key:
         private = {"owner": name, "group": name, "mode": "0400", "secret": True}

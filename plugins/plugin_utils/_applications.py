@@ -8,6 +8,7 @@ sentence that names the option, the value and the remedy.
 
 from __future__ import annotations
 
+import difflib
 import itertools
 import re
 import typing as t
@@ -15,6 +16,7 @@ from collections import Counter
 
 from ansible_collections.slipway.stack.plugins.module_utils._errors import StackError
 from ansible_collections.slipway.stack.plugins.plugin_utils import (
+    _application_environment,
     _headers,
     _rules,
     _specification,
@@ -33,6 +35,8 @@ SECRET_KEYS = frozenset(
         "environment",
         "private_key",
         "deploy_key",
+        "s3_access_key",
+        "s3_secret_key",
     }
 )
 # What an application's environment must not say: how its processes are found and started.
@@ -128,6 +132,7 @@ def _check_application(application: Application, given: t.Mapping[str, t.Any]) -
         lambda: _check_database(database, name, f"{label}.database"),
         lambda: _check_certificate(application, label),
         lambda: _check_environment(application["environment"], f"{label}.environment"),
+        lambda: _check_names(application, f"{label}.environment_names"),
         lambda: _check_workers(application["celery"], f"{label}.celery.workers"),
     )
 
@@ -284,6 +289,19 @@ def _check_environment(environment: t.Mapping[t.Any, t.Any], label: str) -> None
             )
 
 
+def _check_names(application: Application, label: str) -> None:
+    """Refuses variables for facts that there are not, or that the application says itself."""
+    for name, fact in application["environment_names"].items():
+        _check_environment({name: fact}, label)
+        if fact and fact not in _application_environment.FACTS:
+            known = _application_environment.FACTS
+            near = difflib.get_close_matches(str(fact), known, n=1) or sorted(known)
+            raise InventoryError(
+                f"{label}.{name} is {_specification.shown(fact)}; write {', '.join(near)}, or ''"
+                " for none."
+            )
+
+
 def _merge_secrets(application: Application, secrets: t.Any) -> None:
     twin = f"vault_stack_applications.{application['name']}"
     if secrets is None and not application["database"]:
@@ -299,6 +317,7 @@ def _merge_secrets(application: Application, secrets: t.Any) -> None:
         raise InventoryError(f"{remedy}, or put it into {twin}.environment.")
     required = ["database_password", "redis_password", "secret_key"]
     required = required if application["database"] else []
+    required += ["s3_secret_key"] if application["s3"] else []
     keys = [key for key in ("private_key", "deploy_key") if secrets.get(key)]
     if application["certificate_source"] == "files":
         keys.append("private_key")
@@ -310,12 +329,19 @@ def _merge_secrets(application: Application, secrets: t.Any) -> None:
     _collect(
         *(lambda key=key: require_secret(secrets.get(key), f"{twin}.{key}") for key in required),
         *(lambda key=key: _require_pem(secrets.get(key), f"{twin}.{key}") for key in set(keys)),
+        lambda: _check_s3_key(application, secrets.get("s3_access_key"), f"{twin}.s3_access_key"),
         lambda: _check_environment(environment, f"{twin}.environment"),
         lambda: _refuse_twice(application["environment"], environment, application["name"]),
     )
     application["secrets"] = {
         key: secrets.get(key) or ({} if key == "environment" else "") for key in SECRET_KEYS
     }
+
+
+def _check_s3_key(application: Application, value: t.Any, label: str) -> None:
+    """A name rather than a secret, so it may be short."""
+    if application["s3"] and not (isinstance(value, str) and re.fullmatch(r"[!-~]+", value)):
+        raise InventoryError(f"{label} is missing or has spaces; add it to {SECRETS_FILE}.")
 
 
 def _refuse_twice(

@@ -8,9 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 import typing as t
-from urllib.parse import quote
 
-from ansible_collections.slipway.stack.plugins.plugin_utils import _app_layout, _site_checks
+from ansible_collections.slipway.stack.plugins.plugin_utils import (
+    _app_layout,
+    _application_environment,
+    _site_checks,
+)
+from ansible_collections.slipway.stack.plugins.plugin_utils._application_environment import Servers
 
 Application = dict[str, t.Any]
 LOOPBACK = "127.0.0.1"
@@ -19,6 +23,8 @@ PGBOUNCER_PORT = 6432
 BROKER_PORT = 6379
 CACHE_PORT = 6380
 REDIS_ADMIN = "slipway"
+# Debian's package ca-certificates.
+AUTHORITIES = "/etc/ssl/certs/ca-certificates.crt"
 LETS_ENCRYPT = "https://acme-v02.api.letsencrypt.org/directory"
 # Migrations and a person's psql, which go past the pooler.
 DIRECT_CONNECTIONS = 5
@@ -34,6 +40,9 @@ class Topology:
     host: str
     # What the pooler before the database can carry.
     prepared_statements: bool = False
+    # A provider's servers in place of ours, typed by their specification; empty without them.
+    postgres: dict[str, t.Any] = dataclasses.field(default_factory=dict)
+    redis: dict[str, t.Any] = dataclasses.field(default_factory=dict)
 
     @property
     def single(self) -> bool:
@@ -63,7 +72,7 @@ def derive(application: Application, topology: Topology) -> Application:
         **application,
         "database": _database(application) if stores else {},
         "pool": _pool(application) if stores else {},
-        "redis_user": _redis_user(application) if stores else {},
+        "redis_user": _redis_user(application) if stores and not topology.redis else {},
         "site": _site(application, topology),
         "release": _release(application, topology) if _is_released(application, topology) else {},
         "celery": _celery(application),
@@ -155,7 +164,7 @@ def _site(application: Application, topology: Topology) -> dict[str, t.Any]:
         "static": [
             {"path": f"/{kind}/", "directory": f"/srv/{name}/{kind}"}
             for kind in ("static", "media")
-            if local and application["database"]
+            if local and application["database"] and kind not in _held_by_s3(application)
         ],
         "certificate": {
             "source": application["certificate_source"],
@@ -166,6 +175,10 @@ def _site(application: Application, topology: Topology) -> dict[str, t.Any]:
         "body_limit_megabytes": web["body_limit_megabytes"],
         "timeout_seconds": web["timeout_seconds"],
     }
+
+
+def _held_by_s3(application: Application) -> list[str]:
+    return application["s3"]["holds"] if application["s3"] else []
 
 
 def _pages(application: Application) -> dict[str, t.Any] | None:
@@ -234,15 +247,21 @@ def _release(application: Application, topology: Topology) -> dict[str, t.Any]:
         # Migrations hold locks and sessions, which a transaction pooler cannot carry.
         "migrate": _migrate(application, topology),
         "environment": environment(application, topology),
+        "authorities": _authorities(application, topology),
     }
+
+
+def _authorities(application: Application, topology: Topology) -> str:
+    """Who signed the certificates of a provider's servers, where that is none of Debian's own."""
+    given = [topology.postgres.get("ca", ""), topology.redis.get("ca", "")]
+    return "".join(f"{pem.strip()}\n" for pem in given if pem) if application["database"] else ""
 
 
 def _migrate(application: Application, topology: Topology) -> dict[str, t.Any]:
     if not application["database"]:
         return {}
-    (database,) = topology.of("database")
-    url = database_url(application, server_at(database, POSTGRES_PORT))
-    return {"environment": {"DATABASE_URL": url}}
+    pooled, server = servers(application, topology), database_server(application, topology)
+    return {"environment": _application_environment.direct(application, pooled, server)}
 
 
 def _followers(application: Application, topology: Topology) -> dict[str, t.Any]:
@@ -283,37 +302,42 @@ def _celery(application: Application) -> dict[str, t.Any]:
 
 def environment(application: Application, topology: Topology) -> dict[str, str]:
     """What the application's processes get; the operator's own values win."""
-    if not application["database"]:
-        return _given(application)
-    name, secrets = application["name"], application["secrets"]
-    (database,), (cache,) = topology.of("database"), topology.of("cache")
-    credentials = f"{name}:{quote(secrets['redis_password'], safe='')}"
-    names = [application["domain"], *application["redirects"]]
-    derived = {
-        "DATABASE_URL": database_url(application, server_at(database, PGBOUNCER_PORT)),
-        "DATABASE_PREPARED_STATEMENTS": str(topology.prepared_statements).lower(),
-        "BROKER_URL": f"redis://{credentials}@{server_at(cache, BROKER_PORT)}/0",
-        "CACHE_URL": f"redis://{credentials}@{server_at(cache, CACHE_PORT)}/0",
-        "REDIS_KEY_PREFIX": f"{name}:",
-        "SECRET_KEY": secrets["secret_key"],
-        "ALLOWED_HOSTS": ",".join(names),
-        "CSRF_TRUSTED_ORIGINS": ",".join(f"https://{domain}" for domain in names),
-        "STATIC_ROOT": f"/srv/{name}/static",
-        "MEDIA_ROOT": f"/srv/{name}/media",
-    }
-    return {**derived, **_given(application)}
+    known = servers(application, topology) if application["database"] else None
+    return _application_environment.environment(application, known)
 
 
-def _given(application: Application) -> dict[str, str]:
-    given = {**application["environment"], **application["secrets"]["environment"]}
-    return {key: str(value) for key, value in given.items()}
+def servers(application: Application, topology: Topology) -> Servers:
+    """Where the application finds its pool and its Redis."""
+    (database,), redis = topology.of("database"), topology.redis
+    authorities = authorities_file(application["name"], redis.get("ca", ""))
+    (cache,) = [""] if redis else topology.of("cache")
+    return Servers(
+        database=(database, PGBOUNCER_PORT),
+        sslmode="require",
+        ca_file="",
+        broker=redis.get("broker_url") or f"redis://{server_at(cache, BROKER_PORT)}/0",
+        cache=redis.get("cache_url")
+        or redis.get("broker_url")
+        or f"redis://{server_at(cache, CACHE_PORT)}/0",
+        prepared_statements=topology.prepared_statements,
+        redis_user=redis.get("user", ""),
+        redis_ca_file=authorities,
+    )
 
 
-def database_url(application: Application, server: str) -> str:
-    """libpq URL of the application's database at `server` (host:port), always over TLS."""
-    name = application["database"]["name"]
-    password = quote(application["secrets"]["database_password"], safe="")
-    return f"postgresql://{name}:{password}@{server}/{name}?sslmode=require"
+def database_server(application: Application, topology: Topology) -> Servers:
+    """Where it finds the database itself, past the pooler."""
+    given, postgres = servers(application, topology), topology.postgres
+    if not postgres:
+        return given._replace(database=(given.database[0], POSTGRES_PORT))
+    authorities = authorities_file(application["name"], postgres["ca"])
+    place = (postgres["host"], postgres["port"])
+    return given._replace(database=place, sslmode="verify-full", ca_file=authorities)
+
+
+def authorities_file(application: str, given: str) -> str:
+    """Whom an application trusts of a provider's servers: who was named, or whom Debian trusts."""
+    return f"/etc/slipway/{application}/authorities.pem" if given else AUTHORITIES
 
 
 def health_checks(

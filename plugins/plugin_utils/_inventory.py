@@ -41,15 +41,11 @@ def problems(
     checks: list[t.Callable[[], t.Any]] = [
         lambda: _check_variables(machines or {}),
         lambda: _check_environment_name(inputs.get("environment")),
-        lambda: check_groups(groups),
+        lambda: check_groups(groups, redis_provided=bool(inputs.get("redis"))),
         lambda: _check_applications(inputs, groups, addresses),
         lambda: _request.check(inputs, _names(inputs.get("applications"))),
-        lambda: _applications.require_secret(
-            inputs.get("pgbouncer_password"), "vault_stack_pgbouncer_password"
-        ),
-        lambda: _applications.require_secret(
-            inputs.get("redis_admin_password"), "vault_stack_redis_admin_password"
-        ),
+        lambda: _check_postgres(inputs),
+        lambda: _check_redis(inputs),
         lambda: _applications.typed("stack_acme", inputs.get("acme") or {}),
         lambda: _check_backup_s3(inputs.get("backup_s3"), inputs.get("backup_s3_secrets")),
         lambda: _check_cipher_pass(inputs),
@@ -70,6 +66,24 @@ def _check_variables(machines: _variables.Machines) -> None:
     found = _variables.problems(machines)
     if found:
         raise InventoryError(*found)
+
+
+def _check_postgres(inputs: dict[str, t.Any]) -> None:
+    """Our own server has a pooler that looks up passwords, a provider's has an administrator."""
+    if not inputs.get("postgres"):
+        secret, name = inputs.get("pgbouncer_password"), "vault_stack_pgbouncer_password"
+        _applications.require_secret(secret, name)
+        return
+    _applications.typed("stack_postgres", inputs["postgres"])
+    _applications.require_secret(inputs.get("postgres_password"), "vault_stack_postgres_password")
+
+
+def _check_redis(inputs: dict[str, t.Any]) -> None:
+    if not inputs.get("redis"):
+        secret, name = inputs.get("redis_admin_password"), "vault_stack_redis_admin_password"
+        _applications.require_secret(secret, name)
+        return
+    _applications.typed("stack_redis", inputs["redis"])
 
 
 def _check_health(given: t.Any) -> None:
@@ -104,8 +118,9 @@ def _check_applications(
     inputs: dict[str, t.Any], groups: dict[str, list[str]], addresses: dict[str, str]
 ) -> None:
     resolved = _applications.resolve(inputs.get("applications"), inputs.get("secrets") or {})
-    check_topology(resolved, groups, addresses)
-    check_connections(resolved, inputs.get("postgres_settings") or {})
+    check_topology(resolved, groups, addresses, redis_provided=bool(inputs.get("redis")))
+    if not inputs.get("postgres"):
+        check_connections(resolved, inputs.get("postgres_settings") or {})
     _check_workers(resolved, groups)
     _check_certificates(resolved, groups)
     if inputs.get("sources_needed"):
@@ -160,25 +175,35 @@ def _names(applications: t.Any) -> list[str]:
     return [name for name in names if isinstance(name, str)]
 
 
-def check_groups(groups: dict[str, list[str]]) -> None:
+def check_groups(groups: dict[str, list[str]], *, redis_provided: bool = False) -> None:
     """Refuses groups without machines, and with more than they can have."""
+    if redis_provided and groups.get("cache"):
+        raise InventoryError(
+            f"stack_redis is given, but the group 'cache' has {groups['cache'][0]}; keep one of the"
+            " two."
+        )
     for group in REQUIRED_GROUPS:
-        if not groups.get(group):
+        if not groups.get(group) and not (redis_provided and group == "cache"):
             raise InventoryError(
                 f"the inventory has no machine in the group {group!r}; add one to hosts.yml."
             )
     for group in ("database", "cache"):
-        if len(groups[group]) > 1:
+        machines = groups.get(group, [])
+        if len(machines) > 1:
             raise InventoryError(
-                f"the group {group!r} has {len(groups[group])} machines; it takes exactly one."
+                f"the group {group!r} has {len(machines)} machines; it takes exactly one."
             )
 
 
 def check_topology(
-    applications: list[Application], groups: dict[str, list[str]], addresses: dict[str, str]
+    applications: list[Application],
+    groups: dict[str, list[str]],
+    addresses: dict[str, str],
+    *,
+    redis_provided: bool = False,
 ) -> None:
     """Refuses groups without machines, and machines or ports that the others could not reach."""
-    check_groups(groups)
+    check_groups(groups, redis_provided=redis_provided)
     if len(addresses) < 2:
         return
     served = [each["web"] for each in applications if not each["static"]]
@@ -264,6 +289,8 @@ def _check_backup_s3(given: t.Any, secrets: t.Any) -> None:
 def _check_cipher_pass(inputs: dict[str, t.Any]) -> None:
     """Refuses physical backups that nobody would have encrypted."""
     given = inputs.get("backup_physical")
+    if inputs.get("postgres"):
+        return  # a provider takes its own
     if given is not None and not isinstance(given, t.Mapping):
         return  # the role's own specification says what is wrong with it
     if inputs.get("backup_s3") and (given or {}).get("enabled", True):

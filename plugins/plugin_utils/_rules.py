@@ -68,6 +68,10 @@ _PATH = matches(_URL_PATH, "write a path that begins with '/', like '/api/'")
 _MODULE_OBJECT = "write module and object, 'shop.{}:application'"
 _MEMORY = between(64, _MEBIBYTES, " MB, a Python process fits into no less")
 _PORT = Rule(lambda port: 1024 <= port <= 65534, "write one from 1024 to 65534")
+_CHAIN = Rule(
+    lambda text: "-----BEGIN CERTIFICATE-----" in text and "-----END CERTIFICATE-----" in text,
+    "write the PEM chain, from '-----BEGIN CERTIFICATE-----' on",
+)
 _APPLICATION: dict[str, tuple[Rule, ...]] = {
     "name": (
         matches(NAME, "write 2 to 31 lower-case letters, digits and underscores, a letter first"),
@@ -164,12 +168,7 @@ _APPLICATION: dict[str, tuple[Rule, ...]] = {
         ),
     ),
     "certificate": (
-        Rule(
-            lambda text: (
-                "-----BEGIN CERTIFICATE-----" in text and "-----END CERTIFICATE-----" in text
-            ),
-            "write the PEM chain, from '-----BEGIN CERTIFICATE-----' on",
-        ),
+        _CHAIN,
         Rule(
             lambda text: "PRIVATE KEY" not in text,
             "it holds a private key, move that to private_key of the vault twin",
@@ -202,6 +201,34 @@ _S3: dict[str, tuple[Rule, ...]] = {
     "ca_file": (matches(r"/\S+", "write the whole path, from /"),),
     "storage_class": (matches(r"[A-Z0-9_]{1,40}", "write one like 'STANDARD_IA'"),),
 }
+# A server of a provider, by its name or address.
+_SERVER = r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?"
+_PROVIDED_POSTGRES: dict[str, tuple[Rule, ...]] = {
+    "host": (
+        matches(
+            _SERVER,
+            "write the name on the server's certificate, like 'shop.rds.amazonaws.com'",
+        ),
+    ),
+    "port": (between(1, 65535),),
+    "admin": (
+        matches(r"[A-Za-z_][\w-]{0,62}", "write the role that the provider gave you, 'postgres'"),
+    ),
+    "database": (
+        matches(r"[A-Za-z_][\w-]{0,62}", "write the database that is always there, 'postgres'"),
+    ),
+    "ca": (_CHAIN,),
+}
+_REDIS_URL = matches(
+    rf"rediss?://{_SERVER}(?::[0-9]{{1,5}})?(?:/[0-9]{{1,3}})?",
+    "write 'rediss://host:port/database'; credentials belong into the vault twin",
+)
+_PROVIDED_REDIS: dict[str, tuple[Rule, ...]] = {
+    "broker_url": (_REDIS_URL,),
+    "cache_url": (_REDIS_URL,),
+    "user": (matches(r"[A-Za-z0-9_.-]{1,64}", "write the provider's user, 'default' at most"),),
+    "ca": (_CHAIN,),
+}
 
 
 _REDIS: dict[str, tuple[Rule, ...]] = {
@@ -232,5 +259,13 @@ RULES: dict[str, tuple[Rule, ...]] = {
     ),
     **{f"stack_applications[].{option}": rules for option, rules in _APPLICATION.items()},
     **{f"stack_backup_s3.{option}": rules for option, rules in _S3.items()},
+    **{f"stack_postgres.{option}": rules for option, rules in _PROVIDED_POSTGRES.items()},
+    **{f"stack_redis.{option}": rules for option, rules in _PROVIDED_REDIS.items()},
+    **{
+        f"stack_applications[].s3.{option}": _S3[option]
+        for option in ("endpoint_url", "bucket", "prefix", "region")
+    },
+    "stack_applications[].s3.custom_domain": (_HOST_NAME,),
+    "stack_applications[].s3.holds": (distinct(),),
     **{f"redis_instances[].{option}": rules for option, rules in _REDIS.items()},
 }

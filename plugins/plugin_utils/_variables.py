@@ -25,7 +25,7 @@ _VAULT = tuple(
     f"vault_stack_{name}"
     for name in (
         *("applications", "backup_s3", "backup_cipher_pass"),
-        *("pgbouncer_password", "redis_admin_password"),
+        *("pgbouncer_password", "redis_admin_password", "postgres_password"),
     )
 )
 

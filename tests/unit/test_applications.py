@@ -349,7 +349,10 @@ def test_passwords_are_quoted_in_urls() -> None:
     (resolved,) = resolve(
         SHOP, secrets={"shop": changed(SHOP_SECRETS, database_password="p@ss:w/rd#0123")}
     )
-    assert "p%40ss%3Aw%2Frd%230123@" in _derive.database_url(resolved, "h:1")
+    assert (
+        "p%40ss%3Aw%2Frd%230123@"
+        in _derive.environment(resolved, _derive.Topology(GROUPS, ONE, "one"))["DATABASE_URL"]
+    )
 
 
 def test_django_beat_keeps_its_schedule_in_the_database() -> None:

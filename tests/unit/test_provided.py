@@ -1,0 +1,211 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Servers of a provider, and the names under which an application is told of its services."""
+
+from __future__ import annotations
+
+import typing as t
+
+import pytest
+from ansible_collections.slipway.stack.plugins.filter.resolve_applications import (
+    resolve_applications,
+)
+from ansible_collections.slipway.stack.plugins.filter.topology import topology
+from ansible_collections.slipway.stack.plugins.plugin_utils import (
+    _application_environment,
+    _inventory,
+)
+from test_applications import GOOD, GROUPS, ONE, SHOP, SHOP_SECRETS, changed
+
+SECRET = "5f2c0b9e4d7a1c3f"
+CA = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
+POSTGRES = {"host": "db.example.com", "port": 25060, "admin": "doadmin", "ca": CA}
+REDIS = {"broker_url": "rediss://redis.example.com:25061/0", "user": "default", "ca": CA}
+STORE = {"bucket": "shop-media", "endpoint_url": "https://s3.example.com", "holds": ["static"]}
+STORE_SECRETS = {"s3_access_key": "AKIA", "s3_secret_key": "c2VjcmV0c2VjcmV0"}
+HERE = {group: ["one"] for group in ("database", "application", "worker", "web")}
+
+
+def resolved(
+    application: dict[str, t.Any] = SHOP,
+    secrets: dict[str, t.Any] = SHOP_SECRETS,
+    **provided: dict[str, t.Any],
+) -> dict[str, t.Any]:
+    groups = HERE if provided.get("redis") else GROUPS
+    placed = topology(groups, {"one": {"stack_address": "10.0.0.1"}}, "one", provided)
+    (found,) = resolve_applications([application], {"shop": secrets}, placed)
+    return dict(found)
+
+
+def test_migrations_go_to_the_providers_server_and_everything_else_through_the_pool() -> None:
+    release = resolved(postgres=POSTGRES)["release"]
+    assert "@127.0.0.1:6432/shop?sslmode=require" in release["environment"]["DATABASE_URL"]
+    direct = release["migrate"]["environment"]["DATABASE_URL"]
+    assert direct.endswith(
+        "@db.example.com:25060/shop?sslmode=verify-full"
+        "&sslrootcert=/etc/slipway/shop/authorities.pem"
+    )
+    assert release["authorities"] == CA
+
+
+def test_what_debian_trusts_needs_no_file_of_ours() -> None:
+    release = resolved(postgres=changed(POSTGRES, ca=""))["release"]
+    assert release["authorities"] == ""
+    url = release["migrate"]["environment"]["DATABASE_URL"]
+    assert url.endswith("sslrootcert=/etc/ssl/certs/ca-certificates.crt")
+
+
+def test_a_providers_redis_is_reached_over_tls_as_its_user() -> None:
+    shop = resolved(changed(SHOP, celery__application="shop"), redis=REDIS)
+    told = shop["release"]["environment"]
+    tail = "ssl_cert_reqs=required&ssl_ca_certs=/etc/slipway/shop/authorities.pem"
+    for name in ("BROKER_URL", "CELERY_BROKER_URL", "CACHE_URL", "REDIS_URL"):
+        assert told[name].startswith("rediss://default:")
+        assert told[name].endswith(f"@redis.example.com:25061/0?{tail}")
+    assert told["REDIS_KEY_PREFIX"] == "shop:"
+    # There is nobody to whom we could tell it.
+    assert shop["redis_user"] == {}
+
+
+def test_a_provider_with_users_and_databases_has_one_for_each_application() -> None:
+    redis = {"broker_url": "redis://10.1.1.1:7000/2", "cache_url": "redis://10.1.1.1/3"}
+    told = resolved(redis=redis)["release"]
+    assert told["environment"]["BROKER_URL"].startswith("redis://shop:")
+    assert told["environment"]["BROKER_URL"].endswith("@10.1.1.1:7000/2")
+    assert told["environment"]["CACHE_URL"].endswith("@10.1.1.1/3")
+
+
+def test_an_application_reads_its_services_under_names_of_its_own() -> None:
+    names = {
+        "DB_HOST": "database_host",
+        "DB_PORT": "database_port",
+        "REDIS_HOST": "redis_host",
+        "CELERY_RESULT_BACKEND": "broker_url",
+        "CSRF_TRUSTED_ORIGINS": "",
+    }
+    release = resolved(changed(SHOP, environment_names=names), postgres=POSTGRES)["release"]
+    told, direct = release["environment"], release["migrate"]["environment"]
+    assert (told["DB_HOST"], told["DB_PORT"]) == ("127.0.0.1", "6432")
+    assert (direct["DB_HOST"], direct["DB_PORT"]) == ("db.example.com", "25060")
+    assert told["REDIS_HOST"] == "127.0.0.1"
+    assert told["CELERY_RESULT_BACKEND"] == told["BROKER_URL"]
+    assert "CSRF_TRUSTED_ORIGINS" not in told
+    # What is the same both ways is not said twice.
+    assert "REDIS_HOST" not in direct
+
+
+@pytest.mark.parametrize(
+    ("framework", "expected", "absent"),
+    [
+        ("django", "AWS_STORAGE_BUCKET_NAME", "S3_BUCKET"),
+        ("fastapi", "S3_BUCKET", "AWS_STORAGE_BUCKET_NAME"),
+        ("none", "S3_BUCKET", "CONN_MAX_AGE"),
+    ],
+)
+def test_each_framework_has_its_names(framework: str, expected: str, absent: str) -> None:
+    shop = changed(SHOP, framework=framework, s3=STORE)
+    told = resolved(shop, {**SHOP_SECRETS, **STORE_SECRETS})["release"]["environment"]
+    assert told[expected] == "shop-media"
+    assert told["AWS_ACCESS_KEY_ID"] == "AKIA"
+    assert absent not in told
+
+
+def test_what_a_pooler_needs_is_told_to_each_framework() -> None:
+    told = resolved()["release"]["environment"]
+    assert (told["CONN_MAX_AGE"], told["DISABLE_SERVER_SIDE_CURSORS"]) == ("0", "true")
+    told = resolved(changed(SHOP, framework="fastapi"))["release"]["environment"]
+    assert (told["STATEMENT_CACHE_SIZE"], told["PREPARE_THRESHOLD"]) == ("0", "none")
+
+
+def test_what_s3_holds_has_no_directory_and_nginx_does_not_serve_it() -> None:
+    shop = resolved(changed(SHOP, s3=STORE), {**SHOP_SECRETS, **STORE_SECRETS})
+    assert "STATIC_ROOT" not in shop["release"]["environment"]
+    assert shop["release"]["environment"]["MEDIA_ROOT"] == "/srv/shop/media"
+    assert [entry["path"] for entry in shop["site"]["static"]] == ["/media/"]
+
+
+def test_a_server_for_node_has_files_in_s3_and_nothing_else() -> None:
+    door = {key: SHOP[key] for key in ("name", "domain", "source")}
+    door.update(web={"node": "server.js"}, s3=STORE)
+    release = resolved(door, STORE_SECRETS, postgres=POSTGRES)["release"]
+    assert release["environment"]["AWS_ENDPOINT_URL_S3"] == "https://s3.example.com"
+    assert "DATABASE_URL" not in release["environment"]
+    assert release["authorities"] == ""
+
+
+def test_every_name_holds_a_fact_that_there_is() -> None:
+    for names in _application_environment.NAMES.values():
+        assert set(names.values()) <= set(_application_environment.FACTS)
+
+
+PROVIDED = {
+    **GOOD,
+    "postgres": POSTGRES,
+    "postgres_password": SECRET,
+    "redis": REDIS,
+    "pgbouncer_password": None,
+    "redis_admin_password": None,
+    "backup_s3": {"bucket": "backups"},
+    "backup_s3_secrets": {"access_key": "key", "secret_key": SECRET},
+    # A provider decides them.
+    "postgres_settings": {"max_connections": 1},
+}
+
+
+def test_a_providers_servers_need_none_of_the_secrets_of_ours() -> None:
+    assert _inventory.problems(PROVIDED, HERE, ONE) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"postgres_password": ""}, "vault_stack_postgres_password is missing"),
+        ({"postgres": {"admin": "postgres"}}, "stack_postgres.host is missing"),
+        ({"postgres": {**POSTGRES, "host": "https://db"}}, "stack_postgres.host is 'https://db'"),
+        ({"postgres": {**POSTGRES, "ca": "rds.pem"}}, "stack_postgres.ca"),
+        ({"redis": {"broker_url": "rediss://u:p@host"}}, "credentials belong into the vault"),
+        ({"redis": {"broker_url": "host:6379"}}, "stack_redis.broker_url is 'host:6379'"),
+    ],
+)
+def test_a_wrong_server_of_a_provider_is_one_sentence(
+    changes: dict[str, t.Any], sentence: str
+) -> None:
+    (problem,) = _inventory.problems({**PROVIDED, **changes}, HERE, ONE)
+    assert sentence in problem
+    assert "u:p@" not in problem
+
+
+def test_broker_and_cache_are_ours_or_a_providers() -> None:
+    (problem,) = _inventory.problems(PROVIDED, GROUPS, ONE)
+    assert problem == ("stack_redis is given, but the group 'cache' has one; keep one of the two.")
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "sentence"),
+    [
+        ("environment_names", {"DB_HOST": "databse_host"}, "write database_host, or '' for none"),
+        ("environment_names", {"DB HOST": "database_host"}, "has the name 'DB HOST'"),
+        ("environment_names", {"DB_HOST": "zzzz"}, "write allowed_hosts, broker_url"),
+        ("environment_names", {"PATH": "database_host"}, "how the application's processes start"),
+        ("s3", {"bucket": "B"}, "s3.bucket is 'B'"),
+        ("s3", {"bucket": "shop", "holds": ["all"]}, "write one of static, media"),
+    ],
+)
+def test_a_wrong_name_or_bucket_is_one_sentence(option: str, value: t.Any, sentence: str) -> None:
+    secrets = {"shop": {**SHOP_SECRETS, **STORE_SECRETS}}
+    given = {**GOOD, "applications": [{**SHOP, option: value}], "secrets": secrets}
+    (problem,) = _inventory.problems(given, GROUPS, ONE)
+    assert sentence in problem
+
+
+def test_a_bucket_needs_its_keys() -> None:
+    given = {**GOOD, "applications": [changed(SHOP, s3=STORE)]}
+    found = _inventory.problems(given, GROUPS, ONE)
+    assert ["s3_secret_key is missing" in found[0], "s3_access_key is missing" in found[1]] == [
+        True,
+        True,
+    ]
+
+
+def test_what_is_wrong_with_a_provided_server_is_not_the_topologys_to_say() -> None:
+    placed = topology(HERE, {"one": {}}, "one", {"redis": {"broker": "x"}, "postgres": {}})
+    assert (placed["redis"], placed["postgres"]) == ({}, {})
