@@ -185,6 +185,7 @@ def _check_source(source: dict[str, t.Any], label: str) -> None:
 def _check_web(application: Application, given: t.Mapping[str, t.Any], label: str) -> None:
     web = application["web"]
     if application["static"]:
+        _check_headers(application["static"], f"{label.removesuffix('.web')}.static")
         return
     if not (web["wsgi"] or web["asgi"] or web["node"]):
         raise InventoryError(
@@ -196,15 +197,19 @@ def _check_web(application: Application, given: t.Mapping[str, t.Any], label: st
             " like 'shop.asgi:application'."
         )
     _check_paths(web, label)
-    wrong = _headers.problem(web["headers"])
-    if wrong:
-        raise InventoryError(f"{label}.headers: {wrong}.")
+    _check_headers(web, label)
     opened = web["websocket_health_path"]
     if opened and not opened.startswith(tuple(web["websocket_paths"])):
         raise InventoryError(
             f"{label}.websocket_health_path is {opened!r}; write one below one of"
             f" {label}.websocket_paths ({', '.join(web['websocket_paths'])})."
         )
+
+
+def _check_headers(site: dict[str, t.Any], label: str) -> None:
+    wrong = _headers.problem(site["headers"])
+    if wrong:
+        raise InventoryError(f"{label}.headers: {wrong}.")
 
 
 def _check_paths(web: dict[str, t.Any], label: str) -> None:

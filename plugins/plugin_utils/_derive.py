@@ -171,7 +171,7 @@ def _site(application: Application, topology: Topology) -> dict[str, t.Any]:
             "certificate": application["certificate"],
             "private_key": application["secrets"]["private_key"],
         },
-        "headers": web["headers"],
+        "headers": (application["static"] or web)["headers"],
         "body_limit_megabytes": web["body_limit_megabytes"],
         "timeout_seconds": web["timeout_seconds"],
     }

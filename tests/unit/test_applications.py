@@ -437,6 +437,13 @@ def test_files_are_served_by_nginx_and_released_where_it_is() -> None:
     }
 
 
+def test_pages_that_ask_another_domain_say_so_in_their_headers() -> None:
+    headers = {"Content-Security-Policy": "connect-src https://api.example.com"}
+    (pages,) = _applications.resolve([changed(FRONTENDS["static"], static__headers=headers)], {})
+    found = _derive.derive(pages, _derive.Topology(GROUPS, ONE, "one"))
+    assert found["site"]["headers"] == headers
+
+
 def test_a_node_server_gets_everything_that_nginx_lets_through() -> None:
     given = changed(FRONTENDS["node"], web__websocket_paths=["/live/"])
     (pages,) = _applications.resolve([given], {})
@@ -464,6 +471,10 @@ def test_a_node_server_gets_everything_that_nginx_lets_through() -> None:
         (
             changed(FRONTENDS["node"], database__name="xx"),
             "database is given, but web.node has none; remove it, or declare it of the",
+        ),
+        (
+            changed(FRONTENDS["static"], static__headers={"X A": "1"}),
+            "static.headers: 'X A' is not a header's name",
         ),
         (changed(FRONTENDS["static"], static__directory="/dist"), "write a folder of the project"),
         (changed(FRONTENDS["node"], web__node="node a.js"), "write a script of the project"),
