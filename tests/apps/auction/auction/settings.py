@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import sentry_sdk
 from psycopg import capabilities
 from psycopg.conninfo import conninfo_to_dict
 
@@ -40,6 +41,8 @@ DEBUG = _is_on("DEBUG")
 SECRET_KEY = os.environ["SECRET_KEY"]
 ALLOWED_HOSTS = _words("ALLOWED_HOSTS")
 CSRF_TRUSTED_ORIGINS = _words("CSRF_TRUSTED_ORIGINS")
+# A frontend on a domain of its own, which asks the API and listens to the WebSockets.
+CORS_ALLOWED_ORIGINS = _words("CORS_ALLOWED_ORIGINS")
 RELEASE_REVISION = os.environ.get("RELEASE_REVISION")
 
 DATABASE_URL = os.environ["DATABASE_URL"]
@@ -50,6 +53,7 @@ REDIS_KEY_PREFIX = os.environ.get("REDIS_KEY_PREFIX", "auction:")
 INSTALLED_APPS = [
     "auctions",
     "channels",
+    "corsheaders",
     "django_celery_beat",
     "django.contrib.humanize",
     "django.contrib.admin",
@@ -61,6 +65,7 @@ INSTALLED_APPS = [
 ]
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
+    "corsheaders.middleware.CorsMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -141,6 +146,10 @@ STORAGES = {
     },
 }
 FILE_UPLOAD_PERMISSIONS = 0o644  # nginx reads what we write
+
+if os.environ.get("SENTRY_DSN"):
+    # Release and environment it finds as SENTRY_RELEASE and SENTRY_ENVIRONMENT.
+    sentry_sdk.init(traces_sample_rate=0.1, send_default_pii=False)
 
 USE_TZ = True
 TIME_ZONE = "UTC"

@@ -1,0 +1,5 @@
+"""The project: settings and the entry points of its processes."""
+
+from .celery import app as celery_app
+
+__all__ = ["celery_app"]

@@ -1,0 +1,9 @@
+"""`gunicorn ecommerce.wsgi:application`."""
+
+import os
+
+from django.core.wsgi import get_wsgi_application
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "ecommerce.settings")
+
+application = get_wsgi_application()

@@ -1,0 +1,9 @@
+"""`gunicorn parkme.wsgi:application`."""
+
+import os
+
+from django.core.wsgi import get_wsgi_application
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "parkme.settings")
+
+application = get_wsgi_application()
