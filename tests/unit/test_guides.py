@@ -1,0 +1,122 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The inventories of the five systems whose guides the collection follows: each could be copied."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import shutil
+import subprocess
+import sys
+import typing as t
+from pathlib import Path
+
+import pytest
+import yaml
+from ansible_collections.slipway.stack.plugins.plugin_utils import _inventory
+
+ROOT = Path(__file__).resolve().parents[2]
+GUIDES = ["atlas", "auction", "ecommerce", "parkme", "propflow"]
+ENVIRONMENTS = ["development", "staging", "production"]
+SECRET = "5f2c0b9e4d7a1c3f"
+FILES = ["group_vars/all/applications.yml", "group_vars/all/secrets.yml", "hosts.yml"]
+# What may differ between staging and production besides the domain: where, of which version, and
+# with whose certificates and buckets.
+DIFFERENT = re.compile(
+    r"stack_environment: |source: .* version: |directory: https://acme-|prefix: |.*BUCKET|.*media"
+    r"|.* \{stack_address: "
+)
+
+
+def text(guide: str, environment: str, file: str) -> str:
+    return (ROOT / "inventories" / guide / environment / file).read_text(encoding="utf-8")
+
+
+def declared(guide: str, environment: str) -> dict[str, t.Any]:
+    loaded: dict[str, t.Any] = yaml.safe_load(text(guide, environment, FILES[0]))
+    return loaded
+
+
+def filled(tree: t.Any) -> t.Any:
+    """The tree with a secret wherever the operator is to write one."""
+    if isinstance(tree, dict):
+        return {key: filled(value) for key, value in tree.items()}
+    return SECRET if tree == "" else tree
+
+
+def leaves(tree: t.Any) -> list[t.Any]:
+    if isinstance(tree, dict):
+        return [leaf for value in tree.values() for leaf in leaves(value)]
+    return [tree]
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+@pytest.mark.parametrize("guide", GUIDES)
+def test_an_inventory_whose_secrets_are_written_is_valid(guide: str, environment: str) -> None:
+    secrets = filled(yaml.safe_load(text(guide, environment, FILES[1])))
+    inputs = {
+        key.removeprefix("vault_").removeprefix("stack_"): value
+        for key, value in {**secrets, **declared(guide, environment)}.items()
+    }
+    inputs["secrets"] = secrets["vault_stack_applications"]
+    inputs["backup_s3_secrets"] = secrets.get("vault_stack_backup_s3", {})
+    hosts = yaml.safe_load(text(guide, environment, FILES[2]))
+    groups = {name: list(group["hosts"]) for name, group in hosts.items() if name != "all"}
+    machines = [group["hosts"] or {} for name, group in hosts.items() if name != "all"]
+    addresses = {name: "192.0.2.1" for group in machines for name in group} | {
+        name: variables["stack_address"]
+        for group in machines
+        for name, variables in group.items()
+        if "stack_address" in variables
+    }
+    assert _inventory.problems(inputs, groups, addresses) == []
+
+
+@pytest.mark.parametrize("guide", GUIDES)
+def test_a_copy_passes_the_playbook_that_judges_it(guide: str, tmp_path: Path) -> None:
+    inventory = tmp_path / "mine"
+    shutil.copytree(ROOT / "inventories" / guide / "production", inventory)
+    secrets = inventory / FILES[1]
+    written = secrets.read_text(encoding="utf-8").replace(': ""', f": {SECRET}")
+    secrets.write_text(written, encoding="utf-8")
+    done = subprocess.run(
+        [
+            *(Path(sys.executable).parent / "ansible-playbook", "-i", inventory),
+            "playbooks/validate_declarations.yml",
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("file", FILES)
+@pytest.mark.parametrize("guide", GUIDES)
+def test_staging_differs_from_production_in_what_has_to(guide: str, file: str) -> None:
+    staging = text(guide, "staging", file).replace("staging.example.com", "example.com")
+    production = text(guide, "production", file)
+    differences = difflib.ndiff(staging.splitlines(), production.splitlines())
+    changed = [line[2:].strip() for line in differences if line.startswith(("-", "+"))]
+    assert [line for line in changed if not DIFFERENT.match(line)] == []
+
+
+@pytest.mark.parametrize("guide", GUIDES)
+def test_development_runs_the_same_applications(guide: str) -> None:
+    names = [
+        [(each["name"], each.get("web"), each.get("celery")) for each in apps]
+        for apps in (declared(guide, name)["stack_applications"] for name in ENVIRONMENTS[::2])
+    ]
+    for development, production in zip(*names, strict=True):
+        assert development[0] == production[0]
+        assert development[2] == production[2]
+
+
+@pytest.mark.parametrize("guide", GUIDES)
+def test_secrets_stand_in_the_vault_twin_alone(guide: str) -> None:
+    for environment in ENVIRONMENTS:
+        written = text(guide, environment, FILES[0])
+        assert not re.search(r"(?i)(password|secret|_key|token|dsn)\w*:", written)
+        assert set(leaves(yaml.safe_load(text(guide, environment, FILES[1])))) == {""}
