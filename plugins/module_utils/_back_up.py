@@ -18,7 +18,7 @@ import typing as t
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from . import _backup_ages, _backups, _dump, _errors, _s3
+from . import _backup_ages, _backups, _dump, _errors, _gpg, _s3
 from ._backup_state import ERROR, WARNING, alone, flush, now, read, say, turn, utc, write
 
 Clock = t.Callable[[], datetime]
@@ -36,6 +36,7 @@ class Settings:
     target: _s3.Target | None
     ping_url: str = ""
     hashed_tables: dict[str, list[str]] = field(default_factory=dict)
+    gpg: t.Sequence[str] = ()  # knows the passphrase; empty: nothing is encrypted
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,7 @@ def settings(path: pathlib.Path) -> Settings:
             target=_s3.target(value["s3"]) if value["s3"] else None,
             ping_url=value.get("ping_url", ""),
             hashed_tables=value.get("hashed_tables", {}),
+            gpg=value.get("gpg", ()),
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise _errors.BackupError(
@@ -152,20 +154,55 @@ def back_up(
     directory.mkdir(mode=0o750, exist_ok=True)
     for left in directory.glob(f"*{_backups.PARTIAL}"):  # of a run that was killed
         left.unlink()
-    store = means.store
     record = means.take(database, directory, options, means.clock)
-    dump = directory / record.file
-    if store is not None:
-        key = store.target.key(database, record.file)
-        _s3.upload(store.client, store.target, dump, key, record.sha256)
-        require_same(record, store, key)
-        record = replace(record, remote=store.target.url(key))
-    record = replace(record, verified=True, verified_at=utc(means.clock()))
-    beside = dump.with_name(_backups.record_name(record.file))
-    if store is not None:
-        publish(record, beside, store)
-    write(beside, record.as_json())
+    if means.store is not None:
+        record = send(record, directory, options, means.store, means.clock)
+    else:
+        record = replace(record, verified=True, verified_at=utc(means.clock()))
+    write(directory / _backups.record_name(record.file), record.as_json())
     return record, prune(directory, options, means.clock())
+
+
+def send(
+    record: _backups.Record,
+    directory: pathlib.Path,
+    options: Settings,
+    store: Store,
+    clock: Clock,
+) -> _backups.Record:
+    """Store the dump, read it back, and only then its record; the local record, now verified."""
+    with outgoing(record, directory, options.gpg) as (path, stored):
+        key = store.target.key(record.database, stored.file)
+        _s3.upload(store.client, store.target, path, key, stored.sha256)
+        require_same(stored, store, key)
+    proof = {"remote": store.target.url(key), "verified": True, "verified_at": utc(clock())}
+    stored = replace(stored, **proof)  # type: ignore[arg-type]
+    publish(stored, directory / _backups.record_name(stored.file), store)
+    return replace(record, **proof)  # type: ignore[arg-type]
+
+
+@contextlib.contextmanager
+def outgoing(
+    record: _backups.Record, directory: pathlib.Path, gpg: t.Sequence[str]
+) -> t.Iterator[tuple[pathlib.Path, _backups.Record]]:
+    """What leaves the machine and the record of it: encrypted, where there is a passphrase.
+
+    The copy that stays is not: whoever reads this disk reads the database itself.
+    """
+    dump = directory / record.file
+    if not gpg:
+        yield dump, record
+        return
+    file = f"{record.file}{_backups.ENCRYPTED}"
+    draft = directory / f"{file}{_backups.PARTIAL}"
+    try:
+        _gpg.encrypt(gpg, dump, draft)
+        if _gpg.decrypted_sha256(gpg, draft) != record.sha256:
+            raise _errors.BackupError(f"{draft} does not decrypt to {dump}: try again.")
+        sent = {"file": file, "size": draft.stat().st_size, "sha256": _dump.sha256(draft)}
+        yield draft, replace(record, **sent, plain_sha256=record.sha256)  # type: ignore[arg-type]
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def take(
@@ -180,7 +217,7 @@ def take(
         with _dump.connected(database, options.port) as connection:
             facts = _dump.facts(connection)
             client = _dump.client_for(facts.major)
-            require_room(directory, facts.size, options.reserve_percent)
+            require_room(directory, facts.size, options)
             hashed = options.hashed_tables.get(database, ())
             counted = _dump.dump(connection, client, database, partial, hashed)
         _dump.require_readable(client, partial)
@@ -210,18 +247,20 @@ def take(
     return record
 
 
-def require_room(directory: pathlib.Path, database_bytes: int, reserve_percent: int) -> None:
+def require_room(directory: pathlib.Path, database_bytes: int, options: Settings) -> None:
     """Refuse before the first byte what would fill the disk that the database may live on."""
     usage = shutil.disk_usage(directory)
     last = _backups.newest(copies(directory))
     last_bytes = (directory / last.file).stat().st_size if last else None
     needed = _backups.bytes_needed(database_bytes, last_bytes)
-    reserve = usage.total * reserve_percent // 100
+    if options.gpg and options.target:  # until it was sent, the encrypted one lies beside it
+        needed *= 2
+    reserve = usage.total * options.reserve_percent // 100
     if usage.free < needed + reserve:
         size = _backups.human_size
         raise _errors.BackupError(
             f"{directory} has {size(usage.free)} free, but the dump may take {size(needed)} and "
-            f"{size(reserve)} ({reserve_percent} %) stay reserved: free or add space."
+            f"{size(reserve)} ({options.reserve_percent} %) stay reserved: free or add space."
         )
 
 

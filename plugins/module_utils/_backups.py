@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from . import _errors
 
 DUMP = ".dump"
+ENCRYPTED = ".gpg"
 RECORD = ".json"
 PARTIAL = ".partial"
 # What others reckon with; the rest is only shown.
@@ -43,6 +44,8 @@ class Record:
     sequences: dict[str, int] = field(default_factory=dict)
     hashes: dict[str, str] = field(default_factory=dict)
     roles: str = ""
+    # Of what is inside, where what was stored is encrypted; `sha256` and `size` are of the file.
+    plain_sha256: str = ""
     remote: str | None = None
     verified: bool = False
     verified_at: str | None = None
@@ -89,7 +92,7 @@ def file_name(started: datetime, nonce: str) -> str:
 
 def taken(file: str) -> datetime | None:
     """When the dump of this name was begun; None if the name is not one of ours."""
-    stamp, dash, rest = file.partition("-")
+    stamp, dash, rest = file.removesuffix(ENCRYPTED).partition("-")
     if not dash or not rest.endswith(DUMP):
         return None
     try:

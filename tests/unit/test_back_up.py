@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import hashlib
 import json
 import pathlib
+import re
+import shutil
 import subprocess
 import sys
 import typing as t
@@ -104,6 +107,16 @@ def run(tmp_path: pathlib.Path) -> t.Iterator[Run]:
         client = _s3.client(TARGET)
         client.create_bucket(Bucket="backups")
         yield Run(tmp_path, _back_up.Store(client, TARGET))
+
+
+@pytest.fixture
+def gpg(tmp_path: pathlib.Path) -> list[str]:
+    """The command that the role writes, with a passphrase of its own."""
+    (tmp_path / "passphrase").write_text("correct horse\n")
+    role = pathlib.Path(__file__).parents[2] / "roles/backup/vars/main.yml"
+    (words,) = re.findall(r"\['gpg',.*?\]", role.read_text(), re.DOTALL)
+    command: list[str] = ast.literal_eval(words.replace(" ~ __backup_passphrase", ""))
+    return [*command[:-1], f"{command[-1]}{tmp_path / 'passphrase'}"]
 
 
 class Tampering:
@@ -267,12 +280,67 @@ def test_a_table_that_cannot_be_hashed_is_told(run: Run) -> None:
     assert "<4>shop: hashed_tables names public.gone, which is not there." in run.said
 
 
-def test_a_disk_that_would_fill_is_refused_before_the_dump(tmp_path: pathlib.Path) -> None:
+def test_a_disk_that_would_fill_is_refused_before_the_dump(
+    run: Run, tmp_path: pathlib.Path
+) -> None:
+    def require_room(size: int, **options: t.Any) -> None:
+        _back_up.require_room(tmp_path, size, dataclasses.replace(run.options, **options))
+
     with pytest.raises(_errors.BackupError, match=r"free or add space\.$"):
-        _back_up.require_room(tmp_path, 10**18, 0)
+        require_room(10**18)
     with pytest.raises(_errors.BackupError, match=r"\(100 %\) stay reserved"):
-        _back_up.require_room(tmp_path, 1, 100)
-    _back_up.require_room(tmp_path, 1, 0)
+        require_room(1, reserve_percent=100)
+    require_room(1)
+    half = shutil.disk_usage(tmp_path).free * 2 // 3
+    require_room(half)
+    with pytest.raises(_errors.BackupError, match="but the dump may take"):
+        require_room(half, gpg=["gpg"], target=TARGET)
+
+
+def test_what_is_stored_is_encrypted_and_what_stays_is_not(
+    run: Run, gpg: list[str], tmp_path: pathlib.Path
+) -> None:
+    run.options = dataclasses.replace(run.options, gpg=gpg)
+    assert run()
+    stem = "20261121T020000Z-0a1b2c3d"
+    assert run.store is not None
+    key = f"night/shop/{stem}.dump.gpg"
+    body = _s3.read_whole(run.store.client, TARGET, key)
+    assert b"PGDMP" not in body
+    (tmp_path / "body").write_bytes(body)
+    opened = subprocess.run([*gpg, "--decrypt", tmp_path / "body"], capture_output=True, check=True)
+    assert opened.stdout == DUMP
+    stored = _backups.record(_s3.read_text(run.store.client, TARGET, f"{key}.json"), key)
+    assert (stored.file, stored.size) == (f"{stem}.dump.gpg", len(body))
+    assert stored.sha256 == hashlib.sha256(body).hexdigest()
+    local = run.record("shop")
+    assert local.sha256 == stored.plain_sha256 == hashlib.sha256(DUMP).hexdigest()
+    assert (local.file, local.verified) == (f"{stem}.dump", True)
+    assert local.remote == stored.remote == f"s3://backups/{key}"
+    assert run.files("shop", "*") == [f"{stem}.dump", f"{stem}.json"]
+
+
+@pytest.mark.parametrize(
+    ("broken", "sentence"),
+    [
+        ("*", "gpg cannot encrypt "),
+        ("*--decrypt*", "gpg cannot decrypt "),
+        ("", "does not decrypt to "),
+    ],
+)
+def test_what_cannot_be_encrypted_never_leaves_the_machine(
+    run: Run, tmp_path: pathlib.Path, broken: str, sentence: str
+) -> None:
+    stand_in = tmp_path / "gpg"
+    write = 'for word; do case $word in --output=*) echo x > "${word#*=}";; esac; done'
+    fail = f'case "$*" in {broken or "never"}) exit 2;; esac'
+    stand_in.write_text(f"#!/bin/sh\n{fail}\n{write}\n")
+    stand_in.chmod(0o755)
+    run.options = dataclasses.replace(run.options, gpg=[str(stand_in)])
+    assert not run()
+    assert sentence in run.said[0]
+    assert run.stored() == []
+    assert not run.record("shop").verified
 
 
 def test_two_runs_exclude_each_other(tmp_path: pathlib.Path) -> None:

@@ -16,6 +16,8 @@ LOCAL = "/var/backups/slipway"
 KEYS = "/etc/slipway/backup/s3_keys"
 SETTINGS = "/etc/slipway/backup/backup.json"
 SECRET = "lab-secret-key"  # noqa: S105  # that of the lab
+PASSPHRASE = "lab-only-cipher-pass"  # noqa: S105  # that of the lab
+GPG = "gpg --batch --quiet --pinentry-mode loopback --passphrase"
 CUT = f"{LOCAL}/cut.dump"
 OLD = "20200101T020000Z-0000000"
 
@@ -27,6 +29,7 @@ s3 = boto3.client("s3", endpoint_url=where["endpoint_url"], region_name="us-east
                   aws_access_key_id="lab", aws_secret_access_key="lab-secret-key",
                   config=botocore.config.Config(s3={"addressing_style": "path"}))
 body = s3.get_object(Bucket="backups", Key=sys.argv[1])["Body"].read()
+open("/root/fetched", "wb").write(body)
 print(json.dumps({"sha256": hashlib.sha256(body).hexdigest(), "size": len(body)}))
 """
 # The installed library, asked whether it takes a dump that was cut short.
@@ -136,15 +139,21 @@ def test_every_database_is_backed_up_and_verified(host: Host) -> None:
 
 @pytest.mark.usefixtures("backed_up")
 @pytest.mark.parametrize("database", ["shop", "blog"])
-def test_the_store_holds_the_very_bytes_of_the_local_dump(host: Host, database: str) -> None:
+def test_the_store_holds_what_opens_to_the_local_dump(host: Host, database: str) -> None:
     result = results(host)[database]
     local = host.check_output(f"sha256sum {LOCAL}/{database}/{result['file']}").split()[0]
-    key = result["remote"].partition("/backups/")[2]
-    stored = json.loads(python(host, FETCH, key).stdout)
-    assert stored == {"sha256": local, "size": result["size"]}
     assert record(host, database)["sha256"] == local
-    beside = python(host, FETCH, key.replace(".dump", ".json"))
+    key = result["remote"].partition("/backups/")[2]
+    beside = python(host, FETCH, f"{key}.json")
     assert beside.rc == 0, beside.stderr
+    kept = json.loads(host.check_output("cat /root/fetched"))
+    stored = json.loads(python(host, FETCH, key).stdout)
+    assert stored == {"sha256": kept["sha256"], "size": kept["size"]}
+    # As an operator would on a machine that has nothing but gpg and the passphrase.
+    opened = f"{GPG} {PASSPHRASE} --decrypt /root/fetched | sha256sum"
+    assert host.check_output(opened).split()[0] == local == kept["plain_sha256"]
+    assert host.run(f"{GPG} another-passphrase --decrypt /root/fetched").rc == 2
+    assert b"PGDMP" not in host.file("/root/fetched").content
 
 
 def test_a_restored_dump_holds_the_rows_of_its_record(host: Host, rows: None) -> None:
@@ -270,5 +279,6 @@ def test_what_the_store_holds_can_be_listed(host: Host) -> None:
         "slipway.stack.s3_backup_info", " ".join(f"{k}={v}" for k, v in options.items())
     )
     assert set(told["newest"]) == {"shop", "blog"}
-    assert told["newest"]["shop"]["sha256"] == record(host, "shop")["sha256"]
+    newest = told["newest"]["shop"]
+    assert newest["sha256"] == json.loads(python(host, FETCH, newest["key"]).stdout)["sha256"]
     assert 0 <= told["newest"]["shop"]["age"] < 600

@@ -157,4 +157,7 @@ def test_only_root_and_postgres_can_read_the_passphrase(host: Host) -> None:
     file = host.file(CONFIGURATION)
     assert (file.user, file.group, file.mode) == ("root", "postgres", 0o640)
     assert PASSPHRASE not in host.check_output("journalctl --no-pager")
-    assert host.run(f"grep -r {PASSPHRASE} /opt/slipway /var/lib/slipway /etc/slipway").rc == 1
+    found = host.run(f"grep -lr {PASSPHRASE} /opt/slipway /var/lib/slipway /etc/slipway").stdout
+    assert found.split() == ["/etc/slipway/backup/passphrase"]
+    file = host.file("/etc/slipway/backup/passphrase")
+    assert (file.user, file.group, file.mode) == ("root", "postgres", 0o640)

@@ -107,7 +107,7 @@ import boto3
 s3 = boto3.client("s3", "us-east-1", endpoint_url="http://127.0.0.1:5000",
                   aws_access_key_id="any", aws_secret_access_key="any")
 found = s3.list_objects_v2(Bucket="backups", Prefix="test/")["Contents"]
-dumps = [each for each in found if each["Key"].endswith(".dump")]
+dumps = [each for each in found if each["Key"].endswith(".dump.gpg")]
 key = max(dumps, key=lambda each: each["LastModified"])["Key"]
 body = bytearray(s3.get_object(Bucket="backups", Key=key)["Body"].read())
 body[len(body) // 2] ^= 1
