@@ -50,6 +50,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]
                 raise AnsibleActionFail(
                     f"{each.get('path')} has both a template and a content; keep one of them"
                 )
+            # What a file that goes would say may name what is not there either.
+            if each.get("state") == "absent":
+                return each
             each["content"] = self._render(template, each.get("path"), variables or {}, task_vars)
         if each.get("content") is not None:
             # A module's arguments go to the journal of the machine, except what is hidden from it.

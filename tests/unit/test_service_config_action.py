@@ -114,3 +114,9 @@ def test_mistakes_are_refused_with_a_sentence(role: Path, files: object, sentenc
 
 def test_a_template_of_nothing_is_an_empty_file(role: Path) -> None:
     assert render(role, "{{ none }}", vars={"none": None}) == ""
+
+
+def test_a_file_that_goes_need_not_be_rendered(role: Path) -> None:
+    (role / "templates/x.j2").write_text("{{ nowhere.defined }}")
+    given = {"path": "/a", "template": "x.j2", "state": "absent"}
+    assert prepare(role, [given]) == [{"path": "/a", "state": "absent"}]
