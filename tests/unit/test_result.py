@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import typing as t
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from ansible import context
 from ansible_collections.slipway.stack.plugins.action import result as action
 from ansible_collections.slipway.stack.plugins.plugin_utils import _result, _variables
 
+ROOT = Path(__file__).resolve().parents[2]
 SITE = {
     "stack_environment": "production",
     "app": "shop",
@@ -73,3 +76,16 @@ def test_the_end_has_the_keys_of_the_beginning(
 
 def test_a_workflow_hands_it_on_without_a_playbook_minding() -> None:
     assert _variables.problems({"one": {_result.NAME: {"state": "done"}}}) == []
+
+
+@pytest.mark.parametrize(("environment", "state"), [("demo", "done"), ("No such", "begun")])
+def test_a_playbook_that_others_begin_with_ends_by_itself(
+    environment: str, state: str, tmp_path: Path
+) -> None:
+    told = tmp_path / "result.json"
+    words = ["playbooks/validate_declarations.yml", "-i", "inventories/demo"]
+    given = {"result_json": str(told), "stack_environment": environment}
+    command = [str(Path(sys.executable).parent / "ansible-playbook"), *words]
+    subprocess.run([*command, "-e", json.dumps(given)], cwd=ROOT, capture_output=True, check=False)
+    said = json.loads(told.read_text())
+    assert (said["playbook"], said["state"]) == ("validate_declarations", state)
