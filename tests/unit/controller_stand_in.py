@@ -24,7 +24,7 @@ class Controller:
     def __init__(self) -> None:
         self.items: dict[str, list[Item]] = {}
         self.related: dict[str, t.Any] = {}
-        for name in ("Machine", "Vault"):
+        for name in ("Machine", "Vault", "Container Registry"):
             self.add("credential_types", {"name": name, "managed": True})
         controller = self
 

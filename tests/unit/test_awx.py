@@ -18,7 +18,12 @@ from controller_stand_in import Controller
 ROOT = Path(__file__).resolve().parents[2]
 PLAYBOOKS = {path.name: path for path in (ROOT / "playbooks").glob("*.yml")}
 del PLAYBOOKS["say_result.yml"]  # nobody starts it
-GIVEN = ("-e", "awx_repository=https://git.example.com/stack.git", "-e", "awx_image=slipway:1")
+GIVEN = (
+    "-e",
+    "awx_repository=https://git.example.com/stack.git",
+    "-e",
+    "awx_image=registry.example.com/slipway:1",
+)
 
 
 class _Loader(yaml.SafeLoader):  # type: ignore[misc]
@@ -48,6 +53,8 @@ def configure(controller: Controller, *arguments: str) -> str:
         "CONTROLLER_OAUTH_TOKEN": "token",
         "SLIPWAY_SSH_KEY": "the-private-key",
         "SLIPWAY_VAULT_PASSWORD": "the-vault-password",
+        "SLIPWAY_REGISTRY_USERNAME": "robot",
+        "SLIPWAY_REGISTRY_PASSWORD": "the-registry-password",
         "ANSIBLE_NOCOLOR": "1",
     }
     command = [str(Path(sys.executable).parent / "ansible-playbook"), "awx/configure.yml"]
@@ -60,7 +67,7 @@ def configure(controller: Controller, *arguments: str) -> str:
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert not re.search("the-private-key|the-vault-password", done.stdout + done.stderr)
+    assert not re.search("the-private-key|the-[a-z]+-password", done.stdout + done.stderr)
     return done.stdout
 
 
@@ -102,14 +109,19 @@ def test_awx_is_given_everything_once() -> None:
         configure(controller, "-e", "awx_webhook_url=https://chat.example.com/hook")
         held = {name: len(items) for name, items in controller.items.items()}
         assert held["job_templates"] == len(PLAYBOOKS)
-        assert held["inventories"] == held["inventory_sources"] == held["credentials"] == 2
+        assert held["inventories"] == held["inventory_sources"] == 2
+        assert held["credentials"] == 3
         assert held["workflow_job_template_nodes"] == 7
         assert held["schedules"] >= 2 and held["notification_templates"] == 1
         (key,) = [
             item for item in controller.items["credentials"] if "ssh_key_data" in item["inputs"]
         ]
         assert key["inputs"]["ssh_key_data"].rstrip() == "the-private-key"
-        injected = controller.items["credential_types"][2]["injectors"]["extra_vars"]
+        (registry,) = [item for item in controller.items["credentials"] if "host" in item["inputs"]]
+        assert registry["inputs"]["host"] == "registry.example.com"
+        (image,) = controller.items["execution_environments"]
+        assert image["credential"] == registry["id"]
+        injected = controller.items["credential_types"][3]["injectors"]["extra_vars"]
         assert injected["vault_stack_backup_s3"]["secret_key"] == "{{ secret_key }}"
         again = configure(controller, "-e", "awx_webhook_url=https://chat.example.com/hook")
         assert " changed=0 " in again, again
