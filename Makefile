@@ -4,7 +4,7 @@ HOSTS ?= 1
 TOOL = .venv/bin/python -m
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-clean test test-long lint unit sanity molecule bench mutants docs
+.PHONY: help setup demo demo-clean test test-long lint unit sanity cores molecule bench mutants docs
 
 help: ## list what there is
 	@sed -n 's/^\([a-z-]*\):.*## /\1|/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-12s %s\n", $$1, $$2}'
@@ -26,6 +26,9 @@ test-long: setup ## the same, with what takes very long
 
 unit lint sanity: setup ## one layer of the tests
 	@$(TOOL) tests.run $@
+
+cores: setup ## sanity on newer versions of ansible-core, with Python 3.12
+	@$(TOOL) tests.run cores
 
 molecule: setup ## every scenario on Debian 12 and 13, or one: ROLE=redis
 	@$(TOOL) tests.run molecule $(ROLE)

@@ -11,7 +11,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from tests.lab import shell
+from tests.lab import shell, venv
 
 ROOT = Path(__file__).resolve().parents[1]
 PLACE = ROOT / ".cache" / "mutants"
@@ -42,11 +42,7 @@ exclude-operators = ["core/ReplaceBinaryOperator_BitOr_.*"]  # in annotations, w
 
 
 def main(names: list[str]) -> int:
-    tools = PLACE / "venv" / "bin"
-    if not tools.exists():
-        shell.stream(sys.executable, "-m", "venv", str(PLACE / "venv"))
-        wanted = str(ROOT / "tests" / "requirements-mutants.txt")
-        shell.stream(str(tools / "pip"), "install", "--quiet", "--requirement", wanted)
+    tools = venv.tools("mutants")
     copy = PLACE / "checkout"
     shutil.rmtree(copy, ignore_errors=True)
     shutil.copytree(ROOT / "plugins", copy / "plugins")

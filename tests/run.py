@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.lab import engine, images, machines, shell
+from tests.lab import engine, images, machines, shell, venv
 from tests.lab.stages import Stages, minutes
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -27,10 +27,12 @@ CACHE = ROOT / ".cache"
 STEP = re.compile(r"^INFO +\[\S+ > (\w+)\] Executing$", re.MULTILINE)
 COMPLAINT = re.compile(r"E  |FAILED |ERROR |fatal: |\[ERROR\]|tests/\S+:\d+: ")
 SCENARIO_SECONDS = 45 * 60
+NEWER_CORES = ("2.20", "2.21")
+NEWER_PYTHON = "3.12"
 MEMORY_OF_ONE_KIB = 3 * 1024 * 1024
-# The pip that ansible-test of core 2.19 asks for, made from what Python brings: under this name in
-# its cache it keeps it from downloading anything that is not on PyPI.
-GET_PIP_NAME = "get_pip_24_2.py"
+# The pip that ansible-test of core 2.19 asks for, and that of 2.20 and 2.21, made from what Python
+# brings: under these names in its cache they keep it from downloading what is not on PyPI.
+GET_PIP_NAMES = ("get_pip_24_2.py", "get_pip_25_2.py")
 GET_PIP = """import subprocess, sys
 subprocess.check_call([sys.executable, "-m", "ensurepip", "--upgrade"])
 packages = [word for word in sys.argv[1:] if "==" in word]
@@ -71,6 +73,7 @@ def lint(stages: Stages, _names: list[str]) -> None:
         ("yamllint", "yamllint", "--strict", "."),
         ("shellcheck", "shellcheck", *scripts),
         ("ansible-lint", "ansible-lint"),
+        ("Galaxy", sys.executable, "-m", "tests.galaxy", str(_export())),
     ):
         try:
             with stages.stage(name):
@@ -99,20 +102,48 @@ def _with_python(*names: str) -> list[str]:
 
 
 def sanity(stages: Stages, _names: list[str]) -> None:
+    _sanity(stages, Path(sys.executable).parent, f"{sys.version_info[0]}.{sys.version_info[1]}")
+
+
+def cores(stages: Stages, names: list[str]) -> None:
+    """Look at the collection as newer versions of ansible-core do, where their Python is."""
+    python = _python_of_newer_cores()
+    for version in names or NEWER_CORES:
+        shell.say(f"ansible-core {version} with {python}")
+        tools = venv.tools(f"core-{version}", python)
+        _sanity(stages, tools, NEWER_PYTHON)
+
+
+def _python_of_newer_cores() -> str:
+    name = f"python{NEWER_PYTHON}"
+    places = [name, *map(str, Path.home().glob(f".pyenv/versions/{NEWER_PYTHON}.*/bin/{name}"))]
+    # pyenv's own command of that name may be there and do nothing.
+    usable = [place for place in places if shell.attempt(place, "--version").returncode == 0]
+    if not usable:
+        raise shell.LabError(
+            f"there is no Python {NEWER_PYTHON}, which ansible-core {NEWER_CORES[0]} needs; install"
+            " it, or leave `make cores` to a computer that has it."
+        )
+    return usable[0]
+
+
+def _sanity(stages: Stages, tools: Path, python: str) -> None:
+    """Run every sanity test, with ansible-test of `tools`."""
     with stages.stage("ansible-test sanity"):
         home, checkout = CACHE / "sanity" / "home", _export()
-        bootstrap = home / ".ansible" / "test" / "cache" / GET_PIP_NAME
-        bootstrap.parent.mkdir(parents=True, exist_ok=True)
-        bootstrap.write_text(GET_PIP)
+        cache = home / ".ansible" / "test" / "cache"
+        cache.mkdir(parents=True, exist_ok=True)
+        for name in GET_PIP_NAMES:
+            (cache / name).write_text(GET_PIP)
         # ansible-test keeps no variables, so pip learns of the host's certificates from a file.
         certificates = os.environ.get("PIP_CERT") or os.environ.get("SSL_CERT_FILE")
         settings = ["[global]", "quiet = 2", *([f"cert = {certificates}"] if certificates else [])]
         (home / ".config" / "pip").mkdir(parents=True, exist_ok=True)
         (home / ".config" / "pip" / "pip.conf").write_text("\n".join([*settings, ""]))
-        python = f"{sys.version_info[0]}.{sys.version_info[1]}"
         shell.stream(
             *("env", "--chdir", str(checkout), f"HOME={home}"),
-            *("ansible-test", "sanity", "--local", "--python", python, "--color", "no"),
+            *(f"PATH={tools}:{os.environ['PATH']}", "ansible-test", "sanity"),
+            *("--local", "--python", python, "--color", "no"),
         )
 
 
@@ -142,6 +173,8 @@ LAYERS: dict[str, Callable[[Stages, list[str]], None]] = {
     "sanity": sanity,
     "molecule": molecule,
 }
+# What a computer may lack the Python for.
+APART: dict[str, Callable[[Stages, list[str]], None]] = {"cores": cores}
 
 
 class _Scenarios:
@@ -276,8 +309,8 @@ def _export() -> Path:
 
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python3 -m tests.run", description=__doc__)
-    parser.add_argument("layer", nargs="?", choices=LAYERS, help="default: all")
-    parser.add_argument("scenario", nargs="*", help="of Molecule; default: all")
+    parser.add_argument("layer", nargs="?", choices=LAYERS | APART, help="default: all")
+    parser.add_argument("scenario", nargs="*", help="of Molecule, or core; default: all")
     parser.add_argument("--long", action="store_true", help="also what takes very long")
     options = parser.parse_args(arguments)
     _prepare_environment()
@@ -289,7 +322,7 @@ def main(arguments: list[str]) -> int:
     try:
         shell.require({"git": "git", "shellcheck": "shellcheck"}, purpose="the tests use it")
         for name in [options.layer] if options.layer else LAYERS:
-            LAYERS[name](stages, options.scenario)
+            (LAYERS | APART)[name](stages, options.scenario)
     except shell.LabError as error:
         print(f"\ntests: {error}", file=sys.stderr)
         code = 1

@@ -35,6 +35,20 @@ def ensure() -> None:
     _link()
 
 
+def tools(name: str, python: str = sys.executable) -> Path:
+    """Return the programs of tests/requirements-<name>.txt, in an environment of their own."""
+    requirements = ROOT / "tests" / f"requirements-{name}.txt"
+    home = ROOT / ".cache" / name / "venv"
+    stamp, wanted = home / "made-from", f"{python}\n{requirements.read_text()}"
+    if not stamp.exists() or stamp.read_text() != wanted:
+        shutil.rmtree(home, ignore_errors=True)
+        shell.stream(python, "-m", "venv", str(home))
+        pip = (str(home / "bin" / "pip"), "install", "--disable-pip-version-check", "--quiet")
+        shell.stream(*pip, "--requirement", str(requirements))
+        stamp.write_text(wanted)
+    return home / "bin"
+
+
 def _create() -> None:
     if not importlib.util.find_spec("ensurepip"):
         shell.install(["python3-venv"], wanted="python3-venv", purpose="tools live in .venv")

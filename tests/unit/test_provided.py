@@ -26,13 +26,14 @@ HERE = {group: ["one"] for group in ("database", "application", "worker", "web")
 
 
 def resolved(
-    application: dict[str, t.Any] = SHOP,
-    secrets: dict[str, t.Any] = SHOP_SECRETS,
+    application: dict[str, t.Any] | None = None,
+    secrets: dict[str, t.Any] | None = None,
     **provided: dict[str, t.Any],
 ) -> dict[str, t.Any]:
     groups = HERE if provided.get("redis") else GROUPS
     placed = topology(groups, {"one": {"stack_address": "10.0.0.1"}}, "one", provided)
-    (found,) = resolve_applications([application], {"shop": secrets}, placed)
+    declared = [application or SHOP]
+    (found,) = resolve_applications(declared, {"shop": secrets or SHOP_SECRETS}, placed)
     return dict(found)
 
 
