@@ -43,7 +43,7 @@ def _documentation(_checkout: Path) -> None:
 
 def _archive(checkout: Path) -> None:
     """Build the archive and import it, as Galaxy does once it was uploaded."""
-    room = checkout.parents[2] / "galaxy"
+    room = checkout.parents[2] / "archive"
     shutil.rmtree(room, ignore_errors=True)
     room.mkdir()
     os.chdir(room)

@@ -73,7 +73,7 @@ def lint(stages: Stages, _names: list[str]) -> None:
         ("yamllint", "yamllint", "--strict", "."),
         ("shellcheck", "shellcheck", *scripts),
         ("ansible-lint", "ansible-lint"),
-        ("Galaxy", sys.executable, "-m", "tests.galaxy", str(_export())),
+        ("Galaxy", sys.executable, "-m", "tests.galaxy", str(_export("galaxy"))),
     ):
         try:
             with stages.stage(name):
@@ -130,7 +130,7 @@ def _python_of_newer_cores() -> str:
 def _sanity(stages: Stages, tools: Path, python: str) -> None:
     """Run every sanity test, with ansible-test of `tools`."""
     with stages.stage("ansible-test sanity"):
-        home, checkout = CACHE / "sanity" / "home", _export()
+        home, checkout = CACHE / "sanity" / "home", _export("sanity")
         cache = home / ".ansible" / "test" / "cache"
         cache.mkdir(parents=True, exist_ok=True)
         for name in GET_PIP_NAMES:
@@ -294,9 +294,9 @@ def _is_shell(path: Path) -> bool:
     return first.startswith(b"#!") and (b"/sh" in first or b"bash" in first)
 
 
-def _export() -> Path:
+def _export(name: str) -> Path:
     """Copy the checkout to the path that ansible-test insists on, as a git repository."""
-    checkout = CACHE / "sanity" / "ansible_collections" / "slipway" / "stack"
+    checkout = CACHE / name / "ansible_collections" / "slipway" / "stack"
     shutil.rmtree(checkout, ignore_errors=True)
     for name in _tracked():
         target = checkout / name
