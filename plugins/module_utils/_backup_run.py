@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
+import pathlib
 import typing as t
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
-from . import _backups, _errors
+from . import _backup_state, _backups, _errors, _psql
 
 # As AnsibleModule.run_command: exit code, output, complaints
 Command = t.Callable[[list[str]], tuple[int, str, str]]
@@ -44,6 +45,12 @@ def start(command: Command, unit: str) -> str:
     newest = ["journalctl", f"_SYSTEMD_UNIT={unit}", "--lines=1", "--output=cat", "--no-pager"]
     _code, said, _complaint = command(newest)
     return " ".join((said.strip() or complaint).split())
+
+
+def want_full(state: pathlib.Path, run: _psql.Run = _psql.run) -> None:
+    """By the user whose directory it is, so root follows no link there."""
+    wish = ["touch", str(state / _backup_state.FULL_WANTED)]
+    _psql.call(run, _psql.as_user("postgres", wish), "cannot ask for a full backup")
 
 
 def run(

@@ -17,6 +17,8 @@ from . import _errors
 # systemd takes these for the priority of the line
 ERROR = "<3>"
 WARNING = "<4>"
+# Beside the state: the next physical backup is a full one, because nothing builds on those before.
+FULL_WANTED = "full_wanted"
 
 
 def read(path: pathlib.Path) -> dict[str, t.Any]:

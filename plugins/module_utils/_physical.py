@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from . import _backup_ages, _backups, _errors, _s3, _verify, _verify_options
-from ._backup_state import ERROR, WARNING, alone, now, read, say, turn, utc, write
+from ._backup_state import ERROR, FULL_WANTED, WARNING, alone, now, read, say, turn, utc, write
 from ._verify_request import Request, Verdict
 
 STANZA = "main"
@@ -143,7 +143,10 @@ def run(options: Settings, means: Means) -> bool:
     }
     write(path, json.dumps(state, indent=2) + "\n")
     try:
-        result.update(back_up(options, means, result["sound"]))
+        wish = options.state / FULL_WANTED
+        result.update(back_up(options, means, result["sound"] and not wish.exists()))
+        if result["ok"]:
+            wish.unlink(missing_ok=True)
     except (_errors.StackError, OSError) as error:
         result.update(ok=False, verified=False, detail=str(error))
     if not result["ok"]:

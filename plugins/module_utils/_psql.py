@@ -85,6 +85,15 @@ def as_user(user: str, command: list[str]) -> list[str]:
     return ["setpriv", f"--reuid={user}", "--init-groups", f"--regid={user}", "--", *command]
 
 
+def call(run: Run, command: t.Sequence[str], failed: str, text: str = "") -> str:
+    """What a command says; a sentence that begins with `failed`, unless it may fail."""
+    code, output, said = run(command, text)
+    if code != 0 and failed:
+        why = " ".join((said or output).split()).rstrip(".")
+        raise _errors.BackupError(f"{failed}: {why or f'it ended with {code}'}.")
+    return output
+
+
 def _quoted(name: str) -> str:
     return "'" + name.replace("\\", "\\\\").replace("'", "\\'") + "'"
 

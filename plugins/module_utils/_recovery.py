@@ -151,7 +151,9 @@ SELECT pg_catalog.json_build_object(
   'last_commit', to_char(pg_last_xact_replay_timestamp() AT TIME ZONE 'UTC',
                          'YYYY-MM-DD"T"HH24:MI:SS.US"+00:00"'),
   'lsn', coalesce(pg_last_wal_replay_lsn(), pg_current_wal_lsn())::text,
-  'timeline', (SELECT timeline_id FROM pg_control_checkpoint()),
+  -- The control file learns of a new timeline only with the checkpoint after the promotion.
+  'timeline', CASE WHEN NOT pg_is_in_recovery() THEN
+    ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int END,
   'checksums', current_setting('data_checksums') = 'on')
 """
 

@@ -337,11 +337,7 @@ def _program(live: _psql.Psql, name: str) -> str:
 
 
 def _run(live: _psql.Psql, command: list[str], failed: str, text: str = "") -> str:
-    code, output, said = live.run(_psql.as_user(live.user, command), text)
-    if code != 0:
-        why = " ".join(said.split()).rstrip(".")
-        raise _errors.BackupError(f"{failed}: {why or f'it ended with {code}'}.")
-    return output
+    return _psql.call(live.run, _psql.as_user(live.user, command), failed, text)
 
 
 def _write(live: _psql.Psql, path: Path, text: str) -> None:

@@ -51,7 +51,7 @@ def bring_up(scratch: Scratch, wanted: _recovery.Target) -> tuple[_recovery.Reac
     found = _recovery.backups(_pgbackrest(scratch, ["info", "--output=json"]))
     chosen = _recovery.candidates(wanted, found)
     remove(scratch)
-    require_room(scratch, chosen[0].size)
+    require_room(scratch.base, chosen[0].size, scratch.free)
     for backup in chosen:
         if _recover(scratch, wanted, backup):
             break
@@ -76,8 +76,9 @@ def present(scratch: Scratch, wanted: _recovery.Target) -> _recovery.Reached | N
 def remove(scratch: Scratch) -> bool:
     """Nothing is left of the copy; whether there was something."""
     if scratch.unit:
-        _call(scratch, ["systemctl", "stop", scratch.unit], "cannot stop the scratch instance")
-        _call(scratch, ["systemctl", "reset-failed", scratch.unit], "")
+        stop = ["systemctl", "stop", scratch.unit]
+        _psql.call(scratch.run, stop, "cannot stop the scratch instance")
+        _psql.call(scratch.run, ["systemctl", "reset-failed", scratch.unit], "")
     elif (scratch.data / "postmaster.pid").exists():
         version = (scratch.data / "PG_VERSION").read_text().strip()
         stop = [
@@ -95,34 +96,42 @@ def remove(scratch: Scratch) -> bool:
     return bool(left)
 
 
-def require_room(scratch: Scratch, size: int) -> None:
+def require_room(where: Path, size: int, free: t.Callable[[Path], int]) -> None:
     """Refuse before the first byte: the live server stops when its disk is full."""
-    needed, free = int(size * ROOM), scratch.free(scratch.base)
-    if free < needed:
+    needed, there = int(size * ROOM), free(where)
+    if there < needed:
         shown = _backups.human_size
         raise _errors.BackupError(
-            f"{scratch.base} has {shown(free)} free, but a copy of the cluster takes"
+            f"{where} has {shown(there)} free, but a copy of the cluster takes"
             f" {shown(needed)}: free or add space there; nothing was done."
         )
 
 
-def archive_now(live: _psql.Psql, wait: t.Callable[[float], None]) -> bool:
-    """Have everything that is committed by now archived; False where no server runs.
+def archive_now(live: _psql.Psql, wait: t.Callable[[float], None]) -> str:
+    """The segment with everything that is committed by now, archived; none where no server runs.
 
     A commit of its own ends it, because a time is only reached by a commit that comes after it.
     """
     if not live.reachable():
-        return False
+        return ""
     live.ask("SELECT pg_current_xact_id();")
     segment = live.ask("SELECT pg_walfile_name(pg_current_wal_insert_lsn());").strip()
     live.ask("SELECT pg_switch_wal();")
     for _second in range(ARCHIVED_WITHIN):
         if live.ask("SELECT last_archived_wal FROM pg_stat_archiver;").strip() >= segment:
-            return True
+            return segment
         wait(1)
     raise _errors.BackupError(
         f"WAL segment {segment} was not archived within {ARCHIVED_WITHIN} s: see pg_stat_archiver"
         " and repair archiving first, or the newest rows are not in the restored database."
+    )
+
+
+def archives(segment: str) -> str:
+    """What a segment that arrived proves; its name begins with the timeline."""
+    return (
+        f"Archiving works: the segment {segment} has arrived; the cluster is on timeline"
+        f" {int(segment[:8], 16)}."
     )
 
 
@@ -174,7 +183,8 @@ def _pgbackrest(scratch: Scratch, arguments: list[str]) -> str:
 
 def _write(scratch: Scratch, name: str, text: str) -> None:
     path = str(scratch.base / name)
-    _call(scratch, _psql.as_user("postgres", ["tee", path]), f"cannot write {path}", text)
+    command = _psql.as_user("postgres", ["tee", path])
+    _psql.call(scratch.run, command, f"cannot write {path}", text)
 
 
 def _read(scratch: Scratch) -> dict[str, t.Any]:
@@ -187,13 +197,4 @@ def _read(scratch: Scratch) -> dict[str, t.Any]:
 
 
 def _as_postgres(scratch: Scratch, command: list[str], failed: str) -> str:
-    return _call(scratch, _psql.as_user("postgres", command), failed)
-
-
-def _call(scratch: Scratch, command: list[str], failed: str, text: str = "") -> str:
-    """What the command says; a sentence that begins with `failed`, unless it may fail."""
-    code, output, said = scratch.run(command, text)
-    if code != 0 and failed:
-        why = " ".join((said or output).split()).rstrip(".")
-        raise _errors.BackupError(f"{failed}: {why or f'it ended with {code}'}.")
-    return output
+    return _psql.call(scratch.run, _psql.as_user("postgres", command), failed)

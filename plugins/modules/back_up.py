@@ -32,6 +32,10 @@ options:
     description: Where the unit keeps the state of its last run.
     type: path
     default: /var/lib/slipway/backup/state.json
+  full:
+    description: Whether a physical backup is to be a full one, whatever kind is due.
+    type: bool
+    default: false
 """
 
 EXAMPLES = r"""
@@ -90,6 +94,7 @@ def main() -> None:
         argument_spec={
             "unit": {"type": "str", "default": "slipway-backup.service"},
             "state_file": {"type": "path", "default": "/var/lib/slipway/backup/state.json"},
+            "full": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
     )
@@ -102,6 +107,8 @@ def main() -> None:
 
     found: list[_backup_run.Result] = []
     try:
+        if module.params["full"]:
+            _backup_run.want_full(state_file.parent)
         found = _backup_run.run(start, lambda: _backup_state.read(state_file), datetime.now(UTC))
         _backup_run.require_success(found)
     except _errors.StackError as error:

@@ -28,6 +28,7 @@ OPTIONS = {
     "restore_dump": "-e restore_dump=/var/backups/slipway/{name}/<file>.dump",
     "restore_database": "-e restore_database={name}",
     "restore_confirmed_database": "-e restore_confirmed_database={name}",
+    "restore_confirmed_machine": "-e restore_confirmed_machine=database1",
     "restore_remove": "-e restore_remove=true",
     "restore_point": "-e restore_point=before-migration",
     "verify_level": "-e verify_level=readable",
@@ -131,6 +132,9 @@ def _check_restore(asked: t.Mapping[str, t.Any], takes: t.Container[str]) -> Non
     removes = str(asked.get("restore_remove", "")).lower() in ("true", "yes", "on", "1")
     if "restore_to" not in takes or removes:
         return
+    if "restore_dump" not in takes:
+        _require_moment(asked)
+        return
     if ("restore_to" in asked) == ("restore_dump" in asked):
         raise InventoryError(
             "restore_to and restore_dump are both "
@@ -151,6 +155,14 @@ def _check_restore(asked: t.Mapping[str, t.Any], takes: t.Container[str]) -> Non
         raise InventoryError(
             "restore_database is missing, and a dump is only restored into place; write -e"
             " restore_database=<name> -e restore_confirmed_database=<name>."
+        )
+
+
+def _require_moment(asked: t.Mapping[str, t.Any]) -> None:
+    if "restore_to" not in asked:
+        raise InventoryError(
+            "restore_to is missing; write -e restore_to=latest for all that was archived, or"
+            f" {OPTIONS['restore_to']} (or point:<name>, xid:<number>)."
         )
 
 

@@ -78,9 +78,9 @@ class Machine:
             return 2, "", "no server"
         if "pg_stat_archiver" in text:
             return 0, self.archived, ""
-        if "pg_walfile_name" in text:
-            return 0, "000000010000000000000002\n", ""
-        return 0, answer() if "in_recovery" in text else "1", ""
+        if "in_recovery" in text:
+            return 0, answer(), ""
+        return 0, "000000010000000000000002\n" if "pg_walfile_name" in text else "1", ""
 
 
 class Cluster:

@@ -287,6 +287,17 @@ def test_a_backup_is_started_and_judged_by_its_state(
     said = run_module("back_up", capsys, **given)
     assert (said["rc"], [one["database"] for one in said["databases"]]) == (int(not ok), ["shop"])
     assert ok or said["msg"] == "Backup failed for shop: no room."
+    assert not (tmp_path / "full_wanted").exists()
+
+
+def test_a_full_backup_is_asked_for(
+    path: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_psql, "as_user", lambda _user, command: command)
+    program(path, "systemctl", "true")
+    given = {"state_file": str(tmp_path / "state.json"), "full": True}
+    assert "did not run" in run_module("back_up", capsys, **given)["msg"]
+    assert (tmp_path / "full_wanted").exists()
 
 
 WORKER = {"unit": "w.service", "node": "", "application": "shop", "module": "m", "home": "/x"}

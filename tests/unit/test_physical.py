@@ -157,6 +157,18 @@ def test_a_backup_that_does_not_read_back_deletes_nothing_and_makes_the_next_a_f
     assert run.state()["sound"]
 
 
+def test_a_full_backup_that_is_wanted_is_taken_until_one_succeeds(run: Run) -> None:
+    run.backups = [backup("full", HOUR)]
+    wish = run.options.state / _backup_state.FULL_WANTED
+    wish.touch()
+    run.failing = {"backup"}
+    assert not run()
+    assert wish.exists()
+    run.failing = set()
+    assert run() and run()
+    assert run.kinds() == ["full", "full", "incr"]
+
+
 def test_what_could_not_be_read_is_no_damage(run: Run) -> None:
     run.backups = [backup("full", 2 * HOUR)]
     run.findings = [_findings.Finding("intact", "unknown", "x", "every byte", "busy", "wait")]

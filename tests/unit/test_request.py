@@ -57,7 +57,8 @@ def problem(groups: t.Any = None, **inputs: t.Any) -> str:
             None,
             "'2026-11-28T21:14:05'; write latest, a time",
         ),
-        ({}, ["restore_to"], "restore_to and restore_dump are both missing; write one of"),
+        ({}, RESTORE, "restore_to and restore_dump are both missing; write one of"),
+        ({}, ["restore_to"], "restore_to is missing; write -e restore_to=latest for all that was"),
         (
             {"restore_to": "latest", "restore_dump": "x"},
             ["restore_to", "restore_dump"],

@@ -230,7 +230,15 @@ def test_a_machine_alone_is_told_the_same(machines: Machines) -> None:
 
 
 # What these do is done each time: tried, they say so.
-EVERY_TIME = ("back_up", "manage", "rehearse_restore", "restart", "restore", "rollback")
+EVERY_TIME = (
+    "back_up",
+    "manage",
+    "rehearse_restore",
+    "restart",
+    "restore",
+    "restore_cluster",
+    "rollback",
+)
 NEEDED = {"app": "auction", "command": "true", "restore_to": "latest"}
 # A busy computer is unwell, the first release has none to go back to, nothing was backed up yet.
 EXCUSES = ("see the table above", "no good release besides", "the table says why")

@@ -1,0 +1,167 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""A machine whose disk is lost under a writer, and the cluster that comes back on it."""
+
+from __future__ import annotations
+
+import json
+import random
+import shlex
+import subprocess
+import threading
+import time
+import typing as t
+
+import operations
+import pytest
+from testinfra.host import Host
+
+# Numbered rows, one transaction each; a row and the second of its acknowledgement in the log.
+WRITER = """
+import time, psycopg2
+connection = psycopg2.connect(dbname="blog")
+connection.autocommit = True
+with connection.cursor() as cursor, open("/var/tmp/ledger", "w", buffering=1) as log:
+    for number in range(1, 10**9):
+        cursor.execute("INSERT INTO ledger VALUES (%s)", [number])
+        log.write(f"{number} {time.time()}\\n")
+        time.sleep(0.002)
+"""
+DATA = "/var/lib/postgresql/17/main"
+# All that a machine has of the stack, so that it is as good as a new one.
+PURGE = """
+apt-get purge -qq 'postgresql*' pgbackrest >/dev/null 2>&1
+rm -rf /etc/postgresql* /var/lib/postgresql /etc/pgbackrest* /opt/slipway /etc/slipway/backup
+rm -rf /etc/systemd/system/slipway-* /var/lib/slipway /var/backups/slipway
+systemctl daemon-reload
+"""
+LOST = f"rm -rf {DATA} /var/lib/slipway/backup/* /var/backups/slipway/*"
+RPO_SECONDS = 300
+
+
+def sql(host: Host, statement: str, database: str = "blog") -> str:
+    psql = f"runuser -u postgres -- psql -XAtq -v ON_ERROR_STOP=1 -d {database}"
+    return host.check_output(f"{psql} -c {shlex.quote(statement)}").strip()
+
+
+def done(run: subprocess.CompletedProcess[str]) -> str:
+    assert run.returncode == 0, run.stdout
+    return " ".join(run.stdout.split())
+
+
+def step(host: Host, name: str, **options: t.Any) -> subprocess.CompletedProcess[str]:
+    asked = {"step": name, "to": "latest", **options}
+    return operations.apply(host, molecule_entry="restore_cluster", backup_cluster=asked)
+
+
+def restore(host: Host, **options: t.Any) -> str:
+    """What the playbook does, on the machine of the database."""
+    done(step(host, "begin", **options))
+    done(operations.apply(host, molecule_role="postgres"))
+    return finish(host, **options)
+
+
+def finish(host: Host, **options: t.Any) -> str:
+    done(step(host, "recover", **options))
+    for role in ("postgres", "backup"):
+        done(operations.apply(host, molecule_role=role))
+    done(operations.apply(host, molecule_entry="back_up", backup_full=True))
+    return done(step(host, "finish", **options))
+
+
+def newest(host: Host) -> dict[str, t.Any]:
+    (stanza,) = json.loads(
+        host.check_output("runuser -u postgres -- pgbackrest --stanza=main info --output=json")
+    )
+    found: dict[str, t.Any] = stanza["backup"][-1]
+    return found
+
+
+def write(host: Host) -> float:
+    """The writer, until everything that has to do with PostgreSQL dies; when it did."""
+    sql(host, "DROP TABLE IF EXISTS ledger; CREATE TABLE ledger (id int PRIMARY KEY)")
+    host.check_output("systemctl start slipway-backup-physical.service")
+    host.check_output(f"systemd-run --uid=postgres --collect python3 -c {shlex.quote(WRITER)}")
+    time.sleep(8 + random.uniform(0, 12))  # noqa: S311
+    host.check_output("systemctl kill --signal=KILL postgresql@17-main.service")
+    return float(host.check_output("date +%s.%N"))
+
+
+def lost_seconds(host: Host, died: float) -> float:
+    """Every row that was acknowledged up to this long before the end is there."""
+    found = [int(row) for row in sql(host, "SELECT id FROM ledger ORDER BY id").split()]
+    assert found == list(range(1, len(found) + 1))
+    lines = host.check_output("cat /var/tmp/ledger").splitlines()
+    acknowledged = {int(line.split()[0]): float(line.split()[1]) for line in lines}
+    assert found
+    # The last row may have been committed without anybody having been told.
+    last = acknowledged[min(found[-1], max(acknowledged))]
+    assert all(number <= found[-1] for number, when in acknowledged.items() if when <= last)
+    return died - last
+
+
+@pytest.fixture(scope="module", autouse=True)
+def archiving_soon(host: Host) -> None:
+    """What is set is restored as well, so it needs not be set again."""
+    sql(host, "ALTER SYSTEM SET archive_timeout = '4s'")
+    sql(host, "SELECT pg_reload_conf()")
+
+
+LONG = [pytest.param(number, marks=pytest.mark.long) for number in range(2, 10)]
+
+
+@pytest.mark.parametrize("number", [0, 1, *LONG])
+def test_a_lost_disk_costs_no_more_than_the_rpo(host: Host, number: int) -> None:
+    before = newest(host)["database"]["id"] if number else 0
+    died = write(host)
+    host.check_output(LOST if number else PURGE)
+    said = restore(host)
+    rpo = lost_seconds(host, died)
+    print(f"round {number}: RPO {rpo:.1f} s")
+    assert rpo < RPO_SECONDS
+    taken = newest(host)
+    assert taken["type"] == "full"
+    assert taken["database"]["id"] == (before or taken["database"]["id"])
+    timeline = int(taken["archive"]["stop"][:8], 16)
+    assert f"the cluster is on timeline {timeline}" in said
+    assert timeline > 1
+    assert sql(host, "SHOW archive_mode") == "on"
+    assert sql(host, "SHOW hot_standby") == "on"
+
+
+def test_a_cluster_that_is_there_is_moved_aside_once_its_machine_is_confirmed(host: Host) -> None:
+    """And the same command goes on after kill -9 in the middle of it."""
+    sql(host, "CREATE TABLE IF NOT EXISTS kept AS SELECT 1 AS x")
+    host.check_output("systemctl start slipway-backup-physical.service")
+    refused = step(host, "begin")
+    assert refused.returncode != 0
+    name = host.backend.get_hostname()
+    assert f"-e restore_confirmed_machine={name}" in " ".join(refused.stdout.split())
+    assert sql(host, "SELECT x FROM kept") == "1"
+    sql(host, "INSERT INTO kept VALUES (2)")
+    sql(host, "SELECT pg_switch_wal()")
+    done(step(host, "begin", confirmed_machine=name))
+    done(operations.apply(host, molecule_role="postgres"))
+    killed = threading.Event()
+
+    def kill() -> None:
+        deadline = time.monotonic() + 120
+        while not killed.is_set() and time.monotonic() < deadline:
+            # The brackets keep pgrep from finding the shell that it is called by.
+            found = host.run("pgrep -f '[p]gbackrest.* restore'").stdout.split()
+            if found:
+                host.run(f"kill -9 {' '.join(found)}")
+                killed.set()
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    run = step(host, "recover", confirmed_machine=name)
+    thread.join()
+    assert killed.is_set()
+    assert run.returncode != 0
+    done(step(host, "begin", confirmed_machine=name))
+    said = finish(host, confirmed_machine=name)
+    assert sql(host, "SELECT string_agg(x::text, ' ' ORDER BY x) FROM kept") == "1 2"
+    (aside,) = host.check_output("ls -d /var/lib/postgresql/17/before_*").split()
+    assert f"is kept in {aside}" in said
+    assert host.file(f"{aside}/data/PG_VERSION").exists
+    host.check_output(f"rm -rf {aside}")
