@@ -228,11 +228,17 @@ def report(restore: Restore, means: Means) -> dict[str, t.Any]:
     return {"report": str(path), "lines": lines(told)}
 
 
-def finish(restore: Restore, means: Means) -> Restore:
-    """The same request is a new restore from now on; until here it would go on with this one."""
+def finish(restore: Restore, means: Means) -> tuple[Restore, list[str]]:
+    """Archiving works, or this is not the end; what a person is told of it.
+
+    The same request is a new restore from now on; until here it would go on with this one.
+    """
     if not restore.swapped:
         raise _errors.BackupError(f"{restore.database} was not swapped: it is not finished.")
-    return _keep(replace(restore, finished=_now(means)), means)
+    told = []
+    if means.live.ask("SHOW archive_mode;").strip() != "off":
+        told = [_scratch.archives(_scratch.archive_now(means.live, means.live.sleep))]
+    return _keep(replace(restore, finished=_now(means)), means), told
 
 
 def compare(before: Tables, restored: Tables) -> list[dict[str, t.Any]]:

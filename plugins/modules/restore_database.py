@@ -14,7 +14,8 @@ description:
   - O(step=swap) gives it the name of the live one, which becomes C(<database>_before_<time>), in
     one transaction. Whoever is connected is disconnected, so stop the applications before.
   - O(step=report) counts the rows of the old database, and tells table by table what is not in the
-    restored one. O(step=finish) ends the restore, once the next backup was taken.
+    restored one. O(step=finish) ends the restore, once the next backup was taken, and proves
+    that WAL is archived, if it is to be.
   - Each step may be repeated, also after it was killed; a step that is done is not done again.
 author:
   - The Slipway authors (@slipway)
@@ -82,8 +83,8 @@ report:
   returned: when O(step=report), not in check mode
   type: str
 lines:
-  description: The same for a person.
-  returned: when O(step=report), not in check mode
+  description: The same for a person, or what was proven in the end.
+  returned: when O(step=report) or O(step=finish), not in check mode
   type: list
   elements: str
 """
@@ -130,7 +131,7 @@ def step(asked: dict[str, t.Any], means: _restore.Means) -> dict[str, t.Any]:
     elif asked["step"] == "report":
         after, told = restore, _restore.report(restore, means)
     else:
-        after = _restore.finish(restore, means)
+        after, told["lines"] = _restore.finish(restore, means)
     return {"safety_copy": after.safety, **told, "changed": after != restore}
 
 

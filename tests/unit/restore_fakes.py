@@ -95,6 +95,7 @@ class Cluster:
         self.loads: dict[str, int] = {}
         self.asked: list[str] = []
         self.fails = ""
+        self.archive_mode = "on"
 
     def __call__(self, command: t.Sequence[str], text: str) -> tuple[int, str, str]:
         words = list(command)
@@ -118,6 +119,10 @@ class Cluster:
         here = self.copy if copied else self.databases
         database = words[-1].removeprefix("dbname='").removesuffix("'")
         names = dict(re.findall(r"\\set (\w+) '(.*)'", text))
+        if "archive_mode" in text:
+            return self.archive_mode
+        if "pg_walfile_name" in text or "pg_stat_archiver" in text:
+            return "000000010000000000000002"
         if "json_agg(datname)" in text:
             return json.dumps(list(here))
         if "query_to_xml" in text:

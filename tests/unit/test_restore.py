@@ -84,7 +84,20 @@ def test_the_database_is_put_back_and_the_old_one_kept(
     written = json.loads(Path(told["report"]).read_text())
     assert written["safety_copy"] == SAFETY
     assert written["reached"] == REACHED
-    assert _restore.finish(begun(means), means).finished
+    ended, told = _restore.finish(begun(means), means)
+    assert ended.finished
+    assert told == [
+        "Archiving works: the segment 000000010000000000000002 has arrived; the cluster is on"
+        " timeline 1."
+    ]
+
+
+def test_where_nothing_is_archived_nothing_is_proven(
+    cluster: Cluster, means: _restore.Means, scratch: _scratch.Scratch
+) -> None:
+    cluster.archive_mode = "off"
+    swapped = _restore.swap(_restore.load_copy(begun(means), scratch, means), means)
+    assert _restore.finish(swapped, means)[1] == []
 
 
 def test_only_a_table_that_is_gone_has_rows_elsewhere() -> None:
