@@ -84,9 +84,9 @@ def test_the_database_is_put_back_and_the_old_one_kept(
     written = json.loads(Path(told["report"]).read_text())
     assert written["safety_copy"] == SAFETY
     assert written["reached"] == REACHED
-    ended, told = _restore.finish(begun(means), means)
+    ended, proven = _restore.finish(begun(means), means)
     assert ended.finished
-    assert told == [
+    assert proven == [
         "Archiving works: the segment 000000010000000000000002 has arrived; the cluster is on"
         " timeline 1."
     ]

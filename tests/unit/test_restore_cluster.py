@@ -24,7 +24,7 @@ from restore_fakes import Machine
 MISSED = f"FATAL:  {_recovery.MISSED}\n"
 
 
-class Empty(Machine):
+class Empty(Machine):  # type: ignore[misc]
     """A machine without a cluster; its log is where Debian's is, though not in the fake's root."""
 
     def __init__(self, base: Path) -> None:
