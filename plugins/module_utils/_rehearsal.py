@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 import time
 import typing as t
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -50,6 +51,8 @@ class Settings:
     rto_seconds: int
     rpo_seconds: int
     assertions: list[Assertion]
+    hashed_tables: dict[str, list[str]] = field(default_factory=dict)
+    reserve_percent: int = 0
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,7 @@ class Means:
     clock: t.Callable[[], datetime] = _backup_state.now
     wait: t.Callable[[float], None] = time.sleep
     say: t.Callable[[str], None] = _backup_state.say
+    usage: t.Callable[[Path], t.Any] = shutil.disk_usage
 
 
 def settings(path: Path) -> Settings:
@@ -76,7 +80,13 @@ def settings(path: Path) -> Settings:
 
 def rehearse(options: Settings, means: Means) -> _rehearsal_report.Rehearsal:
     """One rehearsal, whatever becomes of it; nothing of the copy is left."""
-    scratch = _scratch.Scratch(options.scratch, options.port, unit="", run=means.run)
+
+    def free(path: Path) -> int:
+        """What may be taken: the live server stops when its disk is full."""
+        usage = means.usage(path)
+        return int(usage.free - usage.total * options.reserve_percent / 100)
+
+    scratch = _scratch.Scratch(options.scratch, options.port, unit="", run=means.run, free=free)
     begun = means.clock()
     done = _rehearsal_report.Rehearsal(started=_utc(begun))
     try:
@@ -95,7 +105,7 @@ def _checked(
     done: _rehearsal_report.Rehearsal,
 ) -> _rehearsal_report.Rehearsal:
     live = _psql.Psql(options.live_port, means.run)
-    before = {name: _facts(replace(live, database=name)) for name in options.databases}
+    before = {name: _facts(replace(live, database=name), options) for name in options.databases}
     committed, rpo = canary(live, means)
     begun = means.clock()
     reached, _changed = _scratch.bring_up(scratch, _recovery.target("latest"))
@@ -105,21 +115,30 @@ def _checked(
     done = done.found("pages carry checksums", "" if reached.checksums else _NO_CHECKSUMS)
     done = done.found("the newest commit is there", _newest(reached, committed))
     for name in options.databases:
-        found = _facts(scratch.psql(name))
-        after = _facts(replace(live, database=name))
+        found = _facts(scratch.psql(name), options)
+        after = _facts(replace(live, database=name), options)
         wrong = _rehearsal_facts.compare(before[name], found, after)
         done = done.found(f"{name} is what the live database is", "; ".join(wrong))
         done = done.found(f"{name} has what its newest dump has", _missing(options, name, found))
     for assertion in options.assertions:
         done = done.found(assertion.name, _answer(assertion, scratch))
     done = done.found("pg_amcheck finds every index and heap sound", _amcheck(scratch, reached))
+    return _timely(options, done, rto, rpo)
+
+
+def _timely(
+    options: Settings, done: _rehearsal_report.Rehearsal, rto: float, rpo: float
+) -> _rehearsal_report.Rehearsal:
+    """Within what was promised, and no slower than it has become usual."""
     for what, took, limit in (
         ("RTO", rto, options.rto_seconds),
         ("RPO", rpo, options.rpo_seconds),
     ):
         late = f"{took:.0f} s, but at most {limit} s are promised" if took > limit else ""
         done = done.found(f"{what} is within its target", late)
-    return done
+    history = _backup_state.read(options.state / _rehearsal_report.STATE).get("history") or []
+    slower = _rehearsal_report.slower(history, rto, done.size)
+    return done.found("the restore is not much slower than it was", slower)
 
 
 _NO_CHECKSUMS = "a flipped bit would pass unseen: enable them with pg_checksums"
@@ -147,22 +166,29 @@ def _newest(reached: _recovery.Reached, committed: datetime) -> str:
     return f"the copy ends at {reached.last_commit or 'no commit'}, before {_utc(committed)}"
 
 
-def _facts(psql: _psql.Psql) -> _rehearsal_facts.Facts:
-    return _rehearsal_facts.facts(psql.ask(_rehearsal_facts.QUERY))
+def _facts(psql: _psql.Psql, options: Settings) -> _rehearsal_facts.Facts:
+    return _rehearsal_facts.facts(psql, options.hashed_tables.get(psql.database, ()))
 
 
 def _missing(options: Settings, database: str, found: _rehearsal_facts.Facts) -> str:
-    """A table that was dumped with rows and is gone or empty; nothing to say without a dump."""
+    """A table that was dumped with rows and is gone or empty, a sequence that is behind; nothing to
+    say without a dump."""
     records = sorted((options.dumps / database).glob(f"*{_backups.RECORD}"))
     if not records:
         return ""
     record = _backups.record(records[-1].read_text(), str(records[-1]))
     now = {name: f"{rows} rows" for name, rows in found.tables.items()}
-    return "; ".join(
+    gone = [
         f"{name} had {rows} rows in {record.file}, and {now.get(name, 'no such table')} now"
         for name, rows in record.tables.items()
         if rows and not found.tables.get(name)
-    )
+    ]
+    behind = [
+        f"sequence {name} was at {value} in {record.file}, and is at {found.sequences[name]} now"
+        for name, value in record.sequences.items()
+        if found.sequences.get(name, value) < value
+    ]
+    return "; ".join(gone + behind)
 
 
 def _answer(assertion: Assertion, scratch: _scratch.Scratch) -> str:

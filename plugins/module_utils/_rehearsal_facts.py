@@ -1,12 +1,13 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What a database says of itself, and whether a copy of it can be a copy of it. Pure."""
+"""What a database says of itself, and whether a copy of it can be a copy of it."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+import typing as t
+from dataclasses import dataclass, field, replace
 
-from . import _restore, _schema
+from . import _psql, _restore, _schema
 
 SIZE = "SELECT sum(pg_database_size(oid)) FROM pg_database;"
 # A database that is written to has no row count to compare with, only bounds: what was counted,
@@ -29,10 +30,16 @@ class Facts:
     changes: dict[str, list[int]]
     sequences: dict[str, int]
     schema: str
+    hashes: dict[str, str] = field(default_factory=dict)
 
 
-def facts(answer: str) -> Facts:
-    return Facts(**json.loads(answer))
+def facts(psql: _psql.Psql, hashed_tables: t.Collection[str] = ()) -> Facts:
+    """What it says now; hashes are of those named tables that are there."""
+    found = Facts(**json.loads(psql.ask(QUERY)))
+    named = [name for name in hashed_tables if name in found.tables]
+    queries = [f"{_schema.HASH_SETTINGS};", *(f"{_schema.content_hash(name)};" for name in named)]
+    answers = psql.ask("\n".join(queries)).split() if named else []
+    return replace(found, hashes=dict(zip(named, answers, strict=True)))
 
 
 def compare(before: Facts, copy: Facts, after: Facts) -> list[str]:
@@ -51,6 +58,12 @@ def compare(before: Facts, copy: Facts, after: Facts) -> list[str]:
         f"sequence {name} is at {copy.sequences.get(name)}, but was at {value} already"
         for name, value in before.sequences.items()
         if copy.sequences.get(name, 0) < value
+    ]
+    # What did not change while it was looked at has one hash only.
+    wrong += [
+        f"{name} has as many rows, but not the same"
+        for name, digest in before.hashes.items()
+        if digest == after.hashes.get(name) != copy.hashes.get(name) and name in copy.tables
     ]
     # A migration in the middle leaves nothing to compare with.
     if before.schema == after.schema != copy.schema:

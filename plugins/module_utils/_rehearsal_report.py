@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import html
 import json
+import statistics
 import typing as t
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -13,6 +14,10 @@ from . import _backup_state, _backups
 
 KEPT = 260  # five years of weeks
 STATE = "rehearsal.json"
+# Of so many successes the median is what is usual. A restore of seconds varies more than that.
+USUAL = 4
+TIMES_SLOWER = 2
+SECONDS_SLOWER = 60
 
 
 @dataclass(frozen=True)
@@ -74,6 +79,21 @@ def keep(state: Path, done: Rehearsal) -> None:
     _backup_state.write(
         state / STATE, _json({**done.as_dict(), "last_success": last, "history": history})
     )
+
+
+def slower(history: t.Sequence[t.Mapping[str, t.Any]], seconds: float, size: int) -> str:
+    """What is wrong with how long a restore took, for its size, beside those before it."""
+    rates = [
+        point["rto_seconds"] / point["size"]
+        for point in history
+        if point["ok"] and point["size"] and point["rto_seconds"]
+    ]
+    if len(rates) < USUAL:
+        return ""
+    usual = statistics.median(rates) * size
+    if seconds <= max(usual * TIMES_SLOWER, usual + SECONDS_SLOWER):
+        return ""
+    return f"it took {seconds:.0f} s, and {usual:.0f} s are usual for its size"
 
 
 def markdown(done: Rehearsal) -> str:

@@ -166,6 +166,11 @@ def _start(scratch: Scratch, programs: str) -> bool:
     while code == 0:
         if scratch.psql().reachable():
             return True
+        if scratch.free(scratch.base) < 0:
+            raise _errors.BackupError(
+                f"{scratch.base} has too little free for the recovery to go on: free or add space"
+                " there."
+            )
         scratch.sleep(1)
         code = scratch.run(_psql.as_user("postgres", running), "")[0]
     log = scratch.run(_psql.as_user("postgres", ["cat", f"{scratch.base}/log/server.log"]), "")[1]

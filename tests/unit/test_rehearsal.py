@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import typing as t
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from ansible_collections.slipway.stack.plugins.module_utils import (
@@ -29,6 +31,7 @@ CHECKS = [
     "pg_amcheck finds every index and heap sound",
     "RTO is within its target",
     "RPO is within its target",
+    "the restore is not much slower than it was",
 ]
 
 
@@ -52,6 +55,8 @@ def configuration(tmp_path: Path) -> Path:
         "live_port": 5432,
         "rto_seconds": 3600,
         "rpo_seconds": 300,
+        "hashed_tables": {"shop": ["public.bids", "public.gone"]},
+        "reserve_percent": 5,
         "assertions": [{"name": "no bid is negative", "database": "shop", "sql": "SELECT ours; "}],
     }
     path.write_text(json.dumps(settings))
@@ -59,7 +64,7 @@ def configuration(tmp_path: Path) -> Path:
 
 
 def rehearsed(
-    configuration: Path, machine: Rehearsed, step: float = 1
+    configuration: Path, machine: Rehearsed, step: float = 1, free: int = 10**9
 ) -> _rehearsal_report.Rehearsal:
     """A rehearsal whose clock goes on by `step` seconds each time that it is read."""
     ticks = iter(range(100))
@@ -67,6 +72,7 @@ def rehearsed(
         run=machine,
         clock=lambda: NOW + timedelta(seconds=step * next(ticks)),
         wait=lambda _: None,
+        usage=lambda _path: SimpleNamespace(total=10**9, free=free),
     )
     return _rehearsal.rehearse(_rehearsal.settings(configuration), means)
 
@@ -75,11 +81,12 @@ def wrong(done: _rehearsal_report.Rehearsal) -> dict[str, str]:
     return {each.check: each.detail for each in done.findings if not each.ok}
 
 
-def record(tmp_path: Path, **tables: int) -> None:
+def record(tmp_path: Path, ids: int = 7, **tables: int) -> None:
     told = {f"public.{name}": rows for name, rows in tables.items()}
     values = {"size": 1, "sha256": "", "nonce": "", "started": "", "finished": ""}
     versions = {"server_version": "17", "client_version": "17", "compression": "zstd"}
     dump = _backups.Record("shop", "x.dump", **values, **versions, tables=told)  # type: ignore[arg-type]
+    dump = replace(dump, sequences={"public.ids": ids, "public.gone": 3})
     (tmp_path / "dumps/shop/x.json").write_text(dump.as_json())
 
 
@@ -103,6 +110,7 @@ def test_a_restore_that_works_is_proven_and_leaves_nothing(
         ({"last_commit": None}, CHECKS[1], "the copy ends at no commit, before 2026-11-28T21:14"),
         ({"copy": facts(tables={"public.bids": 9})}, CHECKS[2], "bids has 9 rows, but between 10"),
         ({"copy": facts(tables={})}, CHECKS[2], "public.bids is not there"),
+        ({"hashes": {"live": "aaa", "copy": "bbb"}}, CHECKS[2], "bids has as many rows, but not t"),
         ({"assertion": "f"}, CHECKS[4], "the answer is f, not t"),
         ({"assertion": ""}, CHECKS[4], "the answer is empty, not t"),
         ({"assertion": "error"}, CHECKS[4], "no such table"),
@@ -127,6 +135,39 @@ def test_rows_that_a_dump_had_must_be_there(
     record(tmp_path, bids=9, gone=5)
     done = rehearsed(configuration, machine)
     assert wrong(done)[CHECKS[3]] == "public.gone had 5 rows in x.dump, and no such table now"
+
+
+def test_a_sequence_that_a_dump_had_must_be_as_far(
+    configuration: Path, machine: Rehearsed, tmp_path: Path
+) -> None:
+    record(tmp_path, ids=8)
+    done = rehearsed(configuration, machine)
+    assert wrong(done)[CHECKS[3]] == "sequence public.ids was at 8 in x.dump, and is at 7 now"
+
+
+def test_the_live_server_keeps_its_share_of_the_disk(
+    configuration: Path, machine: Rehearsed
+) -> None:
+    done = rehearsed(configuration, machine, free=5 * 10**7)
+    assert "has 0 B free, but a copy" in wrong(done)["the rehearsal comes to its end"]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(239, ""), (240, ""), (241, "it took 241 s, and 120 s are usual for its size"), (1, "")],
+)
+def test_a_restore_that_became_slow_is_told(seconds: int, said: str) -> None:
+    point = {"ok": True, "rto_seconds": 60, "size": 1000}
+    failed = {**point, "ok": False, "rto_seconds": 900}
+    history = [point, failed, {**point, "rto_seconds": None}, {**point, "size": 0}]
+    assert _rehearsal_report.slower(history, seconds, 2000) == ""
+    assert _rehearsal_report.slower([*history, point, point, point], seconds, 2000) == said
+
+
+def test_a_restore_of_seconds_may_take_some_more() -> None:
+    points = [{"ok": True, "rto_seconds": 2, "size": 1000}] * 4
+    assert _rehearsal_report.slower(points, 50, 1000) == ""
+    assert _rehearsal_report.slower(points, 63, 1000) != ""
 
 
 def test_a_target_that_is_missed_is_a_failure(configuration: Path, machine: Rehearsed) -> None:
@@ -189,7 +230,7 @@ def test_a_rehearsal_that_ends_early_failed_and_leaves_nothing(
 def test_a_copy_is_compared_within_what_happened_meanwhile(
     before: dict[str, t.Any], copy: dict[str, t.Any], after: dict[str, t.Any], said: list[str]
 ) -> None:
-    read = [_rehearsal_facts.facts(json.dumps(facts(**each))) for each in (before, copy, after)]
+    read = [_rehearsal_facts.Facts(**facts(**each)) for each in (before, copy, after)]
     assert _rehearsal_facts.compare(*read) == said
 
 

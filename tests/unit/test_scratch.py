@@ -75,6 +75,13 @@ def test_a_point_before_the_newest_backup_is_found_from_an_older_one(machine: Ma
     assert reached.backup == "20261121-030000F"
 
 
+def test_a_recovery_that_would_fill_the_disk_is_given_up(machine: Machine) -> None:
+    left = iter([10**9, 10, -1])
+    machine.recovering = 5
+    with pytest.raises(_errors.BackupError, match="too little free for the recovery to go on"):
+        _scratch.bring_up(scratch(machine, free=lambda _: next(left)), TIME)
+
+
 def test_a_recovery_is_waited_for_until_it_ends_or_its_server_does(machine: Machine) -> None:
     machine.recovering = 40
     assert _scratch.bring_up(scratch(machine), TIME)[1]

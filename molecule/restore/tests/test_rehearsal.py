@@ -74,6 +74,26 @@ def test_it_runs_every_week_and_within_limits(host: Host) -> None:
     assert f"MemoryMax={1024 * 1024 * 1024}" in limits
 
 
+# While the copy is there: which group its server is in, and what that group may use.
+IN_FORCE = f"""
+systemctl start --no-block {UNIT}
+for _try in $(seq 600); do
+  pid=$(head -1 /var/lib/slipway/rehearsal/data/postmaster.pid 2>/dev/null) && break
+  sleep 0.1
+done
+group=/sys/fs/cgroup$(sed 's/^0:://' /proc/$pid/cgroup)
+echo $group; cat $group/cpu.max $group/memory.max
+systemctl start {UNIT}
+"""
+
+
+def test_the_limits_are_in_force_for_the_copys_server(host: Host) -> None:
+    group, cpu, memory = host.check_output(IN_FORCE).splitlines()
+    assert group.endswith(UNIT)
+    assert cpu == "50000 100000"
+    assert int(memory) == 1024 * 1024 * 1024
+
+
 def test_a_restore_that_works_is_proven(host: Host) -> None:
     code, found = rehearse(host)
     assert (code, wrong(found)) == (0, {})
@@ -107,6 +127,15 @@ def test_rows_that_the_record_has_must_be_there(host: Host) -> None:
     assert code != 0
     assert list(wrong(found)) == ["blog has what its newest dump has"]
     assert "public.gone had 5 rows" in wrong(found)["blog has what its newest dump has"]
+
+
+def test_rows_that_are_others_are_told_by_their_hash(host: Host) -> None:
+    """Somebody changed a row behind the statistics' back, in the copy only."""
+    settings = json.loads(host.check_output(f"cat {SETTINGS}"))
+    settings["hashed_tables"] = {"blog": ["public.posts"]}
+    with changed(host, SETTINGS, json.dumps(settings)):
+        code, found = rehearse(host)
+    assert (code, wrong(found)) == (0, {})
 
 
 @pytest.mark.long
