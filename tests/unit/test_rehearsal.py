@@ -157,7 +157,7 @@ def test_the_live_server_keeps_its_share_of_the_disk(
     [(239, ""), (240, ""), (241, "it took 241 s, and 120 s are usual for its size"), (1, "")],
 )
 def test_a_restore_that_became_slow_is_told(seconds: int, said: str) -> None:
-    point = {"ok": True, "rto_seconds": 60, "size": 1000}
+    point: dict[str, t.Any] = {"ok": True, "rto_seconds": 60, "size": 1000}
     failed = {**point, "ok": False, "rto_seconds": 900}
     history = [point, failed, {**point, "rto_seconds": None}, {**point, "size": 0}]
     assert _rehearsal_report.slower(history, seconds, 2000) == ""
