@@ -84,7 +84,7 @@ def test_services_listen_for_exactly_the_machines_that_use_them() -> None:
 
 def test_applications_are_resolved_or_refused_in_one_sentence() -> None:
     (shop,) = resolve_applications([SHOP], {"shop": SHOP_SECRETS}, placed("one"))
-    assert shop["backup"] == {"name": "shop"}
+    assert shop["backup"] == {"name": "shop", "hashed_tables": []}
     with pytest.raises(AnsibleFilterError, match=r"vault_stack_applications\.shop is missing"):
         resolve_applications([SHOP], {}, placed("one"))
 
