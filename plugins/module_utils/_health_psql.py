@@ -34,6 +34,7 @@ def login(host: str, port: int, user: str) -> Options:
             "default": "require",
             "choices": ["disable", "prefer", "require", "verify-ca", "verify-full"],
         },
+        "ca_file": {"type": "path"},
         "system_user": {"type": "str", "default": "postgres"},
     }
 
@@ -63,6 +64,7 @@ def environment(check: Options, seconds: float) -> dict[str, str]:
     return {
         "PGCONNECT_TIMEOUT": str(max(2, int(seconds))),
         "PGSSLMODE": check["sslmode"],
+        **({"PGSSLROOTCERT": check["ca_file"]} if check.get("ca_file") else {}),
         "PGAPPNAME": "slipway health",
         # No prompt, which nobody would answer, and nobody's own file of passwords.
         "PGPASSFILE": "/nonexistent",

@@ -179,16 +179,16 @@ def _require_single(databases: tuple[Database, ...], pooler: Pooler | None) -> N
 
 def plan(declared: Declared, found: Found) -> list[Step]:
     """The steps, in order, after which the server is as declared; none when it already is."""
-    steps = _role_steps(declared, found)
+    steps = role_steps(declared, found)
     for name in (MAINTENANCE, "template1"):
         steps += _closed_steps(name, found.databases.get(name, {"grants": [PUBLIC]}))
     steps += _extension_steps(MAINTENANCE, declared.extensions, found)
     for database in declared.databases:
-        steps += _database_steps(database, declared, found)
+        steps += database_steps(database, declared, found)
     return steps
 
 
-def _role_steps(declared: Declared, found: Found) -> list[Step]:
+def role_steps(declared: Declared, found: Found) -> list[Step]:
     passwords = {database.owner: database.password for database in declared.databases}
     steps = []
     for owner, password in passwords.items():
@@ -223,7 +223,7 @@ def _closed_steps(name: str, state: dict[str, t.Any]) -> list[Step]:
     return [Step(f"database {name}: close it to everybody who was not named", sql)]
 
 
-def _database_steps(database: Database, declared: Declared, found: Found) -> list[Step]:
+def database_steps(database: Database, declared: Declared, found: Found) -> list[Step]:
     name, owner = identifier(database.name), identifier(database.owner)
     state = found.databases.get(database.name)
     steps = []
@@ -359,9 +359,9 @@ def content_query(databases: t.Iterable[str]) -> str:
     return "".join(f"\\connect {identifier(name)}\n{query};\n" for name in databases)
 
 
-def script(steps: list[Step]) -> str:
+def script(steps: list[Step], database: str = MAINTENANCE) -> str:
     """One psql input; the number printed before each step tells which one a failure belongs to."""
-    lines, database = [], MAINTENANCE
+    lines = []
     for number, step in enumerate(steps):
         if step.database != database:
             lines.append(f"\\connect {identifier(step.database)}")

@@ -33,7 +33,9 @@ _VERIFIER = re.compile(r"SCRAM-SHA-256\$\S+")
 Run = t.Callable[[t.Sequence[str], str], "tuple[int, str, str]"]
 
 
-def run(command: t.Sequence[str], sql: str) -> tuple[int, str, str]:
+def run(
+    command: t.Sequence[str], sql: str, environment: t.Mapping[str, str] | None = None
+) -> tuple[int, str, str]:
     """Status, output and errors; a psql that ends before it reads is not an error of its own."""
     options = " ".join(f"-c {name}={value}" for name, value in SILENCE.items())
     done = subprocess.run(
@@ -41,7 +43,13 @@ def run(command: t.Sequence[str], sql: str) -> tuple[int, str, str]:
         input=sql.encode(),
         capture_output=True,
         cwd="/",
-        env={**os.environ, "PGOPTIONS": options, "LC_ALL": "C.UTF-8", "PGCONNECT_TIMEOUT": "10"},
+        env={
+            **os.environ,
+            "PGOPTIONS": options,
+            "LC_ALL": "C.UTF-8",
+            "PGCONNECT_TIMEOUT": "10",
+            **(environment or {}),
+        },
         check=False,
     )
     return done.returncode, done.stdout.decode(), done.stderr.decode("utf-8", "replace")
@@ -121,9 +129,10 @@ def read(psql: Psql, declared: _postgres.Declared) -> _postgres.Found:
     )
 
 
-def apply(psql: Psql, steps: list[_postgres.Step]) -> None:
+def apply(psql: Psql, steps: list[_postgres.Step], database: str = _postgres.MAINTENANCE) -> None:
+    """Each step in its database; psql begins in `database`."""
     try:
-        psql.ask(_postgres.script(steps), attempts=1)  # a step is not repeated
+        psql.ask(_postgres.script(steps, database), attempts=1)  # a step is not repeated
     except PsqlError as refusal:
         reached = refusal.output.split()
         at = f" at '{steps[int(reached[-1])].what}'" if reached else ""

@@ -38,6 +38,9 @@ options:
     type: str
     choices: [disable, prefer, require, verify-ca, verify-full]
     default: require
+  ca_file:
+    description: File with the authorities that O(sslmode) verifies by.
+    type: path
   system_user:
     description:
       - System user that the server trusts on its Unix socket; only root can be another.

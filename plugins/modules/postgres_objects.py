@@ -71,6 +71,38 @@ options:
     type: list
     elements: str
     default: []
+  server:
+    description:
+      - A server of a provider that is reached over the network, always over TLS that verifies it.
+      - Its administrator needs C(CREATEROLE) and C(CREATEDB) and need not be a superuser. He
+        becomes a member of each owner, so that he can give it its database. Whether a password
+        fits is found out by logging in with it. Nothing but what is declared is looked after.
+    type: dict
+    suboptions:
+      host:
+        description: Name of the server, as its certificate says it.
+        type: str
+        required: true
+      port:
+        description: Its port.
+        type: int
+        default: 5432
+      user:
+        description: The administrator.
+        type: str
+        required: true
+      password:
+        description: His password.
+        type: str
+        required: true
+      database:
+        description: A database that is always there.
+        type: str
+        default: postgres
+      ca_file:
+        description: File on the machine with the authorities that are trusted.
+        type: path
+        default: /etc/ssl/certs/ca-certificates.crt
 attributes:
   check_mode:
     support: full
@@ -113,7 +145,12 @@ pending_restart:
 import typing as t
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.slipway.stack.plugins.module_utils import _errors, _postgres, _psql
+from ansible_collections.slipway.stack.plugins.module_utils import (
+    _errors,
+    _postgres,
+    _provided,
+    _psql,
+)
 
 DATABASE: dict[str, t.Any] = {
     "name": {"type": "str", "required": True},
@@ -127,7 +164,16 @@ POOLER: dict[str, t.Any] = {
     "user": {"type": "str", "required": True},
     "password": {"type": "str", "required": True, "no_log": True},
 }
+SERVER: dict[str, t.Any] = {
+    "host": {"type": "str", "required": True},
+    "port": {"type": "int", "default": 5432},
+    "user": {"type": "str", "required": True},
+    "password": {"type": "str", "required": True, "no_log": True},
+    "database": {"type": "str", "default": "postgres"},
+    "ca_file": {"type": "path", "default": "/etc/ssl/certs/ca-certificates.crt"},
+}
 ARGUMENTS: dict[str, t.Any] = {
+    "server": {"type": "dict", "options": SERVER},
     "port": {"type": "int", "default": 5432},
     "databases": {"type": "list", "elements": "dict", "default": [], "options": DATABASE},
     "pooler": {"type": "dict", "options": POOLER},
@@ -151,16 +197,39 @@ def found(psql: _psql.Psql, declared: _postgres.Declared, *, predicting: bool) -
     return there
 
 
+def keep_ours(
+    psql: _psql.Psql, declared: _postgres.Declared, *, predicting: bool
+) -> tuple[list[_postgres.Step], _postgres.Found]:
+    there = found(psql, declared, predicting=predicting)
+    steps = _postgres.plan(declared, there)
+    if steps and not predicting:
+        _psql.apply(psql, steps)
+    return steps, there
+
+
+def keep_provided(
+    server: _provided.Server, declared: _postgres.Declared, *, predicting: bool
+) -> tuple[list[_postgres.Step], _postgres.Found]:
+    """In check mode psql itself may be missing yet."""
+    unknown = predicting and not server.psql().reachable()
+    there = _postgres.Found(160000) if unknown else _provided.read(server, declared)
+    steps = _provided.plan(declared, there)
+    if steps and not predicting:
+        _provided.apply(server, steps)
+    return steps, there
+
+
 def main() -> None:
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
     given = module.params
     try:
         declared = _postgres.declare(given["databases"], given["pooler"], given["extensions"])
-        psql = _psql.Psql(port=given["port"])
-        there = found(psql, declared, predicting=module.check_mode)
-        steps = _postgres.plan(declared, there)
-        if steps and not module.check_mode:
-            _psql.apply(psql, steps)
+        if given["server"]:
+            server = _provided.server(given["server"])
+            steps, there = keep_provided(server, declared, predicting=module.check_mode)
+        else:
+            ours = _psql.Psql(port=given["port"])
+            steps, there = keep_ours(ours, declared, predicting=module.check_mode)
     except _errors.StackError as error:
         module.fail_json(msg=str(error))
     if there.pending_restart:

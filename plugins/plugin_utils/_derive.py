@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import typing as t
+from urllib.parse import urlsplit
 
 from ansible_collections.slipway.stack.plugins.plugin_utils import (
     _app_layout,
@@ -23,7 +24,8 @@ PGBOUNCER_PORT = 6432
 BROKER_PORT = 6379
 CACHE_PORT = 6380
 REDIS_ADMIN = "slipway"
-# Debian's package ca-certificates.
+# What the role postgres keeps of a provider's server, and Debian's package ca-certificates.
+PROVIDED_AUTHORITIES = "/etc/slipway/postgres/authorities.pem"
 AUTHORITIES = "/etc/ssl/certs/ca-certificates.crt"
 LETS_ENCRYPT = "https://acme-v02.api.letsencrypt.org/directory"
 # Migrations and a person's psql, which go past the pooler.
@@ -72,6 +74,7 @@ def derive(application: Application, topology: Topology) -> Application:
         **application,
         "database": _database(application) if stores else {},
         "pool": _pool(application) if stores else {},
+        "pool_user": _pool_user(application) if stores and topology.postgres else {},
         "redis_user": _redis_user(application) if stores and not topology.redis else {},
         "site": _site(application, topology),
         "release": _release(application, topology) if _is_released(application, topology) else {},
@@ -118,6 +121,12 @@ def _pool(application: Application) -> dict[str, t.Any]:
         "pool_size": database["pool_size"],
         "reserve_pool_size": database["reserve_pool_size"],
     }
+
+
+def _pool_user(application: Application) -> dict[str, t.Any]:
+    """Whom the pooler knows itself, because a provider lets nobody look up passwords."""
+    name = application["database"]["name"]
+    return {"name": name, "password": application["secrets"]["database_password"]}
 
 
 def _redis_user(application: Application) -> dict[str, t.Any]:
@@ -353,9 +362,7 @@ def health_checks(
     ]
     if here("database"):
         names = [application["pool"]["name"] for application in resolved if application["pool"]]
-        name, port = str(POSTGRES_PORT), POSTGRES_PORT
-        expected = {"role": "primary", "databases": names}
-        checks.append({"kind": "postgres", "name": name, "port": port, **expected})
+        checks.append({**_postgres_check(topology), "role": "primary", "databases": names})
         name = str(PGBOUNCER_PORT)
         checks.append(
             {"kind": "pgbouncer", "name": name, "port": PGBOUNCER_PORT, "databases": names}
@@ -365,9 +372,42 @@ def health_checks(
     if here("cache"):
         checks += [_redis("broker", BROKER_PORT, keeps=True)]
         checks += [_redis("cache", CACHE_PORT, keeps=False)]
+    if topology.redis and topology.groups["application"][:1] == [topology.host]:
+        checks += _provided_redis(resolved, topology)
     for application in resolved:
         checks += _application_checks(application, topology, here)
     return checks
+
+
+def _postgres_check(topology: Topology) -> dict[str, t.Any]:
+    """The server on this machine, or a provider's over the network as its administrator."""
+    given = topology.postgres
+    if not given:
+        return {"kind": "postgres", "name": str(POSTGRES_PORT), "port": POSTGRES_PORT}
+    place = {key: given[key] for key in ("host", "port", "database")}
+    trusted = PROVIDED_AUTHORITIES if given["ca"] else AUTHORITIES
+    login = {"user": given["admin"], "sslmode": "verify-full", "ca_file": trusted}
+    return {"kind": "postgres", "name": given["host"], **place, **login}
+
+
+def _provided_redis(resolved: list[Application], topology: Topology) -> list[dict[str, t.Any]]:
+    """A provider's broker and cache, as the first application that has them reaches them."""
+    found = []
+    for application in [each for each in resolved if each["database"]][:1]:
+        told = servers(application, topology)
+        for name, url in (("broker", told.broker), ("cache", told.cache)):
+            place = urlsplit(url)
+            tls = place.scheme == "rediss"
+            found.append(
+                {
+                    **{"kind": "redis", "name": name, "host": place.hostname},
+                    **{"port": place.port or BROKER_PORT, "tls": tls},
+                    **({"ca_file": told.redis_ca_file} if tls else {}),
+                    "user": told.redis_user or application["name"],
+                    "evictions_allowed": name == "cache",
+                }
+            )
+    return found
 
 
 def _redis(name: str, port: int, keeps: bool) -> dict[str, t.Any]:

@@ -129,3 +129,19 @@ def test_clients_are_addresses_with_a_mask() -> None:
 def test_a_quote_in_the_password_is_doubled() -> None:
     lines = render("pgbouncer", "userlist.txt.j2", pgbouncer_auth_password='a"b')
     assert lines == ['"pgbouncer" "a""b"']
+
+
+def test_a_providers_server_is_verified_and_asked_for_no_password_of_others() -> None:
+    server = {"host": "db.example.com", "port": 25060, "ca_file": "/etc/ca.pem"}
+    given = {
+        "pgbouncer_server": server,
+        "pgbouncer_databases": [{"name": "shop"}],
+        "pgbouncer_users": [{"name": "shop", "password": 'quo"ted'}],
+        "pgbouncer_auth_password": "",
+    }
+    lines = render("pgbouncer", "pgbouncer.ini.j2", **given)
+    assert {"server_tls_sslmode = verify-full", "server_tls_ca_file = /etc/ca.pem"} <= set(lines)
+    assert not any("auth_query" in line or "auth_user" in line for line in lines)
+    assert any(line.startswith("shop = host=db.example.com port=25060 pool_size=") for line in lines)
+    users = render("pgbouncer", "userlist.txt.j2", **given)
+    assert [line for line in users if line] == ['"shop" "quo""ted"']

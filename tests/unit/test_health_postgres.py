@@ -252,6 +252,8 @@ def test_psql_gets_no_secret_in_its_arguments_and_peers_only_over_a_socket() -> 
     assert _health_psql.environment(check, 0.5)["PGPASSWORD"] == "hush"
     assert _health_psql.environment(check, 0.5)["PGCONNECT_TIMEOUT"] == "2"
     assert "PGPASSWORD" not in _health_psql.environment(defaults(_health_postgres), 9)
+    verified = {**check, "ca_file": "/ca.pem"}
+    assert _health_psql.environment(verified, 9)["PGSSLROOTCERT"] == "/ca.pem"
 
 
 def test_a_script_reaches_psql_in_a_file_without_a_name() -> None:

@@ -19,6 +19,7 @@ from ansible_collections.slipway.stack.plugins.module_utils import (
     _commands,
     _deployments,
     _lock,
+    _provided,
     _psql,
     _releases,
     _units,
@@ -404,6 +405,17 @@ def test_what_postgres_cannot_have_is_a_sentence(
     answers(monkeypatch, *said)
     failed = run_module("postgres_objects", capsys, **given)
     assert failed["rc"] == 1 and failed["msg"].startswith(sentence)
+
+
+def test_a_providers_server_is_kept_by_its_administrator(
+    monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    server = {"host": "db.example.com", "user": "doadmin", "password": "secret-of-the-admin"}
+    told = answers(monkeypatch, (2, "", "psql: error: no route"))
+    monkeypatch.setattr(_provided.Server, "psql", lambda _self: _psql.Psql(5432))
+    said = run_module("postgres_objects", capsys, True, databases=[BLOG], server=server)
+    assert "role blog: let the administrator act as it" in said["actions"]
+    assert not any("CREATE" in sql for sql in told)
 
 
 def test_psql_is_told_by_stdin_and_its_errors_are_read(path: Path) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import typing as t
 
 import pytest
+from ansible_collections.slipway.stack.plugins.filter.health_checks import health_checks
 from ansible_collections.slipway.stack.plugins.filter.resolve_applications import (
     resolve_applications,
 )
@@ -210,3 +211,39 @@ def test_a_bucket_needs_its_keys() -> None:
 def test_what_is_wrong_with_a_provided_server_is_not_the_topologys_to_say() -> None:
     placed = topology(HERE, {"one": {}}, "one", {"redis": {"broker": "x"}, "postgres": {}})
     assert (placed["redis"], placed["postgres"]) == ({}, {})
+
+
+def checks(**provided: dict[str, t.Any]) -> list[dict[str, t.Any]]:
+    groups = HERE if provided.get("redis") else GROUPS
+    placed = topology(groups, {"one": {"stack_address": "10.0.0.1"}}, "one", provided)
+    found = resolve_applications([SHOP], {"shop": SHOP_SECRETS}, placed)
+    return list(health_checks(found, placed, "https://acme.example.com"))
+
+
+def test_a_providers_servers_are_examined_over_the_network() -> None:
+    found = {check["name"]: check for check in checks(postgres=POSTGRES, redis=REDIS)}
+    server = found["db.example.com"]
+    assert (server["user"], server["sslmode"]) == ("doadmin", "verify-full")
+    assert server["ca_file"] == "/etc/slipway/postgres/authorities.pem"
+    assert "5432" not in found
+    for name, evicts in (("broker", False), ("cache", True)):
+        assert found[name]["host"] == "redis.example.com"
+        assert (found[name]["tls"], found[name]["user"]) == (True, "default")
+        assert found[name]["evictions_allowed"] is evicts
+    plain = {check["name"]: check for check in checks(redis={"broker_url": "redis://10.1.1.1"})}
+    assert (plain["broker"]["user"], plain["broker"]["port"]) == ("shop", 6379)
+    assert "ca_file" not in plain["broker"]
+
+
+def test_a_site_without_databases_has_no_redis_to_examine() -> None:
+    placed = topology(HERE, {"one": {}}, "one", {"redis": REDIS})
+    door = {**{key: SHOP[key] for key in ("name", "domain", "source")}, "web": {"node": "s.js"}}
+    found = resolve_applications([door], {}, placed)
+    kinds = [check["kind"] for check in health_checks(found, placed, "https://acme.example.com")]
+    assert "redis" not in kinds
+
+
+def test_the_pooler_knows_passwords_where_nobody_may_look_them_up() -> None:
+    assert resolved()["pool_user"] == {}
+    told = resolved(postgres=POSTGRES)["pool_user"]
+    assert told == {"name": "shop", "password": SHOP_SECRETS["database_password"]}
