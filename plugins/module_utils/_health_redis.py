@@ -150,7 +150,10 @@ def persistence(name: str, check: dict[str, t.Any], info: Info, saves: str) -> l
     found = []
     if log:
         found.append(_append_only(name, info))
-    if dump.startswith("-"):
+    if dump.startswith("-ERR unknown command") and not check["persistent"]:
+        value = "the provider, who took CONFIG away, knows of snapshots"
+        found.append(Finding(f"{name} snapshot", OK, value, "not persistent, as declared"))
+    elif dump.startswith("-"):
         value, advice = dump[1:120], "let the user ask for it: ACL SETUSER <user> +config|get"
         found.append(Finding(f"{name} snapshot", UNKNOWN, value, "", advice))
     elif dump:

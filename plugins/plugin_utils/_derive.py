@@ -363,10 +363,7 @@ def health_checks(
     if here("database"):
         names = [application["pool"]["name"] for application in resolved if application["pool"]]
         checks.append({**_postgres_check(topology), "role": "primary", "databases": names})
-        name = str(PGBOUNCER_PORT)
-        checks.append(
-            {"kind": "pgbouncer", "name": name, "port": PGBOUNCER_PORT, "databases": names}
-        )
+        checks += _pool_checks(resolved, names)
         checks.append(_unit("slipway-backup.timer"))
         checks.append({"kind": "backup", "name": topology.host, "databases": names})
     if here("cache"):
@@ -388,6 +385,15 @@ def _postgres_check(topology: Topology) -> dict[str, t.Any]:
     trusted = PROVIDED_AUTHORITIES if given["ca"] else AUTHORITIES
     login = {"user": given["admin"], "sslmode": "verify-full", "ca_file": trusted}
     return {"kind": "postgres", "name": given["host"], **place, **login}
+
+
+def _pool_checks(resolved: list[Application], names: list[str]) -> list[dict[str, t.Any]]:
+    """The pooler, asked as the user that looks up passwords, or as each owner that it was told."""
+    check = {"kind": "pgbouncer", "name": str(PGBOUNCER_PORT), "port": PGBOUNCER_PORT}
+    told = [each["pool_user"]["name"] for each in resolved if each["pool_user"]]
+    if not told:
+        return [{**check, "databases": names}]
+    return [{**check, "databases": [owner], "login_user": owner} for owner in told]
 
 
 def _provided_redis(resolved: list[Application], topology: Topology) -> list[dict[str, t.Any]]:

@@ -70,6 +70,8 @@ def check(inputs: t.Mapping[str, t.Any], names: list[str]) -> None:
         _CHECKS.get(name, _accept)(name, value)
     _refuse_undeclared(asked.get("app"), names)
     _check_restore(asked, takes or ())
+    if inputs.get("postgres") and (inputs.get("cluster_needed") or asked.get("restore_point")):
+        _refuse_provided(inputs["postgres"])
     if inputs.get("approval_required") and "deploy_approved" in (takes or ()):
         _require_approval(inputs, asked)
     _check_limit(inputs)
@@ -195,6 +197,15 @@ def _check_point(name: str, value: t.Any) -> None:
             f"{name} is {_specification.shown(value)}; write at most 63 letters, digits, dots and"
             " dashes, for example before-migration."
         )
+
+
+def _refuse_provided(postgres: t.Any) -> None:
+    host = postgres.get("host") if isinstance(postgres, t.Mapping) else None
+    raise InventoryError(
+        f"stack_postgres.host is {_specification.shown(host)}, whose provider alone can go back to"
+        " a moment or name one: restore there into a new server and write its address into"
+        " stack_postgres.host, or fill a database from a dump as docs/external.md says."
+    )
 
 
 def _accept(name: str, value: t.Any) -> None:

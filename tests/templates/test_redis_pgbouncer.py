@@ -142,6 +142,7 @@ def test_a_providers_server_is_verified_and_asked_for_no_password_of_others() ->
     lines = render("pgbouncer", "pgbouncer.ini.j2", **given)
     assert {"server_tls_sslmode = verify-full", "server_tls_ca_file = /etc/ca.pem"} <= set(lines)
     assert not any("auth_query" in line or "auth_user" in line for line in lines)
-    assert any(line.startswith("shop = host=db.example.com port=25060 pool_size=") for line in lines)
+    pool = next(line for line in lines if line.startswith("shop = "))
+    assert pool.startswith("shop = host=db.example.com port=25060 pool_size=")
     users = render("pgbouncer", "userlist.txt.j2", **given)
     assert [line for line in users if line] == ['"shop" "quo""ted"']

@@ -165,6 +165,12 @@ def test_what_is_neither_logged_nor_saved_is_critical_only_where_it_must_last() 
     assert states(examined(saves="save ", options={"persistent": True})) == {}
 
 
+def test_a_provider_who_took_a_command_away_knows_the_answer() -> None:
+    gone = "-ERR unknown command 'CONFIG', with args beginning with: 'GET' 'save'"
+    assert states(examined(saves=gone)) == {}
+    assert states(examined(saves=gone, options={"persistent": True})) == {"snapshot": "unknown"}
+
+
 def test_what_may_not_be_asked_is_unknown() -> None:
     rows = examined(saves="-NOPERM this user")
     assert states(rows) == {"snapshot": "unknown"}

@@ -226,6 +226,7 @@ def test_a_providers_servers_are_examined_over_the_network() -> None:
     assert (server["user"], server["sslmode"]) == ("doadmin", "verify-full")
     assert server["ca_file"] == "/etc/slipway/postgres/authorities.pem"
     assert "5432" not in found
+    assert (found["6432"]["login_user"], found["6432"]["databases"]) == ("shop", ["shop"])
     for name, evicts in (("broker", False), ("cache", True)):
         assert found[name]["host"] == "redis.example.com"
         assert (found[name]["tls"], found[name]["user"]) == (True, "default")
@@ -247,3 +248,18 @@ def test_the_pooler_knows_passwords_where_nobody_may_look_them_up() -> None:
     assert resolved()["pool_user"] == {}
     told = resolved(postgres=POSTGRES)["pool_user"]
     assert told == {"name": "shop", "password": SHOP_SECRETS["database_password"]}
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [{"cluster_needed": True}, {"extra": {"restore_point": "x"}, "takes": ["restore_point"]}],
+)
+def test_only_the_provider_goes_back_to_a_moment(asked: dict[str, t.Any]) -> None:
+    (problem,) = _inventory.problems({**PROVIDED, **asked}, HERE, ONE)
+    assert problem.startswith("stack_postgres.host is 'db.example.com', whose provider alone can")
+    assert _inventory.problems({**GOOD, **asked}, GROUPS, ONE) == []
+
+
+def test_a_provider_without_an_address_is_still_one_that_goes_back_alone() -> None:
+    found = _inventory.problems({**PROVIDED, "postgres": "x", "cluster_needed": True}, HERE, ONE)
+    assert any("stack_postgres.host is empty, whose provider" in each for each in found)
