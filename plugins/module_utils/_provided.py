@@ -70,8 +70,8 @@ class Server:
             return _psql.run(command, sql, environment)
 
         # Who runs psql here is of no interest to a server that asks for passwords.
-        where = {"socket": self.host, "database": database or self.database}
-        return _psql.Psql(port=self.port, run=run, user="root", **where)
+        where = database or self.database
+        return _psql.Psql(self.port, run, user="root", socket=self.host, database=where)
 
 
 def server(given: dict[str, t.Any]) -> Server:
