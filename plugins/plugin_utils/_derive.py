@@ -363,7 +363,7 @@ def health_checks(
     if here("database"):
         names = [application["pool"]["name"] for application in resolved if application["pool"]]
         checks.append({**_postgres_check(topology), "role": "primary", "databases": names})
-        checks += _pool_checks(resolved, names)
+        checks += _pool_checks(names, provided=bool(topology.postgres))
         checks.append(_unit("slipway-backup.timer"))
         checks.append({"kind": "backup", "name": topology.host, "databases": names})
     if here("cache"):
@@ -387,13 +387,12 @@ def _postgres_check(topology: Topology) -> dict[str, t.Any]:
     return {"kind": "postgres", "name": given["host"], **place, **login}
 
 
-def _pool_checks(resolved: list[Application], names: list[str]) -> list[dict[str, t.Any]]:
+def _pool_checks(names: list[str], *, provided: bool) -> list[dict[str, t.Any]]:
     """The pooler, asked as the user that looks up passwords, or as each owner that it was told."""
     check = {"kind": "pgbouncer", "name": str(PGBOUNCER_PORT), "port": PGBOUNCER_PORT}
-    told = [each["pool_user"]["name"] for each in resolved if each["pool_user"]]
-    if not told:
+    if not provided:
         return [{**check, "databases": names}]
-    return [{**check, "databases": [owner], "login_user": owner} for owner in told]
+    return [{**check, "databases": [owner], "login_user": owner} for owner in names]
 
 
 def _provided_redis(resolved: list[Application], topology: Topology) -> list[dict[str, t.Any]]:
