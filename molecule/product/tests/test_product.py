@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import re
 import shlex
 import subprocess
@@ -16,7 +15,18 @@ from pathlib import Path
 import pytest
 import testinfra
 import yaml
-from conftest import DOMAIN, INVENTORIES, LAB, ROOT, Visitor, eventually, playbook
+from conftest import (
+    DOMAIN,
+    EXCUSES,
+    INVENTORIES,
+    LAB,
+    PLAYBOOKS,
+    ROOT,
+    Visitor,
+    answers,
+    eventually,
+    playbook,
+)
 
 Machines = dict[str, list[t.Any]]
 
@@ -201,24 +211,8 @@ def healthy_again() -> bool:
     return result.returncode == 0
 
 
-def test_the_installed_collection_does_the_same(tmp_path: Path) -> None:
-    """Built, installed and run by its name, far from the checkout and its ansible.cfg."""
-    (tmp_path / "ansible.cfg").write_text(f"[defaults]\ncollections_path = {tmp_path}\n")
-    environment = {**os.environ, "ANSIBLE_PIPELINING": "1", "ANSIBLE_NOCOLOR": "1"}
-    for name in ("ANSIBLE_CONFIG", "ANSIBLE_COLLECTIONS_PATH"):
-        environment.pop(name, None)
-
-    def run(*command: str) -> str:
-        done = subprocess.run(
-            command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
-
-    run("ansible-galaxy", "collection", "build", str(ROOT), "--output-path", str(tmp_path))
-    archive = next(tmp_path.glob("*.tar.gz"))
-    run("ansible-galaxy", "collection", "install", str(archive), "-p", str(tmp_path), "--offline")
-    said = run("ansible-playbook", "slipway.stack.site", *INVENTORIES)
+def test_the_installed_collection_does_the_same(installed: Callable[..., str]) -> None:
+    said = installed("ansible-playbook", "slipway.stack.site", *INVENTORIES)
     assert re.findall(r"changed=[1-9]\d*", said) == [], said
 
 
@@ -239,21 +233,11 @@ EVERY_TIME = (
     "restore_cluster",
     "rollback",
 )
-NEEDED = {"app": "auction", "command": "true", "restore_to": "latest"}
-# A busy computer is unwell, the first release has none to go back to, nothing was backed up yet.
-EXCUSES = ("see the table above", "no good release besides", "the table says why")
 
 
-@pytest.mark.long
-@pytest.mark.parametrize(
-    "path", sorted((ROOT / "playbooks").glob("[!s]*.yml")), ids=lambda path: path.stem
-)
+@pytest.mark.parametrize("path", PLAYBOOKS, ids=lambda path: path.stem)
 def test_each_playbook_can_be_tried_where_everything_runs(path: Path) -> None:
-    plays = yaml.safe_load(path.read_text())
-    takes = [name for play in plays for name in play.get("vars", {}).get("common_takes", [])]
-    # Every other option as a survey sends it when nobody answers.
-    answers = {name: NEEDED.get(name, "") for name in takes}
-    done = playbook(path.stem, "--check", "--diff", "-e", json.dumps(answers))
+    done = playbook(path.stem, "--check", "--diff", "-e", answers(path))
     excused = any(excuse in done.stdout + done.stderr for excuse in EXCUSES)
     assert done.returncode == 0 or excused, done.stdout + done.stderr
     changed = re.findall(r"changed=[1-9]\d*", done.stdout)
