@@ -16,7 +16,7 @@ HEADER = """---
 # The end of the others, which nobody starts.
 INNER = ("say_result",)
 # Without them a playbook that takes them does nothing.
-REQUIRED = ("app", "command")
+REQUIRED = ("app", "command", "load_environment", "load_from")
 # What a question of AWX has, whether it is asked for or not: it is compared with what AWX answers.
 QUESTION = {"type": "text", "default": "", "choices": "", "min": 0, "max": 1024}
 TEMPLATE = {

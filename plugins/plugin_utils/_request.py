@@ -9,12 +9,12 @@ import shlex
 import typing as t
 from pathlib import Path
 
-from ansible_collections.slipway.stack.plugins.module_utils import _recovery
+from ansible_collections.slipway.stack.plugins.module_utils import _load, _recovery
 from ansible_collections.slipway.stack.plugins.module_utils._errors import StackError
 from ansible_collections.slipway.stack.plugins.plugin_utils import _rules, _specification
 from ansible_collections.slipway.stack.plugins.plugin_utils._applications import InventoryError
 
-# What a playbook may be asked for with -e, and how. The first two are needed where they are taken.
+# What a playbook may be asked for with -e, and how.
 OPTIONS = {
     "app": "-e app={name}",
     "command": """-e '{{"command": "python manage.py check"}}'""",
@@ -36,9 +36,19 @@ OPTIONS = {
     "health_timeout_seconds": "-e health_timeout_seconds=60",
     "health_report_json": "-e health_report_json=health.json",
     "health_report_html": "-e health_report_html=health.html",
+    "load_environment": "-e load_environment=staging",
+    "load_from": "-e load_from=runner1",
+    "load_profile": "-e load_profile=smoke",
+    "load_users": "-e load_users=100",
+    "load_seconds": "-e load_seconds=300",
+    "load_paths": "-e load_paths=/,/products/",
+    "load_slow_paths": "-e load_slow_paths=/recommendations/",
+    "load_file": "-e load_file=tests/load/locustfile.py",
+    "load_reports": "-e load_reports=reports",
+    "load_production": "-e load_production=true",
     "result_json": "-e result_json=result.json",
 }
-NEEDED = ("app", "command")
+NEEDED = ("app", "command", "load_environment", "load_from")
 # How alike a name must be to an option to be taken for it; others are an operator's own variables.
 _LIKENESS = 0.75
 # What every playbook heeds.
@@ -72,6 +82,8 @@ def check(inputs: t.Mapping[str, t.Any], names: list[str]) -> None:
     _check_restore(asked, takes or ())
     if inputs.get("postgres") and (inputs.get("cluster_needed") or asked.get("restore_point")):
         _refuse_provided(inputs["postgres"])
+    if "load_environment" in (takes or ()):
+        _check_load(inputs, asked)
     if inputs.get("approval_required") and "deploy_approved" in (takes or ()):
         _require_approval(inputs, asked)
     _check_limit(inputs)
@@ -168,6 +180,35 @@ def _require_moment(asked: t.Mapping[str, t.Any]) -> None:
         )
 
 
+def _check_load(inputs: t.Mapping[str, t.Any], asked: t.Mapping[str, t.Any]) -> None:
+    """Visitors by the hundred go where they were meant to go, and to real ones only if told."""
+    named, here = asked["load_environment"], inputs.get("environment")
+    if named != here:
+        raise InventoryError(
+            f"load_environment is {_specification.shown(named)}, but this inventory is {here!r};"
+            " give the inventory of the environment that you mean."
+        )
+    wanted = str(asked.get("load_production", "")).lower() in ("true", "yes")
+    if str(here).startswith("prod") and not wanted:
+        raise InventoryError(
+            f"{here} serves real visitors, whom a load test slows down; test staging, or add"
+            f" {OPTIONS['load_production']}."
+        )
+    machines = {name for each in (inputs.get("groups") or {}).values() for name in each}
+    if asked["load_from"] not in machines:
+        raise InventoryError(
+            f"load_from is {_specification.shown(asked['load_from'])}, which is no machine of this"
+            f" inventory; write one of {', '.join(sorted(machines))}."
+        )
+
+
+def _check_profile(name: str, value: t.Any) -> None:
+    if value not in _load.PROFILES:
+        raise InventoryError(
+            f"{name} is {_specification.shown(value)}; write one of {', '.join(_load.PROFILES)}."
+        )
+
+
 def _check_moment(name: str, value: t.Any) -> None:
     try:
         _recovery.target(str(value))
@@ -251,10 +292,23 @@ def _check_seconds(name: str, value: t.Any) -> None:
         )
 
 
+def _check_number(name: str, value: t.Any) -> None:
+    if isinstance(value, bool) or not re.fullmatch(r"[1-9][0-9]{0,4}", str(value)):
+        raise InventoryError(f"{name} is {_specification.shown(value)}; write a whole number.")
+
+
 def _check_file(name: str, value: t.Any) -> None:
     if not Path(str(value)).resolve().parent.is_dir():
         raise InventoryError(
             f"{name} is {_specification.shown(value)}; write a file in a folder of this computer."
+        )
+
+
+def _check_source(name: str, value: t.Any) -> None:
+    if not Path(str(value)).is_file():
+        raise InventoryError(
+            f"{name} is {_specification.shown(value)}, where this computer has no file; write the"
+            " path of one."
         )
 
 
@@ -269,6 +323,12 @@ _CHECKS: dict[str, t.Callable[[str, t.Any], None]] = {
     "health_timeout_seconds": _check_seconds,
     "health_report_json": _check_file,
     "health_report_html": _check_file,
+    "load_profile": _check_profile,
+    "load_users": _check_number,
+    "load_seconds": _check_seconds,
+    "load_production": _check_flag,
+    "load_reports": _check_file,
+    "load_file": _check_source,
     "result_json": _check_file,
 }
 

@@ -83,7 +83,7 @@ def test_a_survey_asks_for_what_its_playbook_heeds(name: str) -> None:
     asked = {question["variable"] for question in questions}
     assert asked <= takes
     # Files would go with the pod.
-    assert all(re.search("json|html", option) for option in takes - asked)
+    assert all(re.search("json|html|file|reports", option) for option in takes - asked)
     needed = {question["variable"] for question in questions if question["required"]}
     assert needed >= takes & set(_request.NEEDED)
 

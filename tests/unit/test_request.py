@@ -19,10 +19,14 @@ RESTORE = [
     name for name in _request.OPTIONS if name.startswith("restore_") and name != "restore_point"
 ]
 
+LOAD = [name for name in _request.OPTIONS if name.startswith("load_")]
+STAGING = {"load_environment": "staging"}
+
 
 def problem(groups: t.Any = None, **inputs: t.Any) -> str:
     try:
-        _request.check({"groups": groups or GROUPS, **inputs}, ["shop"])
+        whole = {"groups": groups or GROUPS, "environment": "staging", **inputs}
+        _request.check(whole, ["shop"])
     except InventoryError as error:
         return str(error)
     return ""
@@ -77,6 +81,16 @@ def problem(groups: t.Any = None, **inputs: t.Any) -> str:
         ({"restore_dump": "/x.dump"}, RESTORE, "a dump is only restored into place; write -e"),
         ({"verify_level": "kept"}, [], "verify_level is 'kept', which this playbook does not heed"),
         ({"app": "blog"}, None, "app is 'blog', which is not declared; write one of shop."),
+        ({"load_from": "one"}, LOAD, "load_environment is missing; write -e load_environment=stag"),
+        ({**STAGING, "load_from": "six"}, LOAD, "load_from is 'six', which is no machine of this"),
+        (
+            {"load_environment": "production", "load_from": "one"},
+            LOAD,
+            "load_environment is 'production', but this inventory is 'staging'; give the inventory",
+        ),
+        ({"load_profile": "soak"}, None, "load_profile is 'soak'; write one of smoke, baseline,"),
+        ({"load_users": "0"}, None, "load_users is '0'; write a whole number."),
+        ({"load_file": "/nowhere.py"}, None, "load_file is '/nowhere.py', where this computer has"),
     ],
 )
 def test_what_is_wrong_with_a_request(
@@ -98,7 +112,8 @@ def test_what_is_wrong_with_a_request(
     ],
 )
 def test_what_may_be_asked_for(extra: dict[str, t.Any]) -> None:
-    takes = [name for name in _request.OPTIONS if "_" in name and name not in RESTORE]
+    others = (*RESTORE, *LOAD)
+    takes = [name for name in _request.OPTIONS if "_" in name and name not in others]
     assert problem(extra=extra, takes=takes) == ""
     assert problem(extra=extra) == ""
 
@@ -209,3 +224,11 @@ def test_only_what_was_approved_is_deployed(given: dict[str, str], said: str) ->
 @pytest.mark.parametrize(("value", "fine"), [("true", True), (False, True), ("always", False)])
 def test_a_flag_is_true_or_false(value: t.Any, fine: bool) -> None:
     assert (problem(extra={"back_up_first": value}) == "") == fine
+
+
+def test_real_visitors_are_spared_unless_they_are_meant() -> None:
+    asked = {"load_environment": "production", "load_from": "one"}
+    here = {"environment": "production", "takes": LOAD}
+    assert "production serves real visitors" in problem(extra=asked, **here)
+    assert problem(extra={**asked, "load_production": True}, **here) == ""
+    assert problem(extra={**STAGING, "load_from": "one"}, takes=LOAD) == ""

@@ -1,0 +1,92 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Load tests: how many users when, and which answers are too slow, too few or wrong. Pure."""
+
+from __future__ import annotations
+
+import typing as t
+from dataclasses import dataclass
+
+# Seconds since the beginning until which so many users are there.
+Stages = t.Sequence[tuple[float, int]]
+PROFILES: dict[str, Stages] = {
+    "smoke": ((120, 10),),
+    "baseline": ((600, 50),),
+    "stress": ((900, 200),),
+    "spike": ((300, 500),),
+    "endurance": ((3600, 100),),
+    # The shape of a day in six minutes, and that of a rush.
+    "day": ((60, 10), (120, 50), (180, 100), (240, 100), (300, 50), (360, 10)),
+    "rush": ((60, 10), (120, 200), (240, 200), (300, 10)),
+}
+# How many come or go in a second.
+SPAWN_RATE = 10
+# Whoever waits half a second between requests asks less than the rate that is wanted of an
+# application, unless there are this many.
+USERS_FOR_A_RATE = 100
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What an application has to keep to, in milliseconds, percent and requests a second."""
+
+    p95: float = 1000
+    p99: float = 2000
+    errors_percent: float = 1
+    rate: float = 100
+
+
+# Answers that a model has to think of.
+SLOW = Limits(p95=3000, p99=5000)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What came back from one path."""
+
+    path: str
+    requests: int
+    failures: int
+    p50: float
+    p95: float
+    p99: float
+
+
+def stages(profile: str, users: int = 0, seconds: float = 0) -> Stages:
+    """A profile, or so many users for so long where that is said."""
+    known = PROFILES[profile]
+    if not users and not seconds:
+        return known
+    return ((seconds or known[-1][0], users or max(each[1] for each in known)),)
+
+
+def users_at(wanted: Stages, seconds: float) -> int | None:
+    """How many users there are at a moment; nobody's business once it is over."""
+    for until, users in wanted:
+        if seconds < until:
+            return users
+    return None
+
+
+def breaches(
+    measured: t.Sequence[Measured], wanted: Stages, slow: t.Container[str], seconds: float
+) -> list[str]:
+    """Everything that was not kept to, one sentence each."""
+    requests = sum(each.requests for each in measured)
+    if not requests:
+        return ["no request was made; see what Locust said."]
+    found = [said for each in measured for said in _of_a_path(each, each.path in slow)]
+    share = 100 * sum(each.failures for each in measured) / requests
+    limits = Limits()
+    if share >= limits.errors_percent:
+        found.append(f"{share:.1f} % of all requests failed, less than 1 % may.")
+    rate = requests / max(seconds, 1)
+    if max(users for _until, users in wanted) >= USERS_FOR_A_RATE and rate <= limits.rate:
+        found.append(f"{rate:.0f} requests a second were answered, more than 100 must be.")
+    return found
+
+
+def _of_a_path(each: Measured, slow: bool) -> t.Iterator[str]:
+    limits = SLOW if slow else Limits()
+    for name, took, limit in (("p95", each.p95, limits.p95), ("p99", each.p99, limits.p99)):
+        if took >= limit:
+            yield f"{each.path}: {name} is {took:.0f} ms, less than {limit:.0f} ms may be."
