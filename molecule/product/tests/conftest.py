@@ -138,18 +138,25 @@ def auction(manage: Callable[[str], str]) -> int:
 
 
 # What a playbook needs to be told; every other option as a survey sends it when nobody answers.
-NEEDED = {"app": "auction", "command": "true", "restore_to": "latest"}
+NEEDED = {
+    "app": "auction",
+    "command": "true",
+    "restore_to": "latest",
+    "load_environment": "test",
+    "load_from": f"{LAB}-one",
+}
 PLAYBOOKS = sorted(path for path in (ROOT / "playbooks").glob("*.yml") if path.stem != "say_result")
 
 # A busy computer is unwell, the first release has none to go back to, nothing was backed up yet.
 EXCUSES = ("see the table above", "no good release besides", "the table says why")
 
 
-def answers(path: Path) -> str:
+def answers(path: Path, **others: str) -> str:
     """What a survey answers with, for each option that a playbook takes."""
+    needed = {**NEEDED, **others}
     plays = yaml.safe_load(path.read_text())
     takes = [name for play in plays for name in play.get("vars", {}).get("common_takes", [])]
-    return json.dumps({name: NEEDED.get(name, "") for name in takes})
+    return json.dumps({name: needed.get(name, "") for name in takes})
 
 
 def playbook(
