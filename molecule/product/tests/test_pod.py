@@ -45,7 +45,7 @@ class Pod:
         ident = "-".join((name, *words)).replace("--", "")
         command = [str(self.room / "venv/bin/ansible-runner"), "run", str(self.room)]
         command += ["--playbook", f"playbooks/{name}.yml", "--ident", ident]
-        command += ["--cmdline", shlex.join(words)] if words else []
+        (self.room / "env/cmdline").write_text(shlex.join(words))
         home = str(self.room / "home")
         path = f"{self.room}/venv/bin:/usr/bin:/bin"
         variables = {"HOME": home, "PATH": path, "LANG": "C.UTF-8"}
