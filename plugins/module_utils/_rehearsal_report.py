@@ -38,6 +38,7 @@ class Rehearsal:
     size: int = 0
     reached: dict[str, t.Any] = field(default_factory=dict)
     findings: tuple[Finding, ...] = ()
+    restores: tuple[str, ...] = ()  # what was really put back since the last rehearsal
 
     @property
     def ok(self) -> bool:
@@ -70,6 +71,7 @@ def keep(state: Path, done: Rehearsal) -> None:
     reports = state / "reports"
     reports.mkdir(mode=0o750, exist_ok=True)
     earlier = _backup_state.read(state / STATE)
+    done = replace(done, restores=tuple(_restores(reports, earlier.get("started") or "")))
     stamp = done.started.replace(":", "").replace("+0000", "Z")
     history = [*(earlier.get("history") or []), _point(done)][-KEPT:]
     _backup_state.write(reports / f"rehearsal-{stamp}.json", _json(done.as_dict()))
@@ -79,6 +81,17 @@ def keep(state: Path, done: Rehearsal) -> None:
     _backup_state.write(
         state / STATE, _json({**done.as_dict(), "last_success": last, "history": history})
     )
+
+
+def _restores(reports: Path, since: str) -> list[str]:
+    """What the reports of restores tell, of those that ended since the last rehearsal."""
+    found = [_backup_state.read(path) for path in sorted(reports.glob("restore-*.json"))]
+    return [
+        f"{told['database']} was put back at {told['swapped']} as it was at {told['source']}; what"
+        f" was there before is kept as {told['safety_copy'] or 'nothing'}."
+        for told in found
+        if told and told["swapped"] >= since
+    ]
 
 
 def slower(history: t.Sequence[t.Mapping[str, t.Any]], seconds: float, size: int) -> str:
@@ -104,7 +117,9 @@ def markdown(done: Rehearsal) -> str:
     head = ["# Rehearsal of a restore", "", done.summary(), ""]
     reached = [f"- {name}: {value}" for name, value in done.reached.items()]
     table = ["", "| check | result | what is wrong |", "|---|---|---|", *rows]
-    return "\n".join([*head, *reached, *table]) + "\n"
+    restores = ["", "## Restores since the last one", "", *(f"- {each}" for each in done.restores)]
+    shown = [*head, *reached, *table, *(restores if done.restores else [])]
+    return "\n".join(shown) + "\n"
 
 
 def page(done: Rehearsal, history: t.Sequence[t.Mapping[str, t.Any]]) -> str:
@@ -114,6 +129,7 @@ def page(done: Rehearsal, history: t.Sequence[t.Mapping[str, t.Any]]) -> str:
         f"<td>{'ok' if each.ok else 'failed'}<td>{html.escape(each.detail)}"
         for each in done.findings
     )
+    restores = "".join(f"<p>{html.escape(each)}" for each in done.restores)
     plots = "".join(
         _plot(title, unit, [(point["started"], point.get(name)) for point in history])
         for title, name, unit in (
@@ -122,7 +138,9 @@ def page(done: Rehearsal, history: t.Sequence[t.Mapping[str, t.Any]]) -> str:
             ("Size", "size", "bytes"),
         )
     )
-    return _PAGE.format(summary=html.escape(done.summary()), rows=rows, plots=plots)
+    return _PAGE.format(
+        summary=html.escape(done.summary()), rows=rows, restores=restores, plots=plots
+    )
 
 
 _PAGE = """<!doctype html>
@@ -136,6 +154,7 @@ svg {{ width: 100%; height: 9em }} polyline {{ fill: none; stroke: #0b57d0; stro
 <h1>Rehearsals of restores</h1>
 <p>{summary}</p>
 <table>{rows}</table>
+{restores}
 {plots}
 </html>
 """

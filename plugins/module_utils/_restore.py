@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from . import _backups, _dump, _errors, _psql, _recovery, _scratch
+from . import _backups, _dump, _errors, _psql, _recovery, _removed, _scratch
 
 Tables = dict[str, int]
 
@@ -78,6 +78,10 @@ WHERE datname IN (:'name', :'safety') AND NOT datallowconn \\gexec
 """
 
 
+REMOVED = (
+    "  What a table got until transaction {xid} dropped it, {at}, is in a copy of that later"
+    " moment: the same playbook with -e restore_to=xid:{xid} and without a database."
+)
 DROPPED = (
     "  What a table got before it was dropped is in a copy of that later moment: the same playbook"
     " with that restore_to and without a database."
@@ -207,8 +211,11 @@ def swap(restore: Restore, means: Means) -> Restore:
     return restore
 
 
-def report(restore: Restore, means: Means) -> dict[str, t.Any]:
-    """What came after the target, counted in the safety copy, where nothing changes any more."""
+def report(
+    restore: Restore, means: Means, removed: t.Mapping[str, _removed.Removal]
+) -> dict[str, t.Any]:
+    """What came after the target, counted in the safety copy, where nothing changes any more, and
+    which transactions removed the tables that are not in it."""
     if not restore.swapped:
         raise _errors.BackupError(f"{restore.database} was not swapped: there is nothing to tell.")
     safety = replace(means.live, database=restore.safety)
@@ -221,11 +228,24 @@ def report(restore: Restore, means: Means) -> dict[str, t.Any]:
         "swapped": restore.swapped,
         "safety_copy": restore.safety if before else "",
         "tables": compare(before, restore.restored),
+        "removed": {name: asdict(each) for name, each in removed.items() if name not in before},
     }
     path = means.state / "reports" / f"restore-{restore.database}-{restore.stamp}.json"
     _run(means.live, ["mkdir", "-p", str(path.parent)], "cannot keep the report")
     _write(means.live, path, json.dumps(told, indent=2) + "\n")
     return {"report": str(path), "lines": lines(told)}
+
+
+def removed(
+    restore: Restore, scratch: _scratch.Scratch, means: Means
+) -> dict[str, _removed.Removal]:
+    """By table of the copy; nothing where there is no copy any more."""
+    if not restore.reached or _scratch.present(scratch, _recovery.target(restore.source)) is None:
+        return {}
+    copy = scratch.psql(restore.database)
+    return _removed.find(
+        _program(means.live, "pg_waldump"), restore.reached["lsn"], copy, means.live
+    )
 
 
 def finish(restore: Restore, means: Means) -> tuple[Restore, list[str]]:
@@ -264,7 +284,11 @@ def lines(told: t.Mapping[str, t.Any]) -> list[str]:
         f"  {each['table']}: {_rows(each['before'])} there, {_rows(each['restored'])} restored"
         for each in changed
     ]
-    if any(each["before"] is None for each in changed):
+    gone = [each["table"] for each in changed if each["before"] is None]
+    rows += sorted(
+        {REMOVED.format(**told["removed"][name]) for name in gone if name in told["removed"]}
+    )
+    if not set(gone) <= set(told["removed"]):
         rows.append(DROPPED)
     same = len(told["tables"]) - len(changed)
     tail = [f"  {same} tables have as many rows as before."] if kept else []

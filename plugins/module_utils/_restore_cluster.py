@@ -57,6 +57,7 @@ class Means:
     clock: t.Callable[[], datetime] = _backup_state.now
     sleep: t.Callable[[float], None] = time.sleep
     free: t.Callable[[Path], int] = field(default=lambda path: shutil.disk_usage(path).free)
+    reports: Path = Path("/var/lib/slipway/backup/reports")
 
     @property
     def data(self) -> Path:
@@ -83,8 +84,8 @@ def begin(target: str, machine: str, confirmed: str, means: Means) -> Restore:
                 f" -e restore_confirmed_machine={machine}."
             )
         if there or means.cluster.exists():
-            stamp = restore.started.replace("-", "").replace(":", "").replace("+0000", "z").lower()
-            restore = _keep(replace(restore, aside=f"{means.data.parent}/before_{stamp}"), means)
+            aside = f"{means.data.parent}/before_{_stamp(restore.started)}"
+            restore = _keep(replace(restore, aside=aside), means)
     if restore.aside:
         _put_aside(restore, means)
     return _keep(replace(restore, cleared=True), means)
@@ -132,7 +133,30 @@ def finish(restore: Restore, means: Means) -> tuple[Restore, list[str]]:
         told.append(
             f"What was in its place is kept in {restore.aside}; remove it when nobody needs it."
         )
-    return _keep(replace(restore, finished=_now(means)), means), told
+    restore = replace(restore, finished=_now(means))
+    _report(restore, means)
+    return _keep(restore, means), told
+
+
+def _report(restore: Restore, means: Means) -> None:
+    """For the next rehearsal's report, beside those of databases that were put back."""
+    told = {
+        "database": "the whole cluster",
+        "source": restore.target,
+        "reached": restore.reached,
+        "started": restore.started,
+        "swapped": restore.finished,
+        "safety_copy": restore.aside,
+    }
+    _as_postgres(means, ["mkdir", "-p", str(means.reports)], "cannot keep the report")
+    stamp = _stamp(restore.finished)
+    keep = _psql.as_user("postgres", ["tee", str(means.reports / f"restore-cluster-{stamp}.json")])
+    text = json.dumps(told, indent=2) + "\n"
+    _psql.call(means.live.run, keep, "cannot keep the report", text)
+
+
+def _stamp(moment: str) -> str:
+    return moment.replace("-", "").replace(":", "").replace("+0000", "z").lower()
 
 
 def _begun(target: str, means: Means) -> Restore:

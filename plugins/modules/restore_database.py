@@ -119,8 +119,8 @@ def step(asked: dict[str, t.Any], means: _restore.Means) -> dict[str, t.Any]:
     source = asked["dump"] or asked["to"]
     restore = _restore.begin(asked["database"], source, means)
     told: dict[str, t.Any] = {}
+    scratch = _scratch.Scratch(Path(asked["directory"]), asked["port"], run=means.live.run)
     if asked["step"] == "load":
-        scratch = _scratch.Scratch(Path(asked["directory"]), asked["port"], run=means.live.run)
         after = (
             _restore.load_dump(restore, Path(source), means)
             if asked["dump"]
@@ -129,7 +129,8 @@ def step(asked: dict[str, t.Any], means: _restore.Means) -> dict[str, t.Any]:
     elif asked["step"] == "swap":
         after = _restore.swap(restore, means)
     elif asked["step"] == "report":
-        after, told = restore, _restore.report(restore, means)
+        removed = _restore.removed(restore, scratch, means)
+        after, told = restore, _restore.report(restore, means, removed)
     else:
         after, told["lines"] = _restore.finish(restore, means)
     return {"safety_copy": after.safety, **told, "changed": after != restore}

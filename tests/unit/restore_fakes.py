@@ -96,6 +96,7 @@ class Cluster:
         self.asked: list[str] = []
         self.fails = ""
         self.archive_mode = "on"
+        self.wal = ""  # what pg_waldump finds
 
     def __call__(self, command: t.Sequence[str], text: str) -> tuple[int, str, str]:
         words = list(command)
@@ -110,6 +111,8 @@ class Cluster:
         if name == "pg_restore":
             (fresh,) = [word.partition("=")[2] for word in words if word.startswith("--dbname=")]
             self.databases[fresh] = dict(self.loads)
+        if "pg_waldump" in self.asked[-1]:
+            return 1, self.wal, "invalid record length"
         if name in ("sh", "mkdir"):
             return _psql.run(words, text)
         return 0, "", ""
@@ -119,6 +122,10 @@ class Cluster:
         here = self.copy if copied else self.databases
         database = words[-1].removeprefix("dbname='").removesuffix("'")
         names = dict(re.findall(r"\\set (\w+) '(.*)'", text))
+        if "pg_relation_filepath" in text:
+            return json.dumps({f"base/1/{n}": name for n, name in enumerate(here[database])})
+        if "/pg_wal" in text:
+            return json.dumps(["/data/pg_wal", 1])
         if "archive_mode" in text:
             return self.archive_mode
         if "pg_walfile_name" in text or "pg_stat_archiver" in text:

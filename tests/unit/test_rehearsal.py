@@ -164,6 +164,26 @@ def test_a_restore_that_became_slow_is_told(seconds: int, said: str) -> None:
     assert _rehearsal_report.slower([*history, point, point, point], seconds, 2000) == said
 
 
+def test_the_report_tells_what_was_put_back_since_the_last(tmp_path: Path) -> None:
+    (tmp_path / "reports").mkdir()
+    told = {"database": "shop", "source": "xid:7", "safety_copy": "shop_before_x"}
+    for day in (27, 28):
+        moment = f"2026-11-{day}T03:00:00+00:00"
+        text = json.dumps({**told, "swapped": moment})
+        (tmp_path / f"reports/restore-shop-{day}.json").write_text(text)
+    (tmp_path / "rehearsal.json").write_text('{"started": "2026-11-27T04:00:00+00:00"}')
+    done = _rehearsal_report.Rehearsal(started="2026-11-28T04:00:00+00:00")
+    _rehearsal_report.keep(tmp_path, done)
+    (report,) = (tmp_path / "reports").glob("rehearsal-*.md")
+    line = (
+        "shop was put back at 2026-11-28T03:00:00+00:00 as it was at xid:7; what was there before"
+        " is kept as shop_before_x."
+    )
+    assert f"## Restores since the last one\n\n- {line}\n" in report.read_text()
+    assert report.read_text().count("was put back") == 1
+    assert line in (tmp_path / "reports/rehearsals.html").read_text()
+
+
 def test_a_restore_of_seconds_may_take_some_more() -> None:
     points = [{"ok": True, "rto_seconds": 2, "size": 1000}] * 4
     assert _rehearsal_report.slower(points, 50, 1000) == ""

@@ -71,7 +71,7 @@ def test_the_database_is_put_back_and_the_old_one_kept(
     _restore.swap(begun(means), means)
     assert cluster.databases["shop"] == {"public.bids": 5, "public.orders": 7}
     assert cluster.databases[SAFETY] == {"public.orders": 9}
-    told = _restore.report(begun(means), means)
+    told = _restore.report(begun(means), means, {})
     assert told["lines"] == [
         f"shop is as it was at {MOMENT}; last transaction: 2026-11-28T21:14:04+00:00.",
         f"The database as it was before is kept as {SAFETY}; look for what came after there:",
@@ -103,6 +103,7 @@ def test_where_nothing_is_archived_nothing_is_proven(
 def test_only_a_table_that_is_gone_has_rows_elsewhere() -> None:
     tables = [{"table": "public.bids", "before": 2, "restored": 5}]
     told = {"database": "shop", "source": MOMENT, "reached": {}, "safety_copy": SAFETY}
+    told["removed"] = {}
     said = _restore.lines({**told, "tables": tables})
     assert "  public.bids: 2 rows there, 5 rows restored" in said
     assert _restore.DROPPED not in said
@@ -116,7 +117,7 @@ def test_every_step_may_be_repeated(
     assert len([asked for asked in cluster.asked if "/pg_restore" in asked]) == 1
     for _again in range(2):
         _restore.swap(begun(means), means)
-        _restore.report(begun(means), means)
+        _restore.report(begun(means), means, {})
     assert cluster.databases["shop"] == {"public.bids": 5, "public.orders": 7}
     assert sorted(cluster.databases) == ["postgres", "shop", SAFETY]
 
@@ -161,15 +162,38 @@ def test_a_database_that_is_gone_altogether_comes_back(
 ) -> None:
     del cluster.databases["shop"]
     _restore.swap(_restore.load_copy(begun(means), scratch, means), means)
-    told = _restore.report(begun(means), means)
+    told = _restore.report(begun(means), means, {})
     assert len(told["lines"]) == 1
     assert sorted(cluster.databases) == ["postgres", "shop"]
 
 
-@pytest.mark.parametrize("step", [_restore.report, _restore.finish])
-def test_nothing_ends_before_the_swap(means: _restore.Means, step: t.Any) -> None:
+def test_nothing_ends_before_the_swap(means: _restore.Means) -> None:
     with pytest.raises(_errors.BackupError, match="shop was not swapped"):
-        step(begun(means), means)
+        _restore.report(begun(means), means, {})
+    with pytest.raises(_errors.BackupError, match="shop was not swapped"):
+        _restore.finish(begun(means), means)
+
+
+DROP = (
+    "rmgr: Transaction len (rec/tot): 469/469, tx:        842, lsn: 0/0400D4D8, prev 0/0400D4A"
+    ", desc: COMMIT 2026-11-28 21:14:06.391051 UTC; rels: base/1/0 base/1/9; dropped stats: 2/1/0;"
+    " inval msgs: catcache 80\n"
+)
+
+
+def test_the_report_says_which_transaction_dropped_a_table(
+    cluster: Cluster, means: _restore.Means, scratch: _scratch.Scratch
+) -> None:
+    cluster.wal = DROP + DROP.replace("842", "900")
+    restore = _restore.swap(_restore.load_copy(begun(means), scratch, means), means)
+    found = _restore.removed(restore, scratch, means)
+    assert {name: each.xid for name, each in found.items()} == {"public.bids": 842}
+    said = _restore.report(restore, means, found)["lines"]
+    assert _restore.DROPPED not in said
+    (line,) = [each for each in said if "-e restore_to=xid:842 and without a database" in each]
+    assert "dropped it, 2026-11-28 21:14:06.391051 UTC, is in a copy" in line
+    gone = replace(restore, reached={})
+    assert _restore.removed(gone, scratch, means) == {}
 
 
 def test_another_request_takes_what_is_left_of_an_interrupted_one(
@@ -249,7 +273,7 @@ def test_a_dump_is_put_back_as_its_record_says(
         restore = _restore.load_dump(_restore.begin("shop", str(path), means), path, means)
     _restore.swap(restore, means)
     assert cluster.databases["shop"] == {"public.bids": 5, "public.orders": 7}
-    told = _restore.report(_restore.swap(restore, means), means)
+    told = _restore.report(_restore.swap(restore, means), means, {})
     assert told["lines"][0] == f"shop is as it was at {path}."
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import typing as t
 from dataclasses import replace
@@ -69,6 +70,7 @@ def means(machine: Empty) -> _restore_cluster.Means:
         lambda: datetime.now(UTC),
         lambda _seconds: None,
         lambda _path: 10**12,
+        root / "reports",
     )
 
 
@@ -100,6 +102,8 @@ def test_an_empty_machine_gets_the_cluster_and_is_told_what_it_has(
     assert machine.commands[-1] == "systemctl restart postgresql@17-main.service"
     restore, told = _restore_cluster.finish(restore, means)
     assert restore.finished
+    (report,) = means.reports.iterdir()
+    assert json.loads(report.read_text())["database"] == "the whole cluster"
     assert told == [
         "The cluster is as it was at latest; last transaction: 2026-11-28T21:14:04.5+00:00, from"
         " the backup 20261128-030000F.",

@@ -1,0 +1,259 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""python3 -m benchmarks.backups: backups and restores beside pg_dump | gzip, interleaved.
+
+Everything runs on one machine that site.yml has set up, with the object store beside it. What
+counts is the ratio within a round: seconds depend on the computer.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from statistics import median
+
+from benchmarks.bed import ROOT, Bed, Host
+from benchmarks.contenders import Slipway, measure
+from benchmarks.table import spread
+from tests.lab import engine, images, repository, shell
+from tests.lab.stages import Stages
+
+DATABASE = "auction"
+PLAIN = f"/var/lib/postgresql/{DATABASE}.sql.gz"
+ROW = 560  # bytes of a row in its table, with its header and its part of the index
+# Eight random words of hexadecimal digits: what gzip makes half of, not nothing.
+ROWS = """
+DROP TABLE IF EXISTS ballast;
+CREATE TABLE ballast (id bigint PRIMARY KEY, made timestamptz DEFAULT now(), words text);
+INSERT INTO ballast (id, words)
+SELECT n, (SELECT string_agg(md5(random()::text || n || w), ' ') FROM generate_series(1, 14) w)
+FROM generate_series(1, {rows}) n;
+VACUUM ANALYZE ballast;
+"""
+STATE = "/var/lib/slipway/backup"
+# As the playbook does it; the timer's own rehearsal has less of the processors on purpose.
+COPY = """
+import sys, pathlib
+sys.path.insert(0, "/opt/slipway/backup")
+from slipway_backup import _recovery, _scratch
+scratch = _scratch.Scratch(pathlib.Path("/var/lib/slipway/scratch"), 5499)
+_scratch.bring_up(scratch, _recovery.target("latest"))
+"""
+REMOVE = COPY.rpartition("_scratch.bring_up")[0] + "_scratch.remove(scratch)"
+BACKUPS = {
+    "pg_dump | gzip": f"pg_dump {DATABASE} | gzip >{PLAIN}",
+    "dump, read back from S3": "systemctl start slipway-backup.service",
+    "physical, full": "pgbackrest --stanza=main --type=full backup",
+    "physical, full, read back from S3": (
+        f"touch {STATE}/full_wanted && systemctl start slipway-backup-physical.service"
+    ),
+}
+RESTORES = {
+    "gunzip | psql": f"gunzip -c {PLAIN} | psql -q -v ON_ERROR_STOP=1 -d again >/dev/null",
+    "pg_restore of the dump": (
+        f"pg_restore -j 2 --no-owner -d again $(ls -t /var/backups/slipway/{DATABASE}/*.dump"
+        " | head -1)"
+    ),
+    "physical, the whole cluster": f"exec:{COPY}",
+}
+LIMITS = {"pg_dump | gzip": 5.0, "gunzip | psql": 2.0}
+BASES = ("pg_dump | gzip", "gunzip | psql")
+AS_ROOT = ("systemctl", "touch")
+
+Round = dict[str, float]
+
+
+def main(arguments: list[str]) -> int:
+    options = _parser().parse_args(arguments)
+    bed, stages = Bed(options.name, options.release), Stages()
+    try:
+        engine.ensure()
+        images.ensure([options.release, "services"])
+        bed.clean()
+        bed.prepare()
+        with stages.stage("machine"):
+            host = _machine(bed)
+        with stages.stage("rows"):
+            size = _fill(host, int(options.gigabytes * 2**30 / ROW))
+        rounds = []
+        for number in range(options.rounds):
+            with stages.stage(f"round {number + 1}"):
+                rounds.append(_round(host, number))
+        sizes = _sizes(host)
+        with stages.stage("pgbench"):
+            losses = _losses(host, options.pgbench_rounds, options.pgbench_seconds)
+    except shell.LabError as error:
+        print(f"\nbenchmarks: {error}", file=sys.stderr)
+        return 1
+    finally:
+        if not options.keep:
+            bed.clean()
+    print(f"\n{_report(size, rounds, sizes, losses)}\n\n{stages.table()}")
+    return 0
+
+
+def _machine(bed: Bed) -> Host:
+    source = repository.publish(bed.lab, ROOT / "tests" / "apps" / "auction", "auction", "")
+    (host,) = bed.add("backups")
+    measure(Slipway(source), [host], cold=True)
+    # They would take their turn in the middle of a measurement.
+    host.inside("sh", "-c", "systemctl stop slipway-backup*.timer slipway-rehearsal.timer")
+    # The first run of the unit waits for none of the timer's own.
+    host.inside("systemctl", "start", "slipway-backup-physical.service")
+    return host
+
+
+def _fill(host: Host, rows: int) -> int:
+    _psql(host, ROWS.format(rows=rows), DATABASE)
+    return int(_psql(host, f"SELECT pg_database_size('{DATABASE}')"))
+
+
+def _round(host: Host, number: int) -> Round:
+    """Every way once, each round beginning with another; restores are of this round's backups."""
+    seconds = {}
+    for name in _turned(list(BACKUPS), number):
+        seconds[name] = _timed(host, BACKUPS[name])
+    for name in _turned(list(RESTORES), number):
+        _psql(host, "DROP DATABASE IF EXISTS again")
+        _psql(host, "CREATE DATABASE again TEMPLATE template0")
+        seconds[name] = _timed(host, RESTORES[name])
+        host.inside("python3", "-c", REMOVE)
+    for name, took in seconds.items():
+        shell.say(f"{took:7.1f} s  {name}")
+    _psql(host, "DROP DATABASE IF EXISTS again")
+    return seconds
+
+
+def _timed(host: Host, command: str) -> float:
+    begun = time.monotonic()
+    if command.startswith("exec:"):
+        host.inside("python3", "-c", command.removeprefix("exec:"))
+    elif command.startswith(AS_ROOT):
+        host.inside("sh", "-ec", command)
+    else:
+        host.inside("runuser", "-u", "postgres", "--", "bash", "-ec", f"set -o pipefail; {command}")
+    return time.monotonic() - begun
+
+
+def _turned(names: list[str], number: int) -> list[str]:
+    first = number % len(names)
+    return names[first:] + names[:first]
+
+
+def _sizes(host: Host) -> dict[str, int]:
+    """Bytes of the newest backup of each way."""
+    dump = f"ls -t /var/backups/slipway/{DATABASE}/*.dump | head -1"
+    info = "runuser -u postgres -- pgbackrest --stanza=main info --output=json"
+    (stanza,) = json.loads(host.inside("sh", "-c", info))
+    fulls = [each for each in stanza["backup"] if each["type"] == "full"]
+    return {
+        "pg_dump | gzip": int(host.inside("stat", "-c", "%s", PLAIN)),
+        "dump": int(host.inside("sh", "-c", f"stat -c %s $({dump})")),
+        "physical, full": int(fulls[-1]["info"]["repository"]["delta"]),
+    }
+
+
+def _losses(host: Host, rounds: int, seconds: int) -> dict[str, list[float]]:
+    """The share of pgbench's transactions that each load takes, within a round."""
+    _psql(host, "DROP DATABASE IF EXISTS pgbench")
+    _psql(host, "CREATE DATABASE pgbench")
+    bench = ("runuser", "-u", "postgres", "--", "pgbench")
+    host.inside(*bench, "--quiet", "--initialize", "--scale=20", "pgbench")
+    lost: dict[str, list[float]] = {"physical, full": [], "dump": [], "rehearsal": []}
+    units = {
+        "physical, full": f"touch {STATE}/full_wanted; systemctl start slipway-backup-physical",
+        "dump": "systemctl start slipway-backup",
+        "rehearsal": "systemctl start slipway-rehearsal",
+    }
+    for _number in range(rounds):
+        for name, load in units.items():
+            alone = _rate(host, seconds, "true")
+            under = _rate(host, seconds, load)
+            lost[name].append(1 - under / alone)
+            shell.say(f"{under:7.0f} of {alone:.0f} transactions/s  {name}")
+    return lost
+
+
+def _rate(host: Host, seconds: int, load: str) -> float:
+    """Transactions a second while the load runs, again and again until pgbench has ended."""
+    said = host.inside(
+        "bash",
+        "-c",
+        f"(while :; do {load} || true; test '{load}' = true && break; done) & loader=$!;"
+        " runuser -u postgres -- pgbench --no-vacuum --client=4 --jobs=1"
+        f" --time={seconds} pgbench 2>&1;"
+        " kill $loader 2>/dev/null; wait 2>/dev/null;"
+        " systemctl stop slipway-backup slipway-backup-physical slipway-rehearsal; true",
+    )
+    (line,) = [each for each in said.splitlines() if each.startswith("tps = ")]
+    return float(line.split()[2])
+
+
+def _psql(host: Host, sql: str, database: str = "postgres") -> str:
+    psql = ("runuser", "-u", "postgres", "--", "psql", "-XAtq", "-v", "ON_ERROR_STOP=1")
+    return host.inside(*psql, "-d", database, stdin=sql.encode()).strip()
+
+
+def _report(
+    size: int, rounds: list[Round], sizes: dict[str, int], losses: dict[str, list[float]]
+) -> str:
+    lines = [f"{size / 2**30:.2f} GiB, {len(rounds)} rounds: median [min-max]", ""]
+    for base, names in ((BASES[0], BACKUPS), (BASES[1], RESTORES)):
+        lines += [f"| | seconds | x as fast as {base} |", "|---|---|---|"]
+        for name in names:
+            times = [each[name] for each in rounds]
+            ratios = [each[base] / each[name] for each in rounds]
+            lines.append(f"| {name} | {spread(times)} | {spread(ratios, '.2f')} |")
+        lines.append("")
+    lines += ["| | MiB stored | of pg_dump | gzip |".replace("dump | gzip", "dump, gzip")]
+    lines += ["|---|---|---|"]
+    lines += [
+        f"| {name} | {stored / 2**20:.0f} | {stored / sizes[BASES[0]]:.2f} |"
+        for name, stored in sizes.items()
+    ]
+    lines += ["", "| while it runs | pgbench loses, % |", "|---|---|"]
+    lines += [
+        f"| {name} | {spread([100 * each for each in lost])} |" for name, lost in losses.items()
+    ]
+    lines += ["", *_aims(rounds, losses)]
+    return "\n".join(lines)
+
+
+def _aims(rounds: list[Round], losses: dict[str, list[float]]) -> list[str]:
+    found = [
+        (f"{name} x {base}", LIMITS[base], median(each[base] / each[name] for each in rounds), True)
+        for base, names in ((BASES[0], list(BACKUPS)[1:]), (BASES[1], list(RESTORES)[1:]))
+        for name in names
+    ]
+    found += [
+        (f"pgbench loses in %, {name}", 10.0, median(100 * each for each in lost), False)
+        for name, lost in losses.items()
+        if lost
+    ]
+    lines = ["| aim | | measured | |", "|---|---|---|---|"]
+    for name, limit, value, least in found:
+        reached = value >= limit if least else value <= limit
+        verdict = "reached" if reached else "missed"
+        word = "at least" if least else "at most"
+        lines.append(f"| {name} | {word} {limit:g} | {value:.2f} | {verdict} |")
+    return lines
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python3 -m benchmarks.backups", description=__doc__)
+    parser.add_argument("--gigabytes", type=float, default=1.0, help="of rows; 0.05 to try it")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--pgbench-rounds", type=int, default=3)
+    parser.add_argument("--pgbench-seconds", type=int, default=30)
+    parser.add_argument("--release", choices=images.RELEASES, default="debian13")
+    parser.add_argument("--name", default="slipway-bench-backups", help="name of the lab")
+    parser.add_argument("--keep", action="store_true", help="leave the machine running")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(ROOT))
+    os.chdir(ROOT)
+    sys.exit(main(sys.argv[1:]))
