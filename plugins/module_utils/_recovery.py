@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from . import _errors
 
 FORMS = "latest, a time with its zone as 2026-11-28T21:14:05Z, point:<name>, or xid:<number>"
+NOTHING_THERE = 2
 # How PostgreSQL ends a recovery that has read all WAL and not seen its target.
 MISSED = "recovery ended before configured recovery target was reached"
 
@@ -82,6 +83,7 @@ def backups(info: str) -> list[Backup]:
     """What `pgbackrest info --output=json` lists of the one stanza, newest first."""
     try:
         (stanza,) = json.loads(info)
+        _require_usable(stanza)
         versions = {each["id"]: str(each["version"]) for each in stanza["db"]}
         found = [
             Backup(
@@ -95,6 +97,18 @@ def backups(info: str) -> list[Backup]:
     except (ValueError, KeyError, TypeError) as error:
         raise _errors.BackupError(f"pgbackrest info cannot be understood: {error!r}.") from error
     return sorted(found, key=lambda one: one.finished, reverse=True)
+
+
+def _require_usable(stanza: t.Mapping[str, t.Any]) -> None:
+    """What is wrong with the whole is only a word where the repository does not answer."""
+    if stanza.get("status", {}).get("code", 0) not in (0, NOTHING_THERE):
+        told = [each["status"]["message"] for each in stanza.get("repo", [])]
+        # What follows the first line may be what the wrong passphrase makes of the file.
+        reason = str((told or [stanza["status"].get("message")])[0]).partition("\n")[0]
+        raise _errors.BackupError(
+            f"the repository of the physical backups cannot be used: {reason.rstrip('.:')}. Look at"
+            " stack_backup_s3 and its secrets, vault_stack_backup_cipher_pass too."
+        )
 
 
 def candidates(wanted: Target, found: t.Sequence[Backup]) -> list[Backup]:

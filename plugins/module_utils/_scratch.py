@@ -48,8 +48,7 @@ def bring_up(scratch: Scratch, wanted: _recovery.Target) -> tuple[_recovery.Reac
     there = present(scratch, wanted) if wanted.kind != "latest" else None
     if there:
         return there, False
-    found = _recovery.backups(_pgbackrest(scratch, ["info", "--output=json"]))
-    chosen = _recovery.candidates(wanted, found)
+    chosen = candidates(scratch, wanted)
     remove(scratch)
     require_room(scratch.base, chosen[0].size, scratch.free)
     for backup in chosen:
@@ -63,6 +62,11 @@ def bring_up(scratch: Scratch, wanted: _recovery.Target) -> tuple[_recovery.Reac
     told = {"target": [wanted.kind, wanted.value], "reached": reached.as_dict()}
     _write(scratch, "restored.json", json.dumps(told, indent=2) + "\n")
     return reached, True
+
+
+def candidates(scratch: Scratch, wanted: _recovery.Target) -> list[_recovery.Backup]:
+    found = _recovery.backups(_pgbackrest(scratch, ["info", "--output=json"]))
+    return _recovery.candidates(wanted, found)
 
 
 def present(scratch: Scratch, wanted: _recovery.Target) -> _recovery.Reached | None:

@@ -106,6 +106,8 @@ def bring_about(asked: dict[str, t.Any], run: _psql.Run, *, predicting: bool) ->
     wanted = _recovery.target(asked["to"])
     if predicting:
         return {"changed": True}
+    # What cannot be restored needs not wait for the newest WAL.
+    _scratch.candidates(scratch, wanted)
     _scratch.archive_now(_psql.Psql(asked["live_port"], run), time.sleep)
     reached, changed = _scratch.bring_up(scratch, wanted)
     psql = f"sudo -u postgres psql -h {scratch.base}/socket -p {scratch.port}"

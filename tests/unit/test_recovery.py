@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import typing as t
 
 import pytest
@@ -110,3 +111,20 @@ def test_a_server_complains_last_of_what_ended_it() -> None:
     log = "LOG:  a\n2026 [1] FATAL:  no room\nLOG:  shut down\n"
     assert _recovery.complaint(log) == "no room"
     assert _recovery.complaint("") == ""
+
+
+@pytest.mark.parametrize(
+    "repositories", [[], [{"status": {"message": "[CryptoError] no key:\nnoise"}}]]
+)
+def test_a_repository_that_cannot_be_read_is_not_an_empty_one(
+    repositories: list[dict[str, t.Any]],
+) -> None:
+    status = {"code": 99, "message": "other"}
+    told = json.dumps([{"status": status, "repo": repositories, "db": [], "backup": []}])
+    why = r"\[CryptoError\] no key" if repositories else "other"
+    with pytest.raises(
+        _errors.BackupError, match=f"cannot be used: {why}. Look at stack_backup_s3"
+    ):
+        _recovery.backups(told)
+    empty = json.dumps([{"status": {"code": 2}, "db": [], "backup": []}])
+    assert _recovery.backups(empty) == []

@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import subprocess
+import sys
 import threading
 import time
 import typing as t
@@ -166,47 +168,118 @@ def test_a_copy_at_a_restore_point_leaves_the_live_database_alone(host: Host) ->
     done(restore(host, "remove"))
 
 
-@pytest.mark.parametrize("step", [pytest.param("copy", marks=pytest.mark.long), "load"])
-def test_the_same_command_goes_on_after_kill_9(host: Host, step: str) -> None:
-    # Another request than that of the other step, which would find this one loaded already.
-    to = "latest" if step == "copy" else moment(host)
-    asked = {"to": to, "database": "shop", "confirmed": "shop"}
-    if step == "load":
-        done(restore(host, "copy", **asked))
-    killed = threading.Event()
-
-    def kill() -> None:
-        # The brackets keep pgrep from finding the shell that it is called by.
-        program = "[p]gbackrest.* restore" if step == "copy" else "[p]g_(dump|restore) "
-        deadline = time.monotonic() + 300
-        while not killed.is_set() and time.monotonic() < deadline:
-            found = host.run(f"pgrep -f '{program}'").stdout.split()
-            if found:
-                host.run(f"kill -9 {' '.join(found)}")
-                killed.set()
-
-    thread = threading.Thread(target=kill)
-    thread.start()
-    run = restore(host, step, **asked)
-    thread.join()
-    assert killed.is_set()
-    assert run.returncode != 0
-    for again in ("copy", "load"):
-        done(restore(host, again, **asked))
-    (fresh,) = [name for name in names(host) if name.startswith("shop_restored_")]
-    assert sql(host, "SELECT count(*) FROM marks", fresh) == sql(host, "SELECT count(*) FROM marks")
-
-
 @contextlib.contextmanager
-def small_disk(host: Host) -> t.Iterator[None]:
-    mount = f"mount -t tmpfs -o size=20m,mode=0700,uid=postgres,gid=postgres tmpfs {SCRATCH}"
+def small_disk(host: Host, megabytes: int = 300) -> t.Iterator[None]:
+    mount = (
+        f"mount -t tmpfs -o size={megabytes}m,mode=0700,uid=postgres,gid=postgres tmpfs {SCRATCH}"
+    )
     with operations.broken(host, mount, f"umount {SCRATCH}"):
         yield
 
 
+COPYING = "[p]gbackrest.* restore"  # the brackets keep pgrep from finding its own shell
+LOADING = "[p]g_(dump|restore) "
+ROUTE = "$(getent ahosts s3.services.test | awk 'NR == 1 { print $1 }')"
+# What comes over a step, when, and what takes it away again.
+FAULTS = {
+    "killed": (COPYING, "kill -9 $(pgrep -f '[p]gbackrest.* restore')", ""),
+    "killed while loading": (LOADING, "kill -9 $(pgrep -f '[p]g_(dump|restore) ')", ""),
+    "no S3": (
+        COPYING,
+        f"ip route add blackhole {ROUTE}",
+        f"ip route del blackhole {ROUTE}",
+    ),
+    "disk full": (
+        COPYING,
+        f"fallocate -l $(($(df --output=avail -B1 {SCRATCH} | tail -1) - 4096)) {SCRATCH}/ballast",
+        f"rm {SCRATCH}/ballast",
+    ),
+    "restarted": (COPYING, "systemctl restart postgresql@17-main.service", ""),
+    "restarted while loading": (LOADING, "systemctl restart postgresql@17-main.service", ""),
+}
+HARMLESS = ("restarted",)
+QUICK = ("killed while loading", "no S3")
+
+
+def interrupted(
+    host: Host, program: str, fault: str, run: t.Callable[[], subprocess.CompletedProcess[str]]
+) -> subprocess.CompletedProcess[str]:
+    """What becomes of a step when this happens as soon as that program runs."""
+    happened = threading.Event()
+
+    def strike() -> None:
+        deadline = time.monotonic() + 300
+        while not happened.is_set() and time.monotonic() < deadline:
+            if host.run(f"pgrep -f '{program}'").stdout.split():
+                host.run(fault)
+                happened.set()
+
+    thread = threading.Thread(target=strike)
+    thread.start()
+    ended = run()
+    thread.join()
+    assert happened.is_set()
+    return ended
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [pytest.param(each, marks=[] if each in QUICK else pytest.mark.long) for each in FAULTS],
+)
+def test_the_same_command_goes_on_after(host: Host, fault: str) -> None:
+    program, strike, mend = FAULTS[fault]
+    # A moment of its own, or it would find what the one before has copied and loaded.
+    asked = {"to": moment(host), "database": "shop", "confirmed": "shop"}
+    step = "copy" if program == COPYING else "load"
+    if step == "load":
+        done(restore(host, "copy", **asked))
+    rows = sql(host, "SELECT count(*) FROM marks")
+    with small_disk(host) if fault == "disk full" else contextlib.nullcontext():
+        run = interrupted(host, program, strike, lambda: restore(host, step, **asked))
+        if mend:
+            host.check_output(mend)
+        assert fault in HARMLESS or run.returncode != 0, run.stdout
+        # The live database is what it was, whatever it was that happened.
+        assert sql(host, "SELECT count(*) FROM marks") == rows
+        for again in ("copy", "load"):
+            done(restore(host, again, **asked))
+        (fresh,) = [name for name in names(host) if name.startswith("shop_restored_")]
+        assert sql(host, "SELECT count(*) FROM marks", fresh) == rows
+        if fault == "disk full":
+            done(restore(host, "remove"))
+
+
+def test_the_wrong_passphrase_is_told_and_restores_nothing(host: Host) -> None:
+    done(restore(host, "remove"))
+    path = "/etc/pgbackrest/pgbackrest.conf"
+    wrong = f"sed -i.kept s/^repo1-cipher-pass=.*/repo1-cipher-pass=not-the-one/ {path}"
+    with operations.broken(host, wrong, f"cat {path}.kept >{path}; rm {path}.kept"):
+        run = restore(host, "copy", to="latest")
+    assert run.returncode != 0
+    said = " ".join(run.stdout.split())
+    assert "the repository of the physical backups cannot be used" in said
+    assert "vault_stack_backup_cipher_pass" in said
+    assert host.check_output(f"find {SCRATCH} -mindepth 1") == ""
+
+
+@pytest.mark.long
+def test_the_same_command_goes_on_after_a_reboot(host: Host) -> None:
+    asked = {"to": moment(host), "database": "shop", "confirmed": "shop"}
+    done(restore(host, "copy", **asked))
+    done(restore(host, "load", **asked))
+    lab, _dash, machine = host.backend.get_hostname().rpartition("-")
+    command = [sys.executable, "-m", "tests.lab", "reboot", "--name", lab, machine]
+    subprocess.run(command, cwd=os.environ["MOLECULE_PROJECT_DIRECTORY"], check=True)
+    # The scratch instance does not come back by itself, and is not needed any more.
+    rows = sql(host, "SELECT count(*) FROM marks")
+    for step in ("load", "swap", "report", "finish", "remove"):
+        done(restore(host, step, **asked))
+    assert sql(host, "SELECT count(*) FROM marks") == rows
+
+
 def test_a_full_disk_is_refused_beforehand(host: Host) -> None:
     done(restore(host, "remove"))
-    with small_disk(host):
+    with small_disk(host, 20):
         run = restore(host, "copy", to="latest")
         assert run.returncode != 0
         assert "but a copy of the cluster takes" in " ".join(run.stdout.split())
