@@ -58,6 +58,7 @@ class Means:
     sleep: t.Callable[[float], None] = time.sleep
     free: t.Callable[[Path], int] = field(default=lambda path: shutil.disk_usage(path).free)
     reports: Path = Path("/var/lib/slipway/backup/reports")
+    configuration: str = ""  # of pgBackRest, where the backups are not where this one archives to
 
     @property
     def data(self) -> Path:
@@ -126,7 +127,7 @@ def finish(restore: Restore, means: Means) -> tuple[Restore, list[str]]:
     told = [
         f"The cluster is as it was at {restore.target}; last transaction:"
         f" {restore.reached['last_commit'] or 'none since its backup'}, from the backup"
-        f" {restore.reached['backup']}.",
+        f" {restore.reached['backup']}. It took {_minutes(restore.started, _now(means))} min.",
         _scratch.archives(segment),
     ]
     if restore.aside:
@@ -153,6 +154,12 @@ def _report(restore: Restore, means: Means) -> None:
     keep = _psql.as_user("postgres", ["tee", str(means.reports / f"restore-cluster-{stamp}.json")])
     text = json.dumps(told, indent=2) + "\n"
     _psql.call(means.live.run, keep, "cannot keep the report", text)
+
+
+def _minutes(since: str, until: str) -> int:
+    """Whole minutes, at least one."""
+    took = datetime.fromisoformat(until) - datetime.fromisoformat(since)
+    return -(-int(took.total_seconds()) // 60) or 1
 
 
 def _stamp(moment: str) -> str:
@@ -233,6 +240,8 @@ def _entries(directory: Path) -> list[Path]:
 
 def _pgbackrest(means: Means, arguments: list[str]) -> str:
     command = ["pgbackrest", "--stanza=main", "--log-level-console=off", "--log-level-stderr=error"]
+    # It repeats this in the restore_command, and archive_command knows nothing of it.
+    command += [f"--config={means.configuration}"] if means.configuration else []
     return _as_postgres(means, [*command, *arguments], f"pgbackrest {arguments[-1]} failed")
 
 

@@ -53,6 +53,11 @@ options:
     description: Its port.
     type: int
     default: 5432
+  configuration:
+    description:
+      - Configuration of pgBackRest to read the backups with, if they are not where the restored
+        cluster is to archive.
+    type: path
 """
 
 EXAMPLES = r"""
@@ -97,6 +102,7 @@ ARGUMENTS: dict[str, t.Any] = {
     "confirmed": {"type": "str", "default": ""},
     "version": {"type": "int", "required": True},
     "port": {"type": "int", "default": 5432},
+    "configuration": {"type": "path"},
 }
 
 
@@ -118,7 +124,9 @@ def main() -> None:
     if module.check_mode:
         module.exit_json(changed=True, prepared=False, reached={})
     means = _restore_cluster.Means(
-        _clusters.Cluster(asked["version"], "main"), _psql.Psql(asked["port"])
+        _clusters.Cluster(asked["version"], "main"),
+        _psql.Psql(asked["port"]),
+        configuration=asked["configuration"] or "",
     )
     try:
         done = step(asked, means)

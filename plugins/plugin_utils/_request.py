@@ -29,6 +29,7 @@ OPTIONS = {
     "restore_database": "-e restore_database={name}",
     "restore_confirmed_database": "-e restore_confirmed_database={name}",
     "restore_confirmed_machine": "-e restore_confirmed_machine=database1",
+    "restore_from": "-e restore_from=production/",
     "restore_remove": "-e restore_remove=true",
     "restore_point": "-e restore_point=before-migration",
     "verify_level": "-e verify_level=readable",

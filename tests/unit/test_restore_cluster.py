@@ -106,7 +106,7 @@ def test_an_empty_machine_gets_the_cluster_and_is_told_what_it_has(
     assert json.loads(report.read_text())["database"] == "the whole cluster"
     assert told == [
         "The cluster is as it was at latest; last transaction: 2026-11-28T21:14:04.5+00:00, from"
-        " the backup 20261128-030000F.",
+        " the backup 20261128-030000F. It took 1 min.",
         "Archiving works: the segment 000000010000000000000002 has arrived; the cluster is on"
         " timeline 1.",
     ]
@@ -135,6 +135,17 @@ def _after(
 ) -> _restore_cluster.Restore:
     set_up(means)
     return begun(means, restore.target)
+
+
+def test_the_backups_of_another_site_are_only_read(
+    machine: Empty, means: _restore_cluster.Means
+) -> None:
+    means = replace(means, configuration="/etc/pgbackrest/source.conf")
+    restore = begun(means)
+    set_up(means)
+    _restore_cluster.recover(restore, means)
+    (asked,) = machine.restores()
+    assert "--config=/etc/pgbackrest/source.conf" in asked
 
 
 def test_a_configuration_without_data_needs_no_name(means: _restore_cluster.Means) -> None:

@@ -170,3 +170,44 @@ def test_a_cluster_that_was_confirmed_is_moved_aside(host: Host) -> None:
     (aside,) = host.check_output("ls -dt /var/lib/postgresql/17/before_* | head -1").split()
     assert f"is kept in {aside}" in said
     assert host.file(f"{aside}/data/PG_VERSION").exists
+
+
+LISTED = """
+import boto3, botocore.config
+s3 = boto3.client("s3", endpoint_url="https://s3.services.test:9443", region_name="us-east-1",
+                  aws_access_key_id="lab", aws_secret_access_key="lab-secret-key",
+                  config=botocore.config.Config(s3={"addressing_style": "path"}))
+pages = s3.get_paginator("list_objects_v2").paginate(Bucket="backups", Prefix="restore/")
+for page in pages:
+    for each in page["Contents"]:
+        print(each["Key"], each["ETag"])
+"""
+
+
+@pytest.mark.long
+def test_the_backups_of_another_site_are_only_read(host: Host, scenario: dict[str, t.Any]) -> None:
+    sql(host, "CREATE TABLE rehearsed AS SELECT 1 AS x")
+    host.check_output("systemctl start slipway-backup-physical.service")
+    own = {"backup_s3": {**scenario["backup_s3"], "prefix": "rehearsed"}}
+    asked = {"to": "latest", "confirmed_machine": host.backend.get_hostname()}
+    asked["from_prefix"] = "restore/"
+
+    def step_of_both(name: str) -> subprocess.CompletedProcess[str]:
+        cluster = {"step": name, **asked}
+        return operations.apply(
+            host, molecule_entry="restore_cluster", backup_cluster=cluster, **own
+        )
+
+    done(step_of_both("begin"))
+    before = host.check_output(f"python3 -c {shlex.quote(LISTED)}")
+    done(operations.apply(host, molecule_role="postgres"))
+    done(step_of_both("recover"))
+    done(operations.apply(host, **own))
+    done(operations.apply(host, molecule_entry="back_up", backup_full=True, **own))
+    done(step_of_both("finish"))
+    assert sql(host, "SELECT x FROM rehearsed") == "1"
+    assert host.check_output(f"python3 -c {shlex.quote(LISTED)}") == before
+    assert not host.file("/etc/pgbackrest/source.conf").exists
+    assert newest(host)["type"] == "full"
+    # Back to its own backups, for whatever comes next.
+    done(operations.apply(host))
