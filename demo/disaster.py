@@ -139,7 +139,9 @@ class Bidder:
 
 
 def highest() -> int:
-    return int(sql("SELECT coalesce(max(amount), 0) FROM auctions_bid"))
+    """The auction refuses less, with the same page."""
+    price = "SELECT starting_price AS amount FROM auctions_auction WHERE id = 1"
+    return int(sql(f"SELECT max(amount) FROM (SELECT amount FROM auctions_bid UNION {price}) b"))
 
 
 def bids(*where: str) -> set[int]:
