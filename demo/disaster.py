@@ -140,8 +140,9 @@ class Bidder:
 
 def highest() -> int:
     """The auction refuses less, with the same page."""
-    price = "SELECT starting_price AS amount FROM auctions_auction WHERE id = 1"
-    return int(sql(f"SELECT max(amount) FROM (SELECT amount FROM auctions_bid UNION {price}) b"))
+    bid = sql("SELECT coalesce(max(amount), 0) FROM auctions_bid")
+    price = sql("SELECT max(starting_price) FROM auctions_auction")
+    return max(int(bid), int(price))
 
 
 def bids(*where: str) -> set[int]:
