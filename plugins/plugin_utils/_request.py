@@ -105,7 +105,8 @@ def _refuse_cut(extra: t.Mapping[str, t.Any]) -> None:
 
 def _refuse_misspelt(name: str) -> None:
     near = difflib.get_close_matches(name, OPTIONS, n=1, cutoff=_LIKENESS)
-    if near and name not in OPTIONS:
+    # The inventory's own variables may be given with -e, whatever they are like.
+    if near and name not in OPTIONS and not name.startswith(("stack_", "vault_stack_")):
         raise InventoryError(
             f"{name} is not an option; write {near[0]}, or give a variable of your own another"
             " name."

@@ -104,7 +104,13 @@ def test_what_is_wrong_with_a_request(
     "extra",
     [
         {},
-        {"region": "eu", "awx_job_id": 7, "tower_user_name": "ada", "shop_port": 1},
+        {
+            "region": "eu",
+            "awx_job_id": 7,
+            "tower_user_name": "ada",
+            "shop_port": 1,
+            "stack_environment": "x",
+        },
         {"command": "make", "reason": "slow", "release": "v1"},
         {"restore_point": "before-migration_2.1"},
         {"verify_level": "readable", "verify_max_age": "90000", "health_timeout_seconds": 60},
