@@ -13,8 +13,8 @@ ROOT = Path(__file__).resolve().parents[1]
 HEADER = """---
 # Written by `make docs` from the playbooks and awx/questions.yml; change those.
 """
-# The end of the others, which nobody starts.
-INNER = ("say_result",)
+# The end of the others, which nobody starts, and what is for whoever writes an inventory.
+INNER = ("say_result", "import_environment")
 # Without them a playbook that takes them does nothing.
 REQUIRED = ("app", "command", "load_environment", "load_from")
 # What a question of AWX has, whether it is asked for or not: it is compared with what AWX answers.

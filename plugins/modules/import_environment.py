@@ -1,0 +1,71 @@
+#!/usr/bin/python
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: import_environment
+short_description: Write an application's declaration and secrets from its .env file
+version_added: 0.1.0
+author: The Slipway authors (@slipway)
+description:
+  - Writes C(applications.yml) and C(secrets.yml) into a folder. What follows from the declaration,
+    as the address of the database, is left out, under whichever name the application reads it.
+  - C(secrets.yml) is encrypted when the playbook was given a vault's password. No value is shown.
+  - Files that are there are never changed. Runs on the controller.
+options:
+  path:
+    description: The C(.env) file.
+    type: path
+    required: true
+  into:
+    description: Folder of the two files, made where it is missing.
+    type: path
+    required: true
+  name:
+    description: Name of the application.
+    type: str
+    required: true
+  framework:
+    description: Whose names for services the application uses.
+    type: str
+    choices: [django, fastapi, none]
+    default: django
+attributes:
+  check_mode:
+    description: Writes nothing.
+    support: full
+  diff_mode:
+    description: Has no differences to show, they would be secrets.
+    support: none
+"""
+
+EXAMPLES = r"""
+- name: Take the shop over
+  slipway.stack.import_environment:
+    path: /home/ada/shop/.env
+    into: inventories/mine/group_vars/all
+    name: shop
+"""
+
+RETURN = r"""
+remarks:
+  description: What was not placed, or is still to be written, one sentence each.
+  returned: always
+  type: list
+  elements: str
+  sample: ["SENTRY_DSN is a placeholder; its value is to be written"]
+count:
+  description: How many variables were read.
+  returned: always
+  type: int
+  sample: 17
+files:
+  description: Names of the files.
+  returned: always
+  type: list
+  elements: str
+  sample: [applications.yml, secrets.yml]
+"""
+
+# The action plugin of the same name does all of it.
