@@ -90,7 +90,7 @@ def main(arguments: list[str]) -> int:
     finally:
         if not options.keep:
             bed.clean()
-    print(f"\n{_report(size, rounds, sizes, losses)}\n\n{stages.table()}")
+    print(f"\n{report(size, rounds, sizes, losses)}\n\n{stages.table()}")
     return 0
 
 
@@ -113,9 +113,9 @@ def _fill(host: Host, rows: int) -> int:
 def _round(host: Host, number: int) -> Round:
     """Every way once, each round beginning with another; restores are of this round's backups."""
     seconds = {}
-    for name in _turned(list(BACKUPS), number):
+    for name in turned(list(BACKUPS), number):
         seconds[name] = _timed(host, BACKUPS[name])
-    for name in _turned(list(RESTORES), number):
+    for name in turned(list(RESTORES), number):
         _psql(host, "DROP DATABASE IF EXISTS again")
         _psql(host, "CREATE DATABASE again TEMPLATE template0")
         seconds[name] = _timed(host, RESTORES[name])
@@ -137,7 +137,7 @@ def _timed(host: Host, command: str) -> float:
     return time.monotonic() - begun
 
 
-def _turned(names: list[str], number: int) -> list[str]:
+def turned(names: list[str], number: int) -> list[str]:
     first = number % len(names)
     return names[first:] + names[:first]
 
@@ -196,21 +196,20 @@ def _psql(host: Host, sql: str, database: str = "postgres") -> str:
     return host.inside(*psql, "-d", database, stdin=sql.encode()).strip()
 
 
-def _report(
+def report(
     size: int, rounds: list[Round], sizes: dict[str, int], losses: dict[str, list[float]]
 ) -> str:
     lines = [f"{size / 2**30:.2f} GiB, {len(rounds)} rounds: median [min-max]", ""]
     for base, names in ((BASES[0], BACKUPS), (BASES[1], RESTORES)):
-        lines += [f"| | seconds | x as fast as {base} |", "|---|---|---|"]
+        lines += [f"| | seconds | x as fast as {_cell(base)} |", "|---|---|---|"]
         for name in names:
             times = [each[name] for each in rounds]
             ratios = [each[base] / each[name] for each in rounds]
-            lines.append(f"| {name} | {spread(times)} | {spread(ratios, '.2f')} |")
+            lines.append(f"| {_cell(name)} | {spread(times)} | {spread(ratios, '.2f')} |")
         lines.append("")
-    lines += ["| | MiB stored | of pg_dump | gzip |".replace("dump | gzip", "dump, gzip")]
-    lines += ["|---|---|---|"]
+    lines += [f"| | MiB stored | of {_cell(BASES[0])} |", "|---|---|---|"]
     lines += [
-        f"| {name} | {stored / 2**20:.0f} | {stored / sizes[BASES[0]]:.2f} |"
+        f"| {_cell(name)} | {stored / 2**20:.0f} | {stored / sizes[BASES[0]]:.2f} |"
         for name, stored in sizes.items()
     ]
     lines += ["", "| while it runs | pgbench loses, % |", "|---|---|"]
@@ -221,9 +220,19 @@ def _report(
     return "\n".join(lines)
 
 
+def _cell(text: str) -> str:
+    """A bar would end the cell."""
+    return text.replace(" |", ",")
+
+
 def _aims(rounds: list[Round], losses: dict[str, list[float]]) -> list[str]:
     found = [
-        (f"{name} x {base}", LIMITS[base], median(each[base] / each[name] for each in rounds), True)
+        (
+            _cell(f"{name} x {base}"),
+            LIMITS[base],
+            median(each[base] / each[name] for each in rounds),
+            True,
+        )
         for base, names in ((BASES[0], list(BACKUPS)[1:]), (BASES[1], list(RESTORES)[1:]))
         for name in names
     ]

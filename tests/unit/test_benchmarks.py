@@ -1,7 +1,9 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 from __future__ import annotations
 
-from benchmarks import survey, table
+import pytest
+
+from benchmarks import backups, survey, table
 from benchmarks.contenders import Run
 
 
@@ -42,3 +44,21 @@ def test_a_survey_leaves_out_what_machines_make_for_themselves() -> None:
     made = ["/etc/passwd", "/etc/ssh/sshd_config", "/srv/auction/releases/2026/source"]
     made += ["/etc/systemd/system/multi-user.target.wants/nginx.service", "/srv/auction/current"]
     assert [path for path in kept + made if not survey.LEFT_OUT.search(path)] == kept
+
+
+def test_backups_are_compared_within_a_round() -> None:
+    plain = {**dict.fromkeys(backups.BACKUPS, 2.0), "pg_dump | gzip": 10.0}
+    restored = {**dict.fromkeys(backups.RESTORES, 10.0), "gunzip | psql": 15.0}
+    sizes = {"pg_dump | gzip": 2**20, "dump": 2**19}
+    losses = {"dump": [0.05, 0.3, 0.08], "rehearsal": []}
+    said = backups.report(2**30, [plain | restored], sizes, losses).splitlines()
+    assert "| physical, full | 2.0 [2.0-2.0] | 5.00 [5.00-5.00] |" in said
+    assert "| dump | 0 | 0.50 |" in said
+    assert "| physical, full x pg_dump, gzip | at least 5 | 5.00 | reached |" in said
+    assert "| pg_restore of the dump x gunzip, psql | at least 2 | 1.50 | missed |" in said
+    assert "| pgbench loses in %, dump | at most 10 | 8.00 | reached |" in said
+
+
+@pytest.mark.parametrize(("number", "first"), [(0, "a"), (1, "b"), (3, "a")])
+def test_each_round_begins_with_another(number: int, first: str) -> None:
+    assert backups.turned(["a", "b", "c"], number)[0] == first
