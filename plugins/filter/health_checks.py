@@ -60,7 +60,12 @@ def health_checks(
     # The machines' clocks are compared with this one.
     placed = _derive.Topology(**topology)
     checks = _derive.health_checks(applications, placed, now=time.time())
-    return [{**check, **given.get(check["kind"], {})} for check in checks]
+    told = [{**check, **given.get(check["kind"], {})} for check in checks]
+    return [each for each in told if each["kind"] != "backup" or _is_backed_up(each)]
+
+
+def _is_backed_up(check: dict[str, t.Any]) -> bool:
+    return any(check.get(name) for name in ("databases", "physical", "files"))
 
 
 class FilterModule:

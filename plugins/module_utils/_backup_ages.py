@@ -15,7 +15,12 @@ from datetime import datetime
 from . import _backup_state
 
 METRICS = "backup.prom"
-STATES = {"dump": "state.json", "physical": "physical.json", "rehearsal": "rehearsal.json"}
+STATES = {
+    "dump": "state.json",
+    "physical": "physical.json",
+    "rehearsal": "rehearsal.json",
+    "files": "files.json",
+}
 PING_SECONDS = 10
 HELP = {
     "last_success_timestamp_seconds": "When it last succeeded and was read back; 0 is never.",

@@ -15,17 +15,20 @@ KIND = "backup"
 HOUR = 3600
 OPTIONS: dict[str, t.Any] = {
     "directory": {"type": "path", "default": "/var/lib/slipway/backup"},
+    "files_directory": {"type": "path", "default": "/var/lib/slipway/files"},
     "units": {"type": "path", "default": "/etc/systemd/system"},
     "databases": {"type": "list", "elements": "str", "default": []},
     "physical": {"type": "bool", "default": False},
     "rehearsal": {"type": "bool", "default": False},
+    "files": {"type": "bool", "default": False},
     **_limits.options("float", dump_hours=(26, 36), physical_hours=(13, 26)),
-    **_limits.options("float", rehearsal_hours=(192, 336)),
+    **_limits.options("float", rehearsal_hours=(192, 336), files_hours=(26, 36)),
 }
 TIMERS = {
     "dump": "slipway-backup",
     "physical": "slipway-backup-physical",
     "rehearsal": "slipway-rehearsal",
+    "files": "slipway-backup-files",
 }
 
 
@@ -40,11 +43,13 @@ def probe(
     wanted = [("dump", name) for name in check["databases"]]
     wanted += [("physical", "cluster")] if check["physical"] else []
     wanted += [("rehearsal", "")] if check["rehearsal"] else []
+    wanted += [("files", "files")] if check["files"] else []
     return [_finding(check, *each, known.get(each), clock()) for each in wanted]
 
 
 def _known(check: _health.Check) -> list[_backup_ages.Age]:
-    return _backup_ages.ages(pathlib.Path(check["directory"]))
+    directories = map(pathlib.Path, (check["directory"], check["files_directory"]))
+    return [age for directory in directories for age in _backup_ages.ages(directory)]
 
 
 def _finding(

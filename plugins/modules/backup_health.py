@@ -38,6 +38,26 @@ options:
     description: Whether a restore must have been rehearsed.
     type: bool
     default: false
+  files:
+    description: Whether files, media and configuration, must have been saved.
+    type: bool
+    default: false
+  files_directory:
+    description: Where the program that saves files keeps its state.
+    type: path
+    default: /var/lib/slipway/files
+  files_warning_hours:
+    description:
+      - Age of the last snapshot of files that was read back (in hours); more is V(warning). A night
+        and two hours.
+    type: float
+    default: 26
+  files_critical_hours:
+    description:
+      - Age of the last snapshot of files that was read back (in hours); more is V(critical). Half a
+        day later.
+    type: float
+    default: 36
   dump_warning_hours:
     description:
       - Age of the last dump that was read back (in hours); more is V(warning). A night and two

@@ -360,12 +360,13 @@ def health_checks(
     checks: list[dict[str, t.Any]] = [
         {"kind": "host", "name": topology.host, "reference_time": now}
     ]
+    names = [application["pool"]["name"] for application in resolved if application["pool"]]
     if here("database"):
-        names = [application["pool"]["name"] for application in resolved if application["pool"]]
         checks.append({**_postgres_check(topology), "role": "primary", "databases": names})
         checks += _pool_checks(names, provided=bool(topology.postgres))
         checks.append(_unit("slipway-backup.timer"))
-        checks.append({"kind": "backup", "name": topology.host, "databases": names})
+    backed_up = names if here("database") else []
+    checks.append({"kind": "backup", "name": topology.host, "databases": backed_up})
     if here("cache"):
         checks += [_redis("broker", BROKER_PORT, keeps=True)]
         checks += [_redis("cache", CACHE_PORT, keeps=False)]

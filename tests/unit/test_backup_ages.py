@@ -89,9 +89,10 @@ def test_a_dead_mans_switch_is_told_and_may_be_dead_itself(tmp_path: pathlib.Pat
     assert all(line.startswith("<4>backup_ping_url did not answer (") for line in said)
 
 
-def examined(directory: pathlib.Path, **options: t.Any) -> dict[str, _health.Finding]:
+def examined(place: pathlib.Path, **options: t.Any) -> dict[str, _health.Finding]:
     values = {name: option["default"] for name, option in _health_backup.OPTIONS.items()}
-    values |= {"label": "backup db1", "directory": str(directory), "units": str(directory)}
+    values |= {"label": "backup db1", "directory": str(place), "units": str(place)}
+    values["files_directory"] = "/nonexistent"
     check = {**values, **options}
     found = _health_backup.probe(check, _health.Deadline(5), NOW.timestamp)
     return {one.check.removeprefix("backup db1 "): one for one in found}
@@ -102,6 +103,7 @@ def examined(directory: pathlib.Path, **options: t.Any) -> dict[str, _health.Fin
     [
         *(("dump", 26, "ok"), ("dump", 26.1, "warning"), ("dump", 36.1, "critical")),
         *(("physical", 13, "ok"), ("physical", 13.1, "warning"), ("physical", 26.1, "critical")),
+        *(("files", 26, "ok"), ("files", 26.1, "warning"), ("files", 36.1, "critical")),
         *(("rehearsal", 192, "ok"), ("rehearsal", 337, "critical")),
     ],
 )
@@ -112,12 +114,16 @@ def test_what_is_overdue_is_told(
     if kind == "rehearsal":
         (tmp_path / "rehearsal.json").write_text(json.dumps(value))
     else:
-        store(tmp_path, kind, **{"cluster" if kind == "physical" else "shop": value})
+        names = {"physical": "cluster", "files": "files"}
+        store(tmp_path, kind, **{names.get(kind, "shop"): value})
     found = examined(
         tmp_path,
         databases=["shop"] if kind == "dump" else [],
         physical=kind == "physical",
         rehearsal=kind == "rehearsal",
+        files=kind == "files",
+        files_directory="/nonexistent" if kind != "files" else str(tmp_path),
+        directory=str(tmp_path) if kind != "files" else "/nonexistent",
     )
     (finding,) = found.values()
     assert (finding.state, finding.value) == (state, f"{hours:.1f} h old")

@@ -9,6 +9,7 @@ import typing as t
 from pathlib import Path
 
 import yaml
+from ansible_collections.slipway.stack.plugins.filter.health_checks import health_checks
 from ansible_collections.slipway.stack.plugins.module_utils import _health_kinds, _health_module
 from ansible_collections.slipway.stack.plugins.plugin_utils import _derive
 
@@ -87,9 +88,19 @@ def test_beat_is_expected_on_the_first_worker_machine_only() -> None:
     groups = {**ALL, "worker": ["one", "two"], "application": ["two"]}
     addresses = {"one": "10.0.0.1", "two": "10.0.0.2"}
     found = checks("two", groups, addresses)
-    assert set(found) == {"host two", "unit shop-web.service", "celery shop"}
+    assert set(found) == {"host two", "backup two", "unit shop-web.service", "celery shop"}
     assert found["celery shop"]["beats"] == 0
     assert checks("one", groups, addresses)["celery shop"]["beats"] == 1
+
+
+def test_only_what_is_backed_up_can_be_overdue() -> None:
+    placed = {"groups": {"web": ["one"]}, "addresses": {"one": "10.0.0.1"}, "host": "one"}
+
+    def kinds(**options: t.Any) -> list[str]:
+        return [check["kind"] for check in health_checks([], placed, "", {"backup": options})]
+
+    assert kinds() == kinds(files=False) == ["host"]
+    assert kinds(files=True) == ["host", "backup"]
 
 
 def test_where_beat_keeps_its_schedule_follows_from_its_scheduler() -> None:
@@ -115,6 +126,7 @@ def test_an_archive_that_is_declared_is_required(tmp_path: Path) -> None:
         return {
             "expected": {"archive_required": required},
             **{"stack_archiving": archiving, "stack_health": given, "stack_resolved": []},
+            "stack_files_saved": archiving,
             "stack_topology": {"groups": ALL, "addresses": {"one": "one"}, "host": "one"},
             **{"stack_authority": {"directory": ""}, "ansible_connection": "local"},
         }

@@ -1,0 +1,228 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Media, configuration and other files: saved by restic, read back, and only then thinned out.
+
+Installed as a program on each machine that has such files. A repository of restic names each
+object by the sha256 of its bytes, so whatever a run has added can be read back without it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import subprocess
+import time
+import typing as t
+from dataclasses import dataclass
+from datetime import datetime
+
+from . import _backup_ages, _backups, _errors, _s3
+from ._backup_state import ERROR, WARNING, alone, now, read, say, utc, write
+
+STATE = "files.json"
+# What the state calls them, among the databases of the other programs.
+FILES = "files"
+NAMED_BY_CONTENT = ("data", "index", "keys", "snapshots")
+SOME_UNREAD = 3  # restic's exit code
+# A mount that is gone, or an emptied directory, is a backup of nothing.
+COLLAPSED = 0.5
+
+
+@dataclass(frozen=True)
+class Settings:
+    paths: list[str]
+    exclude: list[str]
+    state: pathlib.Path
+    restic: str
+    keep: list[str]
+    target: _s3.Target
+    ping_url: str = ""
+
+
+# Exit code, output, complaints
+Answer = tuple[int, str, str]
+
+
+@dataclass(frozen=True)
+class Means:
+    """What a run works with besides its settings; tests hand in their own."""
+
+    restic: t.Callable[..., Answer]
+    client: _s3.Client
+    clock: t.Callable[[], datetime]
+    say: t.Callable[[str], None]
+
+
+def settings(path: pathlib.Path) -> Settings:
+    """The configuration file. Neither the keys nor the passphrase are in it."""
+    try:
+        value = json.loads(path.read_text())
+        paths = {"state": pathlib.Path(value["state"]), "target": _s3.target(value["target"])}
+        return Settings(**{**value, **paths})
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise _errors.BackupError(
+            f"{path} cannot be used: {error!r}. Run site.yml to write it anew."
+        ) from error
+
+
+def run(options: Settings, means: Means) -> bool:
+    """Save, whatever becomes of it goes into the state."""
+    path = options.state / STATE
+    earlier = read(path).get("databases", {}).get(FILES, {})
+    kept = {name: earlier.get(name) for name in ("last_success", "read_until", "last_size")}
+    result: dict[str, t.Any] = {"ok": None, "detail": "this run did not come to its end", **kept}
+    state = {"started": utc(means.clock()), "finished": None, "databases": {FILES: result}}
+    write(path, json.dumps(state, indent=2) + "\n")
+    begun = time.monotonic()
+    try:
+        result.update(back_up(options, means, result))
+    except (_errors.StackError, OSError) as error:
+        result.update(ok=False, verified=False, detail=str(error))
+        means.say(f"{ERROR}Backup of the files failed: {error}")
+    result["seconds"] = round(time.monotonic() - begun, 1)
+    state["finished"] = result["finished"] = utc(means.clock())
+    write(path, json.dumps(state, indent=2) + "\n")
+    _backup_ages.tell(options.state, options.ping_url if result["ok"] else "", means.say)
+    return bool(result["ok"])
+
+
+def back_up(options: Settings, means: Means, earlier: dict[str, t.Any]) -> dict[str, t.Any]:
+    """Save, read back, thin out: in this order or not at all. The result for the state file."""
+    paths = [path for path in options.paths if os.path.lexists(path)]
+    if not paths:
+        raise _errors.BackupError(
+            f"none of {', '.join(options.paths)} is there: correct the paths of backup_files."
+        )
+    prepare(options, means)
+    saved = save(options, means, paths)
+    count, read_until = read_back(options, means, earlier["read_until"])
+    done(means.restic("check"), "check")
+    size = int(saved["total_bytes_processed"])
+    human = _backups.human_size
+    where = options.target.url(options.target.key())
+    detail = f"snapshot {saved['snapshot_id'][:8]}, {count} objects read back from {where}"
+    means.say(f"files: {human(size)}, {human(int(saved['data_added']))} of them new, {detail}.")
+    if size < COLLAPSED * (earlier["last_size"] or 0):
+        means.say(
+            f"{WARNING}files: {human(size)} were there, {human(earlier['last_size'])} the last"
+            " time: see whether something is gone or not mounted."
+        )
+    thin_out(options, means)
+    return {
+        "ok": True,
+        "verified": True,
+        "detail": detail,
+        "snapshot": saved["snapshot_id"],
+        "paths": paths,
+        "size": size,
+        "last_size": size,
+        "read_until": read_until,
+        "last_success": utc(means.clock()),
+    }
+
+
+def prepare(options: Settings, means: Means) -> None:
+    """Make the repository where nothing is; take away the lock of a run that was killed."""
+    names = {item.key for item in _s3.list_objects(means.client, options.target)}
+    if not names:
+        done(means.restic("init"), "init")
+    elif options.target.key("config") not in names:
+        raise _errors.BackupError(
+            f"{options.target.url(options.target.key('config'))} is missing, but not the rest of"
+            " the repository: bring it back from its versions, or name an empty prefix."
+        )
+    done(means.restic("unlock"), "unlock")
+
+
+def save(options: Settings, means: Means, paths: list[str]) -> dict[str, t.Any]:
+    """Whatever vanished while it was read is no failure; what could not be read is one."""
+    exclude = [f"--exclude={pattern}" for pattern in options.exclude]
+    code, output, said = means.restic("backup", "--json", *exclude, "--", *paths)
+    if code == SOME_UNREAD:
+        unread = [item for item in map(_item, said.splitlines()) if os.path.lexists(item)]
+        if unread:
+            raise _errors.BackupError(f"restic could not read {', '.join(unread[:5])}.")
+    else:
+        done((code, output, said), "backup")
+    summary = [line for line in output.splitlines() if '"summary"' in line]
+    if not summary:
+        raise _errors.BackupError("restic backup told no summary: see what it says by itself.")
+    found: dict[str, t.Any] = json.loads(summary[-1])
+    return found
+
+
+def _item(line: str) -> str:
+    """The path that a line of restic complains of; what names none is no complaint of a file."""
+    try:
+        return str(json.loads(line).get("item", ""))
+    except (ValueError, AttributeError):
+        return ""
+
+
+def read_back(options: Settings, means: Means, since: str | None) -> tuple[int, str]:
+    """Every object that the last success has not read yet, by the clock of the server alone."""
+    objects = list(_s3.list_objects(means.client, options.target))
+    fresh = [item for item in objects if since is None or utc(item.modified) >= since]
+    count = 0
+    for item in fresh:
+        folder, _slash, rest = item.key[len(options.target.folder()) :].partition("/")
+        if folder not in NAMED_BY_CONTENT:
+            continue
+        digest, size = _s3.read_sha256(means.client, options.target, item.key)
+        if digest != rest.rpartition("/")[2]:
+            raise _errors.BackupError(
+                f"{options.target.url(item.key)} came back as {size} bytes with sha256 {digest},"
+                " which its name is not: do not trust this object store."
+            )
+        count += 1
+    return count, utc(max(item.modified for item in objects))
+
+
+def thin_out(options: Settings, means: Means) -> None:
+    """Forget the snapshots that no rule keeps. That this fails makes the new one no worse."""
+    rules = ["--json", "--group-by=host", "--prune", *options.keep]
+    code, output, said = means.restic("forget", *rules)
+    if code:
+        means.say(f"{WARNING}Old snapshots of files stay, which costs room: {_reason(said)}.")
+        return
+    for group in json.loads(output.splitlines()[0]):
+        for one in group["remove"] or []:
+            rules_in_words = " ".join(options.keep)
+            means.say(f"files: deleted the snapshot of {one['time'][:19]}Z, past {rules_in_words}.")
+
+
+def done(answer: Answer, action: str) -> str:
+    code, output, said = answer
+    if code:
+        raise _errors.BackupError(f"restic {action} ended with {code}: {_reason(said)}.")
+    return output
+
+
+def _reason(said: str) -> str:
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    told = next((line for line in lines if "Fatal" in line), lines[0] if lines else "no word")
+    return told.removeprefix("Fatal: ").rstrip(".")
+
+
+def main(arguments: list[str]) -> int:
+    """The configuration file is the only argument."""
+    os.umask(0o027)
+    try:
+        options = settings(pathlib.Path(arguments[1]))
+
+        def restic(*words: str) -> Answer:
+            ended = subprocess.run(
+                [options.restic, *words],
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            return ended.returncode, ended.stdout, ended.stderr
+
+        with alone(options.state / "files.lock"):
+            means = Means(restic, _s3.client(options.target), now, say)
+            return 0 if run(options, means) else 1
+    except _errors.StackError as error:
+        say(f"{ERROR}No file was backed up: {error}")
+        return 1
