@@ -16,7 +16,7 @@ version_added: 0.2.0
 description:
   - One line for each backup, the newest first. A last column says what is known against one.
 author: The Slipway authors (@slipway)
-positional: _input, info
+positional: _input, info, snapshots
 options:
   _input:
     description: What M(slipway.stack.s3_backup_info) returns as C(backups).
@@ -25,6 +25,10 @@ options:
     required: true
   info:
     description: What C(pgbackrest info --output=json) tells; empty if there is no pgBackRest.
+    type: str
+    default: ""
+  snapshots:
+    description: What C(restic snapshots --json) tells; empty if no files are saved.
     type: str
     default: ""
 """
@@ -45,10 +49,11 @@ HEAD = ("taken", "of", "kind", "size", "WAL", "backup", "problem")
 KINDS = {"full": "full", "diff": "differential", "incr": "incremental"}
 
 
-def backup_list(dumps: list[dict[str, t.Any]], info: str = "") -> str:
+def backup_list(dumps: list[dict[str, t.Any]], info: str = "", snapshots: str = "") -> str:
     stanzas = json.loads(info) if info else []
     rows = [_dump(one) for one in dumps]
     rows += [_physical(one) for stanza in stanzas for one in stanza.get("backup", [])]
+    rows += [_files(one) for one in json.loads(snapshots or "[]")]
     table = [HEAD, *sorted(rows, reverse=True)]
     widths = [max(len(row[column]) for row in table) for column in range(len(HEAD))]
     return "\n".join(
@@ -79,6 +84,19 @@ def _physical(one: dict[str, t.Any]) -> tuple[str, ...]:
         f"{wal['start']} to {wal['stop']}",
         one["label"],
         "has page errors" if one["error"] else "",
+    )
+
+
+def _files(one: dict[str, t.Any]) -> tuple[str, ...]:
+    size = one.get("summary", {}).get("total_bytes_processed")  # not told by older ones of restic
+    return (
+        _moment(datetime.fromisoformat(one["time"])),
+        "files",
+        "snapshot",
+        "-" if size is None else _backups.human_size(size),
+        "-",
+        one["short_id"],
+        "",
     )
 
 

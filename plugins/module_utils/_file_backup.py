@@ -187,8 +187,8 @@ def thin_out(options: Settings, means: Means) -> None:
         return
     for group in json.loads(output.splitlines()[0]):
         for one in group["remove"] or []:
-            rules_in_words = " ".join(options.keep)
-            means.say(f"files: deleted the snapshot of {one['time'][:19]}Z, past {rules_in_words}.")
+            taken = utc(datetime.fromisoformat(one["time"]))
+            means.say(f"files: deleted the snapshot of {taken}, past {' '.join(options.keep)}.")
 
 
 def done(answer: Answer, action: str) -> str:

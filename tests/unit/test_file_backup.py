@@ -188,12 +188,14 @@ def test_a_size_that_collapsed_is_told(run: Run) -> None:
 
 
 def test_old_snapshots_that_go_are_named_and_staying_is_no_failure(run: Run) -> None:
-    removed = [{"time": "2026-05-01T02:30:11.5Z"}]
+    removed = [{"time": "2026-05-01T04:30:11.691090441+02:00"}]
     groups = json.dumps([{"remove": removed}, {"remove": None}])
     run.answers["forget"] = (0, f"{groups}\n[0:00] done", "")
     assert run()
     words = "--keep-within=90d --keep-weekly=4"
-    assert run.said[-1] == f"files: deleted the snapshot of 2026-05-01T02:30:11Z, past {words}."
+    assert (
+        run.said[-1] == f"files: deleted the snapshot of 2026-05-01T02:30:11+00:00, past {words}."
+    )
     run.answers["forget"] = (1, "", "Fatal: AccessDenied\n")
     assert run()
     assert run.said[-1].startswith("<4>Old snapshots of files stay, which costs room: AccessDenied")

@@ -206,4 +206,32 @@ def test_backups_of_both_kinds_are_one_table_the_newest_first() -> None:
     assert lines[1].endswith("20261128-030000F  has page errors")
     assert lines[2].endswith("b.dump")
     assert lines[3].startswith("2026-11-27 02:00:00Z  blog") and "has no record" in lines[3]
+    saved = [
+        {"time": "2026-11-29T04:30:00.691090441+02:00", "short_id": "881d92ea"},
+        {
+            "time": "2026-11-28T02:30:00.1Z",
+            "short_id": "e913588e",
+            "summary": {"total_bytes_processed": 5_000_000},
+        },
+    ]
+    lines = backup_list([], "", json.dumps(saved)).splitlines()
+    assert lines[1].split() == [
+        "2026-11-29",
+        "02:30:00Z",
+        "files",
+        "snapshot",
+        "-",
+        "-",
+        "881d92ea",
+    ]
+    assert lines[2].split() == [
+        "2026-11-28",
+        "02:30:00Z",
+        "files",
+        "snapshot",
+        "5.0",
+        "MB",
+        "-",
+        "e913588e",
+    ]
     assert backup_list([]).split() == ["taken", "of", "kind", "size", "WAL", "backup", "problem"]
