@@ -21,6 +21,8 @@ from datetime import datetime
 from . import _backup_ages, _backups, _dump, _errors, _gpg, _s3
 from ._backup_state import ERROR, WARNING, alone, flush, now, read, say, turn, utc, write
 
+# Besides all of the last days: what docs/verification.md calls the ladder.
+WEEKLY, MONTHLY = 4, 12
 Clock = t.Callable[[], datetime]
 
 
@@ -36,6 +38,7 @@ class Settings:
     target: _s3.Target | None
     ping_url: str = ""
     hashed_tables: dict[str, list[str]] = field(default_factory=dict)
+    store_retention_days: int = 0  # 0: nothing is ever deleted there
     gpg: t.Sequence[str] = ()  # knows the passphrase; empty: nothing is encrypted
 
 
@@ -73,6 +76,7 @@ def settings(path: pathlib.Path) -> Settings:
             ping_url=value.get("ping_url", ""),
             hashed_tables=value.get("hashed_tables", {}),
             gpg=value.get("gpg", ()),
+            store_retention_days=value.get("store_retention_days", 0),
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise _errors.BackupError(
@@ -131,6 +135,8 @@ def attempt(database: str, options: Settings, means: Means) -> dict[str, t.Any]:
         means.say(f"{WARNING}{database}: hashed_tables names {table}, which is not there.")
     for copy in pruned:
         means.say(f"{database}: deleted {copy.file}, older than {options.retention_days} days.")
+    if means.store is not None and options.store_retention_days:
+        prune_store(database, options, means, means.store)
     return {
         "ok": True,
         "detail": f"read back whole from {where}",
@@ -310,6 +316,34 @@ def prune(directory: pathlib.Path, options: Settings, now: datetime) -> list[_ba
         path.unlink()
         path.with_name(_backups.record_name(copy.file)).unlink(missing_ok=True)
     return gone
+
+
+def prune_store(database: str, options: Settings, means: Means, store: Store) -> None:
+    """Delete what no rule keeps in the bucket. That this fails makes the new backup no worse."""
+    days = options.store_retention_days
+    try:
+        for copy in _backups.prunable(
+            stored(database, store), means.clock(), days, options.keep, WEEKLY, MONTHLY
+        ):
+            key = store.target.key(database, copy.file)
+            _s3.delete(store.client, store.target, [key, _backups.record_name(key)])
+            means.say(
+                f"{database}: deleted {store.target.url(key)}, older than {days} days and none of"
+                f" the {WEEKLY} weekly and {MONTHLY} monthly ones."
+            )
+    except _errors.StackError as error:
+        means.say(f"{WARNING}Old dumps of {database} stay, which costs room: {error}")
+
+
+def stored(database: str, store: Store) -> list[_backups.Copy]:
+    """The dumps in the bucket; one without a record was never read back."""
+    names = {item.key for item in _s3.list_objects(store.client, store.target, database)}
+    return [
+        _backups.Copy(database, file, taken, _backups.record_name(key) in names)
+        for key in names
+        if (taken := _backups.taken(file := key.rpartition("/")[2]))
+        and key == store.target.key(database, file)
+    ]
 
 
 def main(arguments: list[str]) -> int:

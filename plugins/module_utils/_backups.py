@@ -118,24 +118,52 @@ def newest(copies: t.Iterable[Copy]) -> Copy | None:
     return max(copies, key=lambda copy: (copy.taken, copy.file), default=None)
 
 
-def prunable(copies: t.Iterable[Copy], now: datetime, retention_days: int, keep: int) -> list[Copy]:
+def prunable(
+    copies: t.Iterable[Copy],
+    now: datetime,
+    retention_days: int,
+    keep: int,
+    weekly: int = 0,
+    monthly: int = 0,
+) -> list[Copy]:
     """Copies older than the retention, oldest first; the last `keep` verified ones never go.
 
-    An unverified copy goes only when something newer is verified: until then it may be all
-    there is.
+    Of the last weeks and months, the first verified copy of each stays. An unverified copy goes
+    only when something newer is verified: until then it may be all there is.
     """
     ordered = sorted(copies, key=lambda copy: (copy.taken, copy.file))
     verified = [copy for copy in ordered if copy.verified]
     kept = verified[-max(keep, 1) :]
+    rungs = _rungs(verified, now, weekly, monthly)
     oldest_day = now - timedelta(days=retention_days)
     return [
         copy
         for copy in ordered
         if copy.taken < oldest_day
         and copy not in kept
+        and copy not in rungs
         and len(kept) >= keep
         and copy.taken < kept[-1].taken
     ]
+
+
+def _rungs(verified: list[Copy], now: datetime, weekly: int, monthly: int) -> list[Copy]:
+    """The first copy of each of the last weeks and months, besides the current ones."""
+    first: dict[tuple[str, int], Copy] = {}
+    for copy in verified:  # oldest first
+        weeks, months = _week(now) - _week(copy.taken), _month(now) - _month(copy.taken)
+        for period, ago, count in (("week", weeks, weekly), ("month", months, monthly)):
+            if count and ago <= count:
+                first.setdefault((period, ago), copy)
+    return list(first.values())
+
+
+def _week(moment: datetime) -> int:
+    return (moment.toordinal() - 1) // 7  # the first day of year 1 was a Monday
+
+
+def _month(moment: datetime) -> int:
+    return moment.year * 12 + moment.month
 
 
 def bytes_needed(database_bytes: int, last_dump_bytes: int | None) -> int:

@@ -154,6 +154,16 @@ def upload(s3: Client, where: Target, path: pathlib.Path, key: str, sha256: str)
         s3.upload_file(str(path), where.bucket, key, ExtraArgs=extra, Config=parts)
 
 
+def delete(s3: Client, where: Target, keys: t.Sequence[str]) -> None:
+    """Delete a few objects; in a bucket with versions they are only hidden."""
+    with reported("delete from", where.url(where.key())):
+        answer = s3.delete_objects(
+            Bucket=where.bucket, Delete={"Objects": [{"Key": key} for key in keys], "Quiet": True}
+        )
+    for refused in answer.get("Errors", [])[:1]:
+        raise S3Error(f"Cannot delete {where.url(refused['Key'])}: {refused['Code']}.")
+
+
 def read(
     s3: Client, where: Target, key: str, sleep: t.Callable[[float], None] = time.sleep
 ) -> t.Iterator[bytes]:

@@ -231,6 +231,61 @@ def test_old_copies_go_only_after_success_and_are_named(run: Run) -> None:
     assert f"shop: deleted {old.file}, older than 30 days." in run.said
 
 
+def in_the_bucket(run: Run, *ages: int) -> None:
+    """Verified dumps of so many days ago, as runs of those nights left them."""
+    assert run.store is not None
+    for age in ages:
+        file = _backups.file_name(NOW - timedelta(days=age), "0a1b2c3d")
+        for name in (f"{file}.gpg", f"{file}.gpg.json"):
+            key = TARGET.key("shop", name)
+            run.store.client.put_object(Bucket="backups", Key=key, Body=b"x")
+
+
+def test_the_bucket_keeps_the_last_days_and_a_rung_of_each_month(run: Run) -> None:
+    assert run.store is not None
+    run.store.client.put_bucket_versioning(
+        Bucket="backups", VersioningConfiguration={"Status": "Enabled"}
+    )
+    in_the_bucket(run, 1, 89, 91, 92, 120, 121, 500)
+    run.options = dataclasses.replace(run.options, store_retention_days=90, databases=["shop"])
+    assert run()
+    left = [_backups.taken(key.rpartition("/")[2]) for key in run.stored()]
+    ages = {(NOW - taken).days for taken in left if taken}
+    # 2026-08-22 and 08-21 are 91 and 92 days ago, 07-24 and 07-23 are 120 and 121.
+    assert ages == {0, 1, 89, 92, 121}
+    assert len(run.stored()) == 2 * len(ages)
+    assert sum(" and none of the 4 weekly and 12 monthly ones." in line for line in run.said) == 3
+    versions = run.store.client.list_object_versions(Bucket="backups")["Versions"]
+    assert len(versions) == 16, "whoever may only hide has destroyed nothing"
+
+
+def test_a_bucket_that_refuses_to_delete_is_told_and_no_failure(run: Run) -> None:
+    assert run.store is not None
+    in_the_bucket(run, 91, 500)
+
+    class Refusing(Tampering):
+        def delete_objects(self, **_asked: t.Any) -> dict[str, t.Any]:
+            return {"Errors": [{"Key": "night/shop/x", "Code": "AccessDenied"}]}
+
+    refusing = Refusing(run.store.client, bytes, "none")
+    run.store = dataclasses.replace(run.store, client=refusing)
+    run.options = dataclasses.replace(run.options, store_retention_days=90, databases=["shop"])
+    assert run()
+    assert run.said[-1] == (
+        "<4>Old dumps of shop stay, which costs room: Cannot delete s3://backups/night/shop/x:"
+        " AccessDenied."
+    )
+
+
+def test_a_failed_run_deletes_nothing_in_the_bucket(run: Run) -> None:
+    in_the_bucket(run, 91, 500)
+    before = run.stored()
+    run.failing["shop"] = _errors.BackupError("no.")
+    run.options = dataclasses.replace(run.options, store_retention_days=90, databases=["shop"])
+    assert not run()
+    assert run.stored() == before
+
+
 def test_a_failed_database_is_not_pruned_while_the_others_are(run: Run) -> None:
     for database in ("shop", "blog"):
         run.lay_down(database, 40)

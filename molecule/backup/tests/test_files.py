@@ -61,9 +61,7 @@ def test_what_comes_back_is_what_was_there_with_its_rights(host: Host) -> None:
 def test_a_second_run_sends_and_reads_only_what_is_new(host: Host) -> None:
     host.check_output(f"echo more > {MEDIA}/2026/more.txt")
     assert start(host) == 0
-    told = journal(host).splitlines()[-1]
-    assert "3.0 MB, " in told
-    assert "kB of them new" in told
+    assert "kB of them new" in journal(host).splitlines()[-1]
     assert len(snapshots(host)) >= 2
 
 
