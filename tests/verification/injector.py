@@ -29,6 +29,7 @@ class Faults:
     cut_at: float = 0.9
     only: str = ".dump"
     drips: int = 0
+    uploads_cut: int = 0
     ranges: list[str] = field(default_factory=list)
 
 
@@ -59,9 +60,20 @@ def injected(endpoint: str, faults: Faults) -> t.Iterator[str]:
 
         do_HEAD = do_GET
 
-        def _ask(self) -> tuple[int, dict[str, str], bytes]:
+        def do_PUT(self) -> None:  # so is it called
+            length = int(self.headers.get("Content-Length", 0))
+            if faults.only in self.path and faults.uploads_cut:
+                faults.uploads_cut -= 1
+                self.rfile.read(int(length * faults.cut_at))
+                self.close_connection = True
+                return
+            status, headers, body = self._ask(self.rfile.read(length))
+            self._send(status, headers, body, len(body))
+
+        def _ask(self, sent: bytes | None = None) -> tuple[int, dict[str, str], bytes]:
             connection = http.client.HTTPConnection(upstream)
-            connection.request(self.command, self.path, headers=dict(self.headers))
+            headers = {k: v for k, v in self.headers.items() if k.lower() != "expect"}
+            connection.request(self.command, self.path, sent, headers)
             answer = connection.getresponse()
             kept = ("etag", "content-range", "content-type", "last-modified", "content-length")
             headers = {k: v for k, v in answer.getheaders() if k.lower() in kept}

@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import fcntl
 import json
 import os
 import pathlib
 import subprocess
+import time
 import typing as t
 
 import pytest
@@ -21,6 +23,7 @@ from ansible_collections.slipway.stack.plugins.module_utils import (
 
 from .conftest import Dumps
 from .database import SHOP_TABLES
+from .injector import Faults, injected
 
 HASHED = 'public.odd " na.me'
 TOLD = """
@@ -28,6 +31,7 @@ CREATE TABLE bids (id serial PRIMARY KEY, at timestamptz DEFAULT now());
 INSERT INTO bids SELECT FROM generate_series(1, 3);
 CREATE TABLE "odd "" na.me" (t int, "a b" text);
 INSERT INTO "odd "" na.me" VALUES (1, 'a'), (2, NULL);
+SELECT lo_from_bytea(0, repeat('large object', 10000)::bytea);
 CREATE TABLE alembic_version (version_num text);
 INSERT INTO alembic_version VALUES ('3c4d'), ('1a2b');
 CREATE TABLE django_migrations (id serial, app text, name text);
@@ -38,6 +42,7 @@ MOVED = """
 DELETE FROM "odd "" na.me" WHERE t = 1;
 INSERT INTO "odd "" na.me" VALUES (1, 'a');
 """
+LARGE = "SELECT sum(length(lo_get(oid))) FROM pg_largeobject_metadata"
 CHANGED = 'UPDATE "odd "" na.me" SET "a b" = \'b\' WHERE t = 1'
 TARGET = {"bucket": "nightly", "access_key": "AKIA1", "secret_key": "s3cr3t"}
 
@@ -128,6 +133,7 @@ def test_a_restored_dump_answers_what_its_record_was_told(night: Night, dumps: D
         with dump.open("rb") as file:
             restore = [str(server.home / "bin" / "pg_restore"), "--dbname=again", "--exit-on-error"]
             subprocess.run(restore, stdin=file, check=True)
+        assert server.sql("again", LARGE) == "120000"
         assert server.sql("again", _schema.FINGERPRINT) == record["schema"]
         assert server.sql("again", _schema.SEQUENCES) == '{ "public.bids_id_seq" : 3 }'
         hashed = f"{_schema.HASH_SETTINGS}; {_schema.content_hash(HASHED)}"
@@ -142,6 +148,62 @@ def test_a_restored_dump_answers_what_its_record_was_told(night: Night, dumps: D
     finally:
         for statement in ("DATABASE told", "DATABASE again", "ROLE reporter"):
             server.sql("postgres", f"DROP {statement}")
+
+
+def test_an_upload_that_is_cut_at_nine_tenths_is_sent_again(night: Night, endpoint: str) -> None:
+    faults = Faults(uploads_cut=1, cuts=1)
+    with injected(endpoint, faults) as night.target["endpoint_url"]:
+        assert night.run("shop") == 0
+    assert (faults.uploads_cut, faults.cuts) == (0, 0), "both directions were cut"
+    assert [record["verified"] for record in night.records("shop")] == [True]
+
+
+def test_an_upload_that_is_always_cut_fails_the_run_and_keeps_the_local_copy(
+    night: Night, endpoint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with injected(endpoint, Faults(uploads_cut=99)) as night.target["endpoint_url"]:
+        assert night.run("shop") == 1
+    assert capsys.readouterr().out.startswith(
+        "<3>Backup of shop failed: Cannot upload s3://nightly/"
+    )
+    (record,) = night.records("shop")
+    assert not record["verified"]
+    assert (night.path / "backups" / "shop" / record["file"]).exists()
+    night.target["endpoint_url"] = endpoint
+    assert night.run("shop") == 0
+
+
+def test_keys_that_were_revoked_fail_the_run(
+    night: Night, endpoint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with injected(endpoint, Faults(refusals=1, status=403)) as night.target["endpoint_url"]:
+        assert night.run("shop") == 1
+    assert "Cannot read s3://nightly/" in capsys.readouterr().out
+    assert [record["verified"] for record in night.records("shop")] == [False]
+
+
+def test_a_server_that_is_restarted_in_the_middle_fails_one_run_alone(
+    night: Night, dumps: Dumps, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server = dumps.server
+    psql = [str(server.home / "bin" / "psql"), "-X", "--dbname=blog"]
+    held = "BEGIN; LOCK TABLE posts; SELECT pg_sleep(60)"
+    with subprocess.Popen([*psql, f"--command={held}"], stderr=subprocess.DEVNULL) as holder:
+        waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+        try:
+            with concurrent.futures.ThreadPoolExecutor() as threads:
+                ended = threads.submit(night.run, "blog")
+                deadline = time.monotonic() + 30
+                while server.sql("postgres", waiting) == "0" and time.monotonic() < deadline:
+                    time.sleep(0.1)
+                server.stop()
+                assert ended.result() == 1
+        finally:
+            holder.kill()
+            server.start()
+    assert capsys.readouterr().out.startswith("<3>Backup of blog failed: ")
+    assert list((night.path / "backups" / "blog").iterdir()) == []
+    assert night.run("blog") == 0
 
 
 def test_a_database_that_is_not_there_fails_alone_in_one_sentence(
