@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import typing as t
 
 import pytest
@@ -13,6 +14,7 @@ from testinfra.host import Host
 UNIT = "slipway-backup-files.service"
 RESTIC = "/opt/slipway/backup/files"
 MEDIA = "/srv/shop/media"
+STATE = "/var/lib/slipway/files/files.json"
 SECRETS = "/etc/slipway/backup/files_secrets"
 PLACE = "/root/restored"
 
@@ -22,7 +24,7 @@ def start(host: Host) -> int:
 
 
 def state(host: Host) -> dict[str, t.Any]:
-    found = json.loads(host.check_output("cat /var/lib/slipway/files/files.json"))
+    found = json.loads(host.check_output(f"cat {STATE}"))
     files: dict[str, t.Any] = found["databases"]["files"]
     return files
 
@@ -81,9 +83,8 @@ def test_a_run_that_was_killed_is_in_nobodys_way(host: Host) -> None:
     host.check_output(f"head -c 60000000 /dev/urandom > {MEDIA}/large")
     try:
         host.check_output(f"systemctl start --no-block {UNIT}")
-        host.check_output(
-            "timeout 30 sh -c 'until pgrep -f \"restic.* backup\"; do sleep 0.1; done'"
-        )
+        begun = f"until grep -q '\"finished\": null' {STATE}; do sleep 0.1; done; sleep 1"
+        host.check_output(f"timeout 30 sh -c {shlex.quote(begun)}")
         host.check_output(f"systemctl kill --signal=SIGKILL {UNIT}; sleep 0.5")
         assert state(host)["detail"] == "this run did not come to its end"
     finally:
