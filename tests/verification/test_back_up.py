@@ -22,7 +22,7 @@ from ansible_collections.slipway.stack.plugins.module_utils import (
 )
 
 from .conftest import Dumps
-from .database import SHOP_TABLES
+from .database import MAJOR, SHOP_TABLES
 from .injector import Faults, injected
 
 HASHED = 'public.odd " na.me'
@@ -41,6 +41,11 @@ ALTER SEQUENCE django_migrations_id_seq CYCLE;
 MOVED = """
 DELETE FROM "odd "" na.me" WHERE t = 1;
 INSERT INTO "odd "" na.me" VALUES (1, 'a');
+"""
+MANY = """
+DO $$ BEGIN FOR number IN {begin}..{end} LOOP
+  EXECUTE format('CREATE TABLE t%s AS SELECT 1 AS id', number);
+END LOOP; END $$
 """
 LARGE = "SELECT sum(length(lo_get(oid))) FROM pg_largeobject_metadata"
 CHANGED = 'UPDATE "odd "" na.me" SET "a b" = \'b\' WHERE t = 1'
@@ -180,6 +185,44 @@ def test_keys_that_were_revoked_fail_the_run(
         assert night.run("shop") == 1
     assert "Cannot read s3://nightly/" in capsys.readouterr().out
     assert [record["verified"] for record in night.records("shop")] == [False]
+
+
+def test_a_disk_that_fills_in_the_middle_fails_one_database_and_leaves_nothing(
+    night: Night,
+    dumps: Dumps,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """No file may become larger than 50 kB, which pg_dump meets as it does a full disk."""
+    programs = night.path / "installed" / MAJOR / "bin"
+    programs.mkdir(parents=True)
+    real = dumps.server.home / "bin"
+    for name in ("pg_restore", "pg_dumpall"):
+        (programs / name).symlink_to(real / name)
+    full = programs / "pg_dump"
+    full.write_text(f"#!/bin/sh\ntrap '' XFSZ\nulimit -f 100\nexec {real}/pg_dump \"$@\"\n")
+    full.chmod(0o755)
+    monkeypatch.setattr(_dump, "CLIENTS", night.path / "installed")
+    assert night.run("shop", "void") == 1
+    bad, good = capsys.readouterr().out.splitlines()
+    assert bad.startswith("<3>Backup of shop failed: pg_dump ended with 1: ")
+    assert "File too large" in bad
+    assert good.startswith("void: ")
+    assert list((night.path / "backups" / "shop").iterdir()) == []
+
+
+@pytest.mark.long
+def test_a_database_of_ten_thousand_tables(night: Night, dumps: Dumps) -> None:
+    dumps.server.sql("postgres", "CREATE DATABASE many")
+    try:
+        # In steps, because each table takes a lock until its transaction ends.
+        for begin in range(0, 10_000, 1000):
+            dumps.server.sql("many", MANY.format(begin=begin + 1, end=begin + 1000))
+        assert night.run("many") == 0
+        (record,) = night.records("many")
+        assert record["tables"] == {f"public.t{number}": 1 for number in range(1, 10_001)}
+    finally:
+        dumps.server.sql("postgres", "DROP DATABASE many")
 
 
 def test_a_server_that_is_restarted_in_the_middle_fails_one_run_alone(
