@@ -158,6 +158,11 @@ def test_only_root_and_postgres_can_read_the_passphrase(host: Host) -> None:
     assert (file.user, file.group, file.mode) == ("root", "postgres", 0o640)
     assert PASSPHRASE not in host.check_output("journalctl --no-pager")
     found = host.run(f"grep -lr {PASSPHRASE} /opt/slipway /var/lib/slipway /etc/slipway").stdout
-    assert found.split() == ["/etc/slipway/backup/passphrase"]
-    file = host.file("/etc/slipway/backup/passphrase")
-    assert (file.user, file.group, file.mode) == ("root", "postgres", 0o640)
+    readers = {
+        "/etc/slipway/backup/files_secrets": ("root", "root", 0o600),
+        "/etc/slipway/backup/passphrase": ("root", "postgres", 0o640),
+    }
+    assert sorted(found.split()) == sorted(readers)
+    for path, rights in readers.items():
+        file = host.file(path)
+        assert (file.user, file.group, file.mode) == rights
