@@ -123,3 +123,22 @@ def test_a_bad_one_is_refused_before_any_machine_is_touched(
         assert sentence in said
     assert not trial.contacted.exists()
     assert SECRET not in said
+
+
+def test_what_visitors_uploaded_is_among_the_files_that_are_saved(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "playbooks/group_vars", tmp_path / "group_vars")
+    tell = "- hosts: all\n  gather_facts: false\n  tasks: [debug: {var: backup_files.paths}]\n"
+    (tmp_path / "tell.yml").write_text(tell.replace("debug", "ansible.builtin.debug"))
+    told = subprocess.run(
+        [
+            *(str(Path(sys.executable).parent / "ansible-playbook"), str(tmp_path / "tell.yml")),
+            *("-i", str(ROOT / "inventories/demo"), "-e", "ansible_connection=local"),
+            *("-e", '{"stack_backup_paths": ["/var/lib/redis"]}'),
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    for path in ("/etc/slipway", "/srv/auction/media", "/var/lib/redis"):
+        assert f"- {path}\n" in told
