@@ -9,6 +9,8 @@ from locust import LoadTestShape, events
 
 ASKED = json.loads(Path(os.environ["SLIPWAY_LOAD"]).read_text())
 STAGES = _load.stages(ASKED["profile"], ASKED["users"], ASKED["seconds"])
+# That of another run must not be taken for this one's.
+Path(ASKED["result"]).unlink(missing_ok=True)
 SHARES = (0.5, 0.95, 0.99)
 
 
