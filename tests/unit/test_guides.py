@@ -23,8 +23,8 @@ FILES = ["group_vars/all/applications.yml", "group_vars/all/secrets.yml", "hosts
 # What may differ between staging and production besides the domain: where, of which version, and
 # with whose certificates and buckets.
 DIFFERENT = re.compile(
-    r"stack_environment: |source: .* version: |directory: https://acme-|prefix: |.*BUCKET|.*media"
-    r"|.* \{stack_address: "
+    r"stack_environment: |source: .* version: |directory: https://acme-|prefix: |s3: \{bucket: |.*media"
+    r"|.* \{stack_address: |host: |.*_url: rediss:"
 )
 
 
@@ -55,10 +55,12 @@ def leaves(tree: t.Any) -> list[t.Any]:
 def test_an_inventory_whose_secrets_are_written_is_valid(guide: str, environment: str) -> None:
     secrets = filled(yaml.safe_load(text(guide, environment, FILES[1])))
     inputs = {
-        key.removeprefix("vault_").removeprefix("stack_"): value
+        key.removeprefix("vault_stack_").removeprefix("stack_"): value
         for key, value in {**secrets, **declared(guide, environment)}.items()
     }
+    inputs["applications"] = declared(guide, environment)["stack_applications"]
     inputs["secrets"] = secrets["vault_stack_applications"]
+    inputs["backup_s3"] = declared(guide, environment).get("stack_backup_s3")
     inputs["backup_s3_secrets"] = secrets.get("vault_stack_backup_s3", {})
     hosts = yaml.safe_load(text(guide, environment, FILES[2]))
     groups = {name: list(group["hosts"]) for name, group in hosts.items() if name != "all"}

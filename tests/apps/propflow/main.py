@@ -9,7 +9,6 @@ from typing import Annotated
 
 import boto3
 import redis
-from botocore.config import Config
 from database import engine
 from fastapi import Depends, FastAPI, Header, HTTPException, Request, Response
 from fastapi.middleware.cors import CORSMiddleware
@@ -27,11 +26,7 @@ log = logging.getLogger("uvicorn.error")
 store = redis.Redis.from_url(
     os.environ["BROKER_URL"], decode_responses=True, socket_timeout=2, socket_connect_timeout=2
 )
-s3 = boto3.client(
-    "s3",
-    endpoint_url=os.environ.get("S3_ENDPOINT_URL") or None,
-    config=Config(s3={"addressing_style": os.environ.get("S3_ADDRESSING_STYLE") or "auto"}),
-)
+s3 = boto3.client("s3")  # finds server, region and keys in AWS_*
 app = FastAPI(title="PropFlow")
 app.add_middleware(
     CORSMiddleware,
