@@ -23,8 +23,8 @@ FILES = ["group_vars/all/applications.yml", "group_vars/all/secrets.yml", "hosts
 # What may differ between staging and production besides the domain: where, of which version, and
 # with whose certificates and buckets.
 DIFFERENT = re.compile(
-    r"stack_environment: |source: .* version: |directory: https://acme-|prefix: |s3: \{bucket: |.*media"
-    r"|.* \{stack_address: |host: |.*_url: rediss:"
+    r"stack_environment: |source: .* version: |directory: https://acme-|prefix: "
+    r"|s3: \{bucket: |.*media|.* \{stack_address: |host: |.*_url: rediss:"
 )
 
 

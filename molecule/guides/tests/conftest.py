@@ -1,0 +1,139 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The five systems as their visitors meet them: a real browser, over https."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import hashlib
+import os
+import subprocess
+import typing as t
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import testinfra
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from selenium import webdriver
+from selenium.webdriver.support.wait import WebDriverWait
+from testinfra.host import Host
+
+ROOT = Path(__file__).resolve().parents[3]
+INVENTORY = ROOT / "molecule/guides/inventory"
+LAB = "molecule-guides"
+# What each system is made of, the application that keeps the data first.
+SYSTEMS = {
+    "atlas": ["atlas"],
+    "auction": ["auction", "auction_web"],
+    "ecommerce": ["ecommerce", "ecommerce_ai", "ecommerce_web"],
+    "parkme": ["parkme"],
+    "propflow": ["propflow", "propflow_dashboard"],
+}
+STORING = ["atlas", "auction", "ecommerce", "ecommerce_ai", "parkme", "propflow"]
+SECONDS = 60
+
+
+@pytest.fixture(scope="session")
+def machine() -> Host:
+    return testinfra.get_host(f"docker://{LAB}-one")
+
+
+@pytest.fixture(scope="session")
+def machines(machine: Host) -> list[Host]:
+    """For the journal of a failure."""
+    return [machine]
+
+
+@pytest.fixture(scope="session")
+def services() -> Host:
+    return testinfra.get_host(f"docker://{LAB}-services")
+
+
+def address(container: str) -> str:
+    template = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
+    command = ["docker", "inspect", "--format", template, container]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def fingerprint(certificate: str) -> str:
+    """The name of a certificate's key, as Chromium takes it."""
+    key = x509.load_pem_x509_certificate(certificate.encode()).public_key()
+    der = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return base64.b64encode(hashlib.sha256(der).digest()).decode()
+
+
+@pytest.fixture(scope="session")
+def browser(services: Host, tmp_path_factory: pytest.TempPathFactory) -> Iterator[t.Any]:
+    """Chromium; of certificates that no public authority signed it takes the lab's alone."""
+    signers = [
+        services.check_output("curl -fsSk https://localhost:15000/intermediates/0"),
+        services.check_output("cat /etc/lab/services.crt"),
+    ]
+    names = f"MAP services.test {address(LAB + '-services')}"
+    names += f", MAP *.services.test {address(LAB + '-services')}"
+    options = webdriver.ChromeOptions()
+    options.binary_location = "/usr/bin/chromium"
+    for argument in (
+        "headless=new",
+        "no-sandbox",  # it runs as root, and visits the lab's own pages
+        "disable-dev-shm-usage",
+        f"user-data-dir={tmp_path_factory.mktemp('chromium')}",
+        f"host-resolver-rules={names}, MAP *.test {address(LAB + '-one')}",
+        f"ignore-certificate-errors-spki-list={','.join(map(fingerprint, signers))}",
+    ):
+        options.add_argument(f"--{argument}")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    service = webdriver.ChromeService("/usr/bin/chromedriver")
+    with contextlib.closing(webdriver.Chrome(options=options, service=service)) as driver:
+        yield driver
+        driver.quit()
+
+
+class Page:
+    """One page in the browser, by the names that its own script has for things."""
+
+    def __init__(self, driver: t.Any, url: str) -> None:
+        self.driver = driver
+        driver.get(url)
+
+    def fill(self, selector: str, value: str) -> None:
+        field = self.driver.find_element("css selector", selector)
+        field.clear()
+        field.send_keys(value)
+
+    def press(self, selector: str) -> None:
+        self.driver.find_element("css selector", selector).click()
+
+    def text(self, selector: str) -> str:
+        return str(self.driver.find_element("css selector", selector).text)
+
+    def shows(self, selector: str, words: str) -> str:
+        """Wait until the words are there; what the console said tells why they are not."""
+
+        def there(driver: t.Any) -> str:
+            found = [each.text for each in driver.find_elements("css selector", selector)]
+            return next((text for text in found if words in text), "")
+
+        try:
+            return str(WebDriverWait(self.driver, SECONDS).until(there))
+        except Exception as error:
+            said = [line["message"] for line in self.driver.get_log("browser")]
+            pytest.fail(f"{words!r} is not shown: {said}\n{self.driver.page_source}\n{error!r}")
+
+
+@pytest.fixture
+def visit(browser: t.Any) -> Callable[[str], Page]:
+    return lambda url: Page(browser, url)
+
+
+def playbook(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["ansible-playbook", f"playbooks/{name}.yml", "-i", str(INVENTORY), *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"},
+    )

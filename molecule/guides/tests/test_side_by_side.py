@@ -1,0 +1,128 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Five systems on one machine, none of which can reach, or is touched by, another."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from urllib.parse import urlsplit
+
+import pytest
+from conftest import STORING, SYSTEMS, playbook
+from testinfra.host import Host
+
+PAIRS = list(zip(STORING, [*STORING[1:], STORING[0]], strict=True))
+CONNECT = "python3 -c 'import socket, sys; socket.socket(socket.AF_UNIX).connect(sys.argv[1])'"
+
+
+def environment(machine: Host, app: str) -> dict[str, str]:
+    written = machine.file(f"/etc/slipway/{app}/environment").content_string
+    pairs = (line.partition("=") for line in written.splitlines() if "=" in line)
+    return {name: value.strip('"') for name, _, value in pairs}
+
+
+def as_user(machine: Host, app: str, command: str) -> int:
+    """How a command ends that somebody runs who has taken over an application."""
+    return int(machine.run(f"runuser -u {app} -- sh -c {shlex.quote(command)}").rc)
+
+
+def test_all_of_it_is_healthy() -> None:
+    examined = playbook("check_health")
+    assert examined.returncode == 0, examined.stdout + examined.stderr
+
+
+@pytest.mark.parametrize(("app", "other"), PAIRS)
+def test_one_systems_database_is_out_of_the_others_reach(
+    machine: Host, app: str, other: str
+) -> None:
+    own, theirs = (environment(machine, name)["DATABASE_URL"] for name in (app, other))
+    assert as_user(machine, app, f"psql {shlex.quote(own)} -c 'SELECT 1'") == 0
+    place, database = urlsplit(own), urlsplit(theirs).path
+    for port in (place.port, 5432):
+        intruding = place._replace(
+            netloc=f"{place.username}:{place.password}@{place.hostname}:{port}", path=database
+        )
+        assert as_user(machine, app, f"psql {shlex.quote(intruding.geturl())} -c 'SELECT 1'") != 0
+
+
+@pytest.mark.parametrize(("app", "other"), PAIRS)
+def test_one_systems_keys_are_out_of_the_others_reach(machine: Host, app: str, other: str) -> None:
+    given = environment(machine, app)
+    for name in ("BROKER_URL", "CACHE_URL"):
+        ask = f"redis-cli --no-auth-warning -u {shlex.quote(given[name])}"
+        own = machine.check_output(f"{ask} SET {app}:probe 1 EX 5")
+        assert own == "OK"
+        for command in (f"GET {other}:probe", f"SET {other}:probe 1", "KEYS '*'", "FLUSHALL"):
+            assert "NOPERM" in machine.run(f"{ask} {command}").stdout, command
+
+
+@pytest.mark.parametrize(("app", "other"), PAIRS)
+def test_one_systems_files_and_sockets_are_out_of_the_others_reach(
+    machine: Host, app: str, other: str
+) -> None:
+    socket = machine.check_output(f"ls /run/slipway/{other}/*.sock").split()[0]
+    machine.check_output(f"{CONNECT} {socket}")
+    assert as_user(machine, app, f"cat /etc/slipway/{app}/environment >/dev/null") == 0
+    for command in (
+        f"cat /etc/slipway/{other}/environment",
+        f"ls /srv/{other}/current/",
+        f"ls /srv/{other}/media/",
+        f"touch /srv/{other}/static/mine",
+        f"{CONNECT} {socket}",
+    ):
+        assert as_user(machine, app, command) != 0, command
+
+
+def processes(machine: Host) -> dict[str, str]:
+    """The main process of each service that an application runs."""
+    apps = [app for parts in SYSTEMS.values() for app in parts]
+    listed = machine.check_output(
+        "systemctl list-units --plain --no-legend --state=running --type=service"
+    )
+    names = [line.split()[0] for line in listed.splitlines()]
+    ours = [name for name in names if name.startswith(tuple(f"{app}-" for app in apps))]
+    shared = ["nginx.service", "pgbouncer.service"]
+    return {
+        name: machine.check_output(f"systemctl show -P MainPID {name}") for name in ours + shared
+    }
+
+
+def test_a_release_of_one_leaves_the_others_alone(machine: Host, services: Host) -> None:
+    change = (
+        "set -e; cd $(mktemp -d); git clone --quiet /srv/git/parkme.git work; cd work;"
+        " echo changed > CHANGED; git add CHANGED;"
+        " git -c user.name=lab -c user.email=lab@services.test commit --quiet -m Change;"
+        " git push --quiet origin HEAD:main"
+    )
+    services.check_output(f"sh -c {shlex.quote(change)}")
+    before = processes(machine)
+    released = playbook("deploy", "-e", "app=parkme")
+    assert released.returncode == 0, released.stdout + released.stderr
+    after = processes(machine)
+    changed = {name for name in before if before[name] != after.get(name)}
+    assert changed == {name for name in before if name.startswith("parkme-")}
+    assert set(after) == set(before)
+    assert machine.file("/srv/parkme/current/source/CHANGED").exists
+
+
+def test_a_backup_of_each_database_is_verified_and_one_is_restored(machine: Host) -> None:
+    """Both of the shop's databases are backed up alike, and restored one without the other."""
+    taken = playbook("back_up")
+    assert taken.returncode == 0, taken.stdout + taken.stderr
+    verified = playbook("verify_backups")
+    assert verified.returncode == 0, verified.stdout + verified.stderr
+    for name in ("atlas_investor", *STORING[1:]):
+        assert name in verified.stdout
+    ask = "runuser -u postgres -- psql -AtX {} -c {}"
+    machine.check_output(ask.format("ecommerce_ai", "\"INSERT INTO views VALUES ('after', 9)\""))
+    orders = "'SELECT count(*) FROM ecommerce_order'"
+    counted = machine.check_output(ask.format("ecommerce", orders))
+    machine.check_output(ask.format("ecommerce", "'DELETE FROM ecommerce_order'"))
+    dump = machine.check_output("ls -t /var/backups/slipway/ecommerce/*.dump").split()[0]
+    given = {"restore_dump": dump, "restore_database": "ecommerce"}
+    given["restore_confirmed_database"] = "ecommerce"
+    restored = playbook("restore", "-e", json.dumps(given))
+    assert restored.returncode == 0, restored.stdout + restored.stderr
+    assert machine.check_output(ask.format("ecommerce", orders)) == counted
+    looked = "\"SELECT count(*) FROM views WHERE visitor = 'after'\""
+    assert machine.check_output(ask.format("ecommerce_ai", looked)) == "1"
