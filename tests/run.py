@@ -154,6 +154,9 @@ def molecule(stages: Stages, names: list[str]) -> None:
         raise shell.LabError(f"no scenario is called {unknown[0]}; there are {', '.join(every)}.")
     # What takes longest begins first: begun last, it would be waited for alone.
     chosen = sorted(names or every, key=_turn)
+    if "guides" in chosen:
+        browser = {"chromium": "chromium", "chromedriver": "chromium-driver"}
+        shell.require(browser, purpose="pages are tried in it")
     with stages.stage("machine images"):
         engine.ensure()
         images.ensure()
