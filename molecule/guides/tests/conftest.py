@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import testinfra
+import yaml
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from selenium import webdriver
@@ -21,17 +22,21 @@ from selenium.webdriver.support.wait import WebDriverWait
 from testinfra.host import Host
 
 ROOT = Path(__file__).resolve().parents[3]
-INVENTORY = ROOT / "molecule/guides/inventory"
-LAB = "molecule-guides"
-# What each system is made of, the application that keeps the data first.
-SYSTEMS = {
+SCENARIO = os.environ.get("MOLECULE_SCENARIO_NAME", "guides")
+LAB = f"molecule-{SCENARIO}"
+INVENTORY = ROOT / "molecule" / SCENARIO / "inventory"
+# What the systems are made of.
+MADE_OF = {
     "atlas": ["atlas"],
     "auction": ["auction", "auction_web"],
     "ecommerce": ["ecommerce", "ecommerce_ai", "ecommerce_web"],
     "parkme": ["parkme"],
     "propflow": ["propflow", "propflow_dashboard"],
 }
-STORING = ["atlas", "auction", "ecommerce", "ecommerce_ai", "parkme", "propflow"]
+HOSTS = yaml.safe_load((INVENTORY / "hosts.yml").read_text(encoding="utf-8"))
+SYSTEMS = {name: MADE_OF[name] for name in HOSTS["all"]["vars"]["guides_systems"]}
+APPS = [app for apps in SYSTEMS.values() for app in apps]
+STORING = [app for app in APPS if not app.endswith(("_web", "_dashboard"))]
 SECONDS = 60
 
 
@@ -129,8 +134,10 @@ def visit(browser: t.Any) -> Callable[[str], Page]:
 
 
 def playbook(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    declared = ROOT / "molecule/guides/declared"
+    command = ["ansible-playbook", f"playbooks/{name}.yml", "-i", str(declared)]
     return subprocess.run(
-        ["ansible-playbook", f"playbooks/{name}.yml", "-i", str(INVENTORY), *arguments],
+        [*command, "-i", str(INVENTORY), *arguments],
         cwd=ROOT,
         capture_output=True,
         text=True,

@@ -8,7 +8,7 @@ import shlex
 from urllib.parse import urlsplit
 
 import pytest
-from conftest import STORING, SYSTEMS, playbook
+from conftest import APPS, STORING, playbook
 from testinfra.host import Host
 
 PAIRS = list(zip(STORING, [*STORING[1:], STORING[0]], strict=True))
@@ -75,54 +75,63 @@ def test_one_systems_files_and_sockets_are_out_of_the_others_reach(
 
 def processes(machine: Host) -> dict[str, str]:
     """The main process of each service that an application runs."""
-    apps = [app for parts in SYSTEMS.values() for app in parts]
     listed = machine.check_output(
         "systemctl list-units --plain --no-legend --state=running --type=service"
     )
     names = [line.split()[0] for line in listed.splitlines()]
-    ours = [name for name in names if name.startswith(tuple(f"{app}-" for app in apps))]
+    ours = [name for name in names if name.startswith(tuple(f"{app}-" for app in APPS))]
     shared = ["nginx.service", "pgbouncer.service"]
     return {
         name: machine.check_output(f"systemctl show -P MainPID {name}") for name in ours + shared
     }
 
 
+CHANGE = """
+set -e
+cd $(mktemp -d)
+git clone --quiet /srv/git/propflow.git work
+cd work
+echo changed > CHANGED
+git add CHANGED
+git -c user.name=lab -c user.email=lab@services.test commit --quiet -m Change
+git push --quiet origin HEAD:main
+"""
+
+
 def test_a_release_of_one_leaves_the_others_alone(machine: Host, services: Host) -> None:
-    change = (
-        "set -e; cd $(mktemp -d); git clone --quiet /srv/git/parkme.git work; cd work;"
-        " echo changed > CHANGED; git add CHANGED;"
-        " git -c user.name=lab -c user.email=lab@services.test commit --quiet -m Change;"
-        " git push --quiet origin HEAD:main"
-    )
-    services.check_output(f"sh -c {shlex.quote(change)}")
+    services.check_output(f"sh -c {shlex.quote(CHANGE)}")
     before = processes(machine)
-    released = playbook("deploy", "-e", "app=parkme")
+    released = playbook("deploy", "-e", "app=propflow")
     assert released.returncode == 0, released.stdout + released.stderr
     after = processes(machine)
-    changed = {name for name in before if before[name] != after.get(name)}
-    assert changed == {name for name in before if name.startswith("parkme-")}
+    assert machine.file("/srv/propflow/current/source/CHANGED").exists
     assert set(after) == set(before)
-    assert machine.file("/srv/parkme/current/source/CHANGED").exists
+    changed = {name for name in before if before[name] != after[name]}
+    assert changed == {name for name in before if name.startswith("propflow-")}
 
 
-def test_a_backup_of_each_database_is_verified_and_one_is_restored(machine: Host) -> None:
-    """Both of the shop's databases are backed up alike, and restored one without the other."""
+def test_backups_are_verified_and_one_database_is_restored_alone(machine: Host) -> None:
+    def ask(database: str, sql: str) -> str:
+        answer: str = machine.check_output(
+            f"runuser -u postgres -- psql -AtX {database} -c {shlex.quote(sql)}"
+        )
+        return answer
+
+    count = "SELECT count(*) FROM properties"
+    ask("propflow", "INSERT INTO properties (address) VALUES ('before')")
+    counted = ask("propflow", count)
     taken = playbook("back_up")
     assert taken.returncode == 0, taken.stdout + taken.stderr
     verified = playbook("verify_backups")
     assert verified.returncode == 0, verified.stdout + verified.stderr
-    for name in ("atlas_investor", *STORING[1:]):
-        assert name in verified.stdout
-    ask = "runuser -u postgres -- psql -AtX {} -c {}"
-    machine.check_output(ask.format("ecommerce_ai", "\"INSERT INTO views VALUES ('after', 9)\""))
-    orders = "'SELECT count(*) FROM ecommerce_order'"
-    counted = machine.check_output(ask.format("ecommerce", orders))
-    machine.check_output(ask.format("ecommerce", "'DELETE FROM ecommerce_order'"))
-    dump = machine.check_output("ls -t /var/backups/slipway/ecommerce/*.dump").split()[0]
-    given = {"restore_dump": dump, "restore_database": "ecommerce"}
-    given["restore_confirmed_database"] = "ecommerce"
+    for app in STORING:
+        assert {"atlas": "atlas_investor"}.get(app, app) in verified.stdout
+    ask("propflow", "DELETE FROM properties")
+    ask("atlas_investor", "INSERT INTO atlas_place (name, at) VALUES ('Faro', 'POINT(-7.9 37)')")
+    dump = machine.check_output("ls -t /var/backups/slipway/propflow/*.dump").split()[0]
+    given = {"restore_dump": dump, "restore_database": "propflow"}
+    given["restore_confirmed_database"] = "propflow"
     restored = playbook("restore", "-e", json.dumps(given))
     assert restored.returncode == 0, restored.stdout + restored.stderr
-    assert machine.check_output(ask.format("ecommerce", orders)) == counted
-    looked = "\"SELECT count(*) FROM views WHERE visitor = 'after'\""
-    assert machine.check_output(ask.format("ecommerce_ai", looked)) == "1"
+    assert ask("propflow", count) == counted
+    assert ask("atlas_investor", "SELECT count(*) FROM atlas_place WHERE name = 'Faro'") == "1"

@@ -8,7 +8,8 @@ import shlex
 import uuid
 from collections.abc import Callable
 
-from conftest import Page
+import pytest
+from conftest import SYSTEMS, Page
 from testinfra.host import Host
 
 Visit = Callable[[str], Page]
@@ -19,6 +20,12 @@ MANAGE = (
 )
 
 
+def story_of(system: str) -> pytest.MarkDecorator:
+    """Told only where the system is."""
+    return pytest.mark.skipif(system not in SYSTEMS, reason=f"{system} is not on this machine")
+
+
+@story_of("auction")
 def test_auction_a_bid_on_the_sites_own_domain_is_seen_live(visit: Visit, machine: Host) -> None:
     lot = f"Lot {uuid.uuid4()}"
     command = f"{MANAGE.format(app='auction')} manage.py open_auction {shlex.quote(lot)}"
@@ -32,6 +39,7 @@ def test_auction_a_bid_on_the_sites_own_domain_is_seen_live(visit: Visit, machin
     page.shows(f"#lot-{number} span", f"{lot}: €17, Ada")
 
 
+@story_of("parkme")
 def test_parkme_a_booking_has_a_ticket_in_the_bucket(visit: Visit, services: Host) -> None:
     page = visit("https://api.parkme.test/")
     page.fill("[name=plate]", "77-SL-01")
@@ -43,6 +51,7 @@ def test_parkme_a_booking_has_a_ticket_in_the_bucket(visit: Visit, services: Hos
     assert services.check_output(f"curl -fsSk '{link}'") == f"77-SL-01 may park in {spot[1]}"
 
 
+@story_of("propflow")
 def test_propflow_a_code_signs_in_and_a_photo_is_reviewed(visit: Visit, machine: Host) -> None:
     address, phone = f"Rua {uuid.uuid4()}", f"+3519{uuid.uuid4().int % 10**8:08}"
     page = visit("https://propflow.test/")
@@ -61,6 +70,7 @@ def test_propflow_a_code_signs_in_and_a_photo_is_reviewed(visit: Visit, machine:
     page.shows("#properties li", f"{address}, reviewed")
 
 
+@story_of("atlas")
 def test_atlas_finds_what_is_near_and_remembers_the_visitor(visit: Visit) -> None:
     page = visit("https://atlas.test/")
     page.press("button")
@@ -70,6 +80,7 @@ def test_atlas_finds_what_is_near_and_remembers_the_visitor(visit: Visit) -> Non
     assert int(visit("https://atlas.test/").text("#visits")) == before + 1
 
 
+@story_of("ecommerce")
 def test_ecommerce_an_order_is_confirmed_and_others_look_is_told(visit: Visit) -> None:
     page = visit("https://www.shop.test/")
     page.shows("#products", "Kettle")
