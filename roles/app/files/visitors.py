@@ -1,4 +1,4 @@
-"""Visitors who ask for one path after the other, with a certificate that has to be good."""
+"""Visitors who ask for one path after the other."""
 
 import json
 import os
@@ -7,13 +7,13 @@ from pathlib import Path
 
 from locust import FastHttpUser, between, task
 
-PATHS = json.loads(Path(os.environ["SLIPWAY_LOAD"]).read_text())["paths"]
+ASKED = json.loads(Path(os.environ["SLIPWAY_LOAD"]).read_text())
 
 
 class Visitor(FastHttpUser):
     wait_time = between(0.2, 0.8)
-    insecure = False
+    insecure = not ASKED["verified"]
 
     @task
     def look(self):
-        self.client.get(random.choice(PATHS))  # noqa: S311
+        self.client.get(random.choice(ASKED["paths"]))  # noqa: S311
