@@ -34,7 +34,9 @@ def test_pools_and_the_databases_behind_them_are_well(pools: t.Callable[..., Row
 def test_a_pooler_that_is_stopped_or_hangs_is_critical_in_time(
     host: Host, pools: t.Callable[..., Rows]
 ) -> None:
-    with broken(host, "systemctl stop pgbouncer", "systemctl start pgbouncer"):
+    # Who asks at its socket would start it again.
+    both = "pgbouncer.socket pgbouncer.service"
+    with broken(host, f"systemctl stop {both}", f"systemctl start {both}"):
         (row,) = pools().values()
     assert row["state"] == "critical"
     kill = "systemctl kill --kill-who=main pgbouncer --signal="

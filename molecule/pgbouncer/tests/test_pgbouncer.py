@@ -240,10 +240,23 @@ def test_clients_are_served_again_after_kill_9(host: Host, query: Query) -> None
     assert main_process(host) not in ("0", before)
 
 
-def test_the_pool_waits_for_a_server_that_restarts(host: Host, query: Query) -> None:
-    assert query("SELECT 1").rc == 0
-    host.check_output("systemctl restart 'postgresql@*'")
-    assert query("SELECT 1").rc == 0
+@pytest.mark.parametrize("unit", ["pgbouncer", "postgresql@*"])
+def test_clients_do_not_notice_a_restart(host: Host, passwords: dict[str, str], unit: str) -> None:
+    """Each asks three times on one connection, so that most are between two statements."""
+    asks = "-c 'SELECT 1' -c 'SELECT pg_sleep(0.1)' -c 'SELECT 2'"
+    client = f"PGPASSWORD={shlex.quote(passwords['shop'])} psql -XAtqd '{TARGET}' {asks}"
+    once = f"{client} 2>&1 | tr '\\n' ' '; echo"
+    visit = f"while test -e /run/visits; do {once}; done >>/run/visited"
+    host.check_output(f"touch /run/visits; rm -f /run/visited; ({visit}) >/dev/null 2>&1 &")
+    host.check_output(f"({visit}) >/dev/null 2>&1 &")
+    try:
+        for _time in range(2):
+            host.check_output(f"sleep 1; systemctl restart '{unit}'; sleep 1")
+    finally:
+        host.check_output("rm /run/visits; sleep 2")
+    visited = host.file("/run/visited").content_string.splitlines()
+    assert len(visited) > 4
+    assert {line.strip() for line in visited} == {"1  2"}
 
 
 def test_a_stopped_pooler_leaves_the_server_its_shared_memory(host: Host) -> None:

@@ -29,7 +29,8 @@ def _database(url: str) -> dict[str, object]:
         # connections, no cursors that outlive a transaction.
         "CONN_MAX_AGE": 0,
         "DISABLE_SERVER_SIDE_CURSORS": True,
-        "OPTIONS": {"connect_timeout": 5, **options, "prepare_threshold": PREPARE_THRESHOLD},
+        # Longer than the server takes to restart: the pooler lets its clients wait meanwhile.
+        "OPTIONS": {"connect_timeout": 20, **options, "prepare_threshold": PREPARE_THRESHOLD},
     }
 
 
