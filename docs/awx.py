@@ -16,7 +16,7 @@ HEADER = """---
 # The end of the others, which nobody starts, and what is for whoever writes an inventory.
 INNER = ("say_result", "import_environment")
 # Without them a playbook that takes them does nothing.
-REQUIRED = ("app", "command", "load_environment", "load_from")
+REQUIRED = ("app", "command", "load_environment", "load_from", "service")
 # What a question of AWX has, whether it is asked for or not: it is compared with what AWX answers.
 QUESTION = {"type": "text", "default": "", "choices": "", "min": 0, "max": 1024}
 TEMPLATE = {

@@ -17,6 +17,7 @@ from ansible_collections.slipway.stack.plugins.plugin_utils._applications import
 # What a playbook may be asked for with -e, and how.
 OPTIONS = {
     "app": "-e app={name}",
+    "service": "-e service=postgres",
     "command": """-e '{{"command": "python manage.py check"}}'""",
     "version": "-e version=v1.4.2",
     "allow_migrations": "-e allow_migrations=shop.0003_drop_title",
@@ -49,14 +50,16 @@ OPTIONS = {
     "load_production": "-e load_production=true",
     "result_json": "-e result_json=result.json",
 }
-NEEDED = ("app", "command", "load_environment", "load_from")
+# What is needed where it is taken.
+NEEDED = ("app", "command", "load_environment", "load_from", "service")
 # How alike a name must be to an option to be taken for it; others are an operator's own variables.
 _LIKENESS = 0.75
 # What every playbook heeds.
 _EVERYWHERE = ("result_json",)
 # A variable of the operator's own may well be called so.
-_COMMON_WORDS = ("command", "release", "reason")
+_COMMON_WORDS = ("command", "release", "reason", "service")
 _LEVELS = ("present", "intact", "readable", "kept")
+_SERVICES = ("postgres", "pgbouncer", "redis", "nginx")
 # What ansible-playbook calls the words of -e 'a=b c' that are no assignment.
 _REST = "_raw_params"
 # AWX gives the answers to a workflow's survey to each of its jobs, also to those they are not for.
@@ -79,6 +82,8 @@ def check(inputs: t.Mapping[str, t.Any], names: list[str]) -> None:
         if takes is not None and name not in {*takes, *_EVERYWHERE, *_COMMON_WORDS}:
             raise InventoryError(_not_heeded(name, value))
         _CHECKS.get(name, _accept)(name, value)
+    if "service" in (takes or ()):
+        _one_of(_SERVICES)("service", asked["service"])
     _refuse_undeclared(asked.get("app"), names)
     _check_restore(asked, takes or ())
     if inputs.get("postgres") and (inputs.get("cluster_needed") or asked.get("restore_point")):
@@ -280,11 +285,14 @@ def _check_flag(name: str, value: t.Any) -> None:
         raise InventoryError(f"{name} is {_specification.shown(value)}; write true or false.")
 
 
-def _check_level(name: str, value: t.Any) -> None:
-    if value not in _LEVELS:
-        raise InventoryError(
-            f"{name} is {_specification.shown(value)}; write one of {', '.join(_LEVELS)}."
-        )
+def _one_of(choices: t.Sequence[str]) -> t.Callable[[str, t.Any], None]:
+    def check(name: str, value: t.Any) -> None:
+        if value not in choices:
+            raise InventoryError(
+                f"{name} is {_specification.shown(value)}; write one of {', '.join(choices)}."
+            )
+
+    return check
 
 
 def _check_seconds(name: str, value: t.Any) -> None:
@@ -320,7 +328,7 @@ _CHECKS: dict[str, t.Callable[[str, t.Any], None]] = {
     "version": _check_version,
     "restore_to": _check_moment,
     "restore_point": _check_point,
-    "verify_level": _check_level,
+    "verify_level": _one_of(_LEVELS),
     "verify_max_age": _check_seconds,
     "health_timeout_seconds": _check_seconds,
     "health_report_json": _check_file,
