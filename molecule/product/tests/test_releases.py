@@ -18,6 +18,25 @@ from conftest import DOMAIN, LAB, ROOT, SCENARIO, Visitor, playbook
 Machines = dict[str, list[t.Any]]
 Report = dict[str, t.Any]
 pytestmark = pytest.mark.skipif(SCENARIO != "four", reason="where several machines take turns")
+MIGRATION = """from django.db import migrations, models
+
+
+class Migration(migrations.Migration):
+    dependencies = [("auctions", "{after}")]
+    operations = [migrations.{operation}]
+"""
+MIGRATIONS = {
+    "0003_note": MIGRATION.format(
+        after="0002_schedule",
+        operation='AddField("auction", "note", models.CharField(max_length=9, null=True))',
+    ),
+    "0004_no_note": MIGRATION.format(after="0003_note", operation='RemoveField("auction", "note")'),
+}
+# Looks at the auctions, in one transaction, until a migration has once waited for it in vain.
+READER = """(echo 'SET idle_in_transaction_session_timeout = 0; BEGIN;'
+echo 'SELECT count(*) FROM auctions_auction;'
+tail -n 0 -F /var/log/postgresql/postgresql-*-main.log | grep -qm1 'due to lock timeout'
+echo 'COMMIT;') | runuser -u postgres -- psql -d auction"""
 INDEX = "def index(request: HttpRequest) -> HttpResponse:\n"
 
 
@@ -44,7 +63,31 @@ def visitors(visitor: Visitor, authority: str, tmp_path: Path) -> Callable[[], t
     return come
 
 
-def put(folder: Path, tag: str, old: str = "", new: str = "") -> None:
+@pytest.fixture
+def bidder(visitor: Visitor, authority: str, auction: int, tmp_path: Path) -> Callable[[], t.Any]:
+    """Somebody who bids on the page while the block runs, and what they saw."""
+    pem, stop = tmp_path / "bidder.pem", tmp_path / "enough"
+    pem.write_text(authority)
+    program = [sys.executable, "-m", "tests.bidder", "--address", f"{visitor.address}:443"]
+    program += ["--host", DOMAIN, "--authority", str(pem), "--auction", str(auction)]
+    program += ["--stop", str(stop)]
+
+    @contextlib.contextmanager
+    def come() -> Iterator[Report]:
+        report: Report = {}
+        stop.unlink(missing_ok=True)
+        with subprocess.Popen(program, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
+            assert process.stdout and process.stdout.readline() == "bidding\n"
+            try:
+                yield report
+            finally:
+                stop.touch()
+                report.update(json.loads(process.stdout.read()))
+
+    return come
+
+
+def put(folder: Path, tag: str, old: str = "", new: str = "", migrations: str = "") -> None:
     """The auction with a change, as a version in its repository."""
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(
@@ -53,6 +96,8 @@ def put(folder: Path, tag: str, old: str = "", new: str = "") -> None:
     views = folder / "auctions/views.py"
     assert old in views.read_text()
     views.write_text(views.read_text().replace(old, new))
+    for name in migrations.split():
+        (folder / f"auctions/migrations/{name}.py").write_text(MIGRATIONS[name])
     words = ["repository", "--name", LAB, str(folder), "auction", "--tag", tag]
     subprocess.run([sys.executable, "-m", "tests.lab", *words], cwd=ROOT, check=True)
 
@@ -76,8 +121,8 @@ def history(machine: t.Any) -> list[dict[str, str]]:
     return t.cast(list[dict[str, str]], json.loads(machine.file(path).content_string))
 
 
-def deploy(version: str, seconds: int) -> subprocess.CompletedProcess[str]:
-    options = ("app=auction", f"version={version}", f"app_watch_seconds={seconds}")
+def deploy(version: str, seconds: int, *more: str) -> subprocess.CompletedProcess[str]:
+    options = ("app=auction", f"version={version}", f"app_watch_seconds={seconds}", *more)
     return playbook("deploy", *(word for option in options for word in ("-e", option)))
 
 
@@ -112,3 +157,70 @@ def test_a_good_release_a_bad_one_and_the_way_back(
     assert done.returncode == 0, done.stdout
     assert seen["failed"] == {}
     assert serving(machines) == first
+
+
+def processes(machines: Machines) -> dict[str, str]:
+    """What each service runs as, to see that it was restarted."""
+    units = {"database": "pgbouncer 'postgresql@*'", "cache": "'redis-server@*'", "web": "nginx"}
+    return {
+        group: machines[group][0].check_output(f"systemctl show -P MainPID {names}")
+        for group, names in units.items()
+    }
+
+
+def test_no_visitor_notices_a_restart_of_a_service(
+    visitors: Callable[[], t.Any], bidder: Callable[[], t.Any], machines: Machines
+) -> None:
+    before = processes(machines)
+    with visitors() as seen, bidder() as saw:
+        for service in ("postgres", "pgbouncer", "redis", "nginx"):
+            done = playbook("restart_service", "-e", f"service={service}")
+            assert done.returncode == 0, done.stdout
+    assert seen["failed"] == {}
+    assert saw["failed"] == {}
+    assert saw["live"], saw
+    after = processes(machines)
+    assert all(
+        old != new
+        for group, told in before.items()
+        for old, new in zip(told.split(), after[group].split(), strict=True)
+    )
+
+
+@pytest.mark.long
+@pytest.mark.usefixtures("branch")
+def test_a_migration_that_waits_one_that_breaks_and_the_way_back(
+    visitors: Callable[[], t.Any], machines: Machines, tmp_path: Path
+) -> None:
+    name = machines["database"][0].backend.name
+    put(tmp_path / "auction", "v-note", migrations="0003_note")
+    reader = subprocess.Popen(["docker", "exec", name, "sh", "-c", READER])
+    try:
+        with visitors() as seen:
+            done = deploy("v-note", 0)
+        assert done.returncode == 0, done.stdout
+        assert reader.wait(30) == 0
+    finally:
+        reader.kill()
+    assert seen["failed"] == {}
+    put(tmp_path / "auction", "v-no-note", migrations="0003_note 0004_no_note")
+    done = deploy("v-no-note", 0)
+    assert done.returncode != 0
+    assert "allow_migrations=auctions.0004_no_note" in done.stdout
+    # Somebody else has to approve it, and a backup is taken before it.
+    allowed = "allow_migrations=auctions.0004_no_note"
+    approval = (allowed, '{"stack_approval_required": true}')
+    done = deploy("v-no-note", 0, *approval)
+    assert "deploy_approved is missing" in done.stdout + done.stderr
+    done = deploy("v-no-note", 0, *approval, "deploy_approved=v-no-note")
+    assert done.returncode == 0, done.stdout
+    assert "Back up now" in done.stdout
+    broken = serving(machines)
+    done = playbook("rollback", "-e", "app=auction")
+    assert done.returncode != 0
+    assert "deploy a version that fits" in " ".join(done.stdout.split())
+    assert serving(machines) == broken
+    # The operator knows that it works.
+    done = playbook("rollback", "-e", "app=auction", "-e", allowed)
+    assert done.returncode == 0, done.stdout
+    assert serving(machines) != broken
