@@ -59,7 +59,8 @@ _EVERYWHERE = ("result_json",)
 # A variable of the operator's own may well be called so.
 _COMMON_WORDS = ("command", "release", "reason", "service")
 _LEVELS = ("present", "intact", "readable", "kept")
-_SERVICES = ("postgres", "pgbouncer", "redis", "nginx")
+# Services that may be restarted, and where they run.
+_SERVICES = {"postgres": "database", "pgbouncer": "database", "redis": "cache", "nginx": "web"}
 # What ansible-playbook calls the words of -e 'a=b c' that are no assignment.
 _REST = "_raw_params"
 # AWX gives the answers to a workflow's survey to each of its jobs, also to those they are not for.
@@ -83,7 +84,7 @@ def check(inputs: t.Mapping[str, t.Any], names: list[str]) -> None:
             raise InventoryError(_not_heeded(name, value))
         _CHECKS.get(name, _accept)(name, value)
     if "service" in (takes or ()):
-        _one_of(_SERVICES)("service", asked["service"])
+        _check_service(asked["service"], inputs.get("groups") or {})
     _refuse_undeclared(asked.get("app"), names)
     _check_restore(asked, takes or ())
     if inputs.get("postgres") and (inputs.get("cluster_needed") or asked.get("restore_point")):
@@ -283,6 +284,15 @@ def _check_command(name: str, value: t.Any) -> None:
 def _check_flag(name: str, value: t.Any) -> None:
     if str(value).lower() not in ("true", "false", "yes", "no"):
         raise InventoryError(f"{name} is {_specification.shown(value)}; write true or false.")
+
+
+def _check_service(name: str, groups: t.Mapping[str, list[str]]) -> None:
+    _one_of(tuple(_SERVICES))("service", name)
+    if not groups.get(_SERVICES[name]):
+        raise InventoryError(
+            f"service is {name!r}, but the group {_SERVICES[name]!r} has no machine here; whoever"
+            " runs it for you restarts it."
+        )
 
 
 def _one_of(choices: t.Sequence[str]) -> t.Callable[[str, t.Any], None]:

@@ -86,6 +86,11 @@ def problem(groups: t.Any = None, **inputs: t.Any) -> str:
             ["service"],
             "service is 'mysql'; write one of postgres, pgbouncer, redis, nginx.",
         ),
+        (
+            {"service": "redis"},
+            ["service"],
+            "service is 'redis', but the group 'cache' has no machine here; whoever runs it",
+        ),
         ({"app": "blog"}, None, "app is 'blog', which is not declared; write one of shop."),
         ({"load_from": "one"}, LOAD, "load_environment is missing; write -e load_environment=stag"),
         ({**STAGING, "load_from": "six"}, LOAD, "load_from is 'six', which is no machine of this"),
@@ -139,6 +144,10 @@ def test_a_question_that_nobody_answered_asks_for_nothing(takes: list[str] | Non
 def test_every_playbook_writes_its_result_where_that_is_asked_for() -> None:
     assert problem(extra={"result_json": "result.json"}, takes=[]) == ""
     assert "'/nowhere/x'; write a file in" in problem(extra={"result_json": "/nowhere/x"}, takes=[])
+
+
+def test_a_service_that_is_there_is_restarted() -> None:
+    assert problem(extra={"service": "pgbouncer"}, takes=["service"]) == ""
 
 
 def test_an_empty_answer_is_none_where_one_is_needed() -> None:
