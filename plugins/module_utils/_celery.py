@@ -6,14 +6,13 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import json
-import pwd
 import re
 import socket
 import time
 import typing as t
 from pathlib import Path
 
-from . import _application_commands, _celery_question, _environment, _health, _health_process
+from . import _application_python, _celery_question, _health, _health_process
 from ._errors import StackError
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
@@ -101,29 +100,14 @@ def ask(
     output: t.Callable[..., str] = _health_process.output,
 ) -> Answers:
     """One start of the application's Python, whatever is asked."""
-    name, home = question.application, question.home
-    file = Path(f"/etc/slipway/{name}/environment")
-    try:
-        pwd.getpwnam(name)
-        values = _application_commands.read_environment(file)
-        release = (home / "current").resolve(strict=True)
-    except (KeyError, OSError) as error:
-        raise _health.CannotCheck(
-            f"{name} is not deployed here, or may not be looked at ({error})",
-            "run it as root (become) on a machine with a release of it",
-        ) from None
-    seconds = deadline.remaining()
-    deadline.stage(f"waiting for the Python of {name}", f"run it by hand in {release}/project")
-    command = _application_commands.sandboxed(
-        name,
-        # What it can still say itself is better than what is said of it when it is ended.
-        request(question, max(0.5, seconds - 1.5), time.time()),
-        release,
-        [home / "media"],
-        [str(file)],
-        seconds + 1,
+    said = _application_python.ask(
+        question.application,
+        question.home,
+        lambda seconds: request(question, seconds, time.time()),
+        deadline,
+        output,
     )
-    return parse(_environment.mask(output(command, deadline), values))
+    return parse(said)
 
 
 def require_answers(

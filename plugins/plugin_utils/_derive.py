@@ -454,6 +454,8 @@ def _application_checks(
 ) -> list[dict[str, t.Any]]:
     name, celery = application["name"], application["celery"]
     checks: list[dict[str, t.Any]] = []
+    if topology.groups.get("application", [])[:1] == [topology.host]:
+        checks += _pooling_check(application)
     if here("application"):
         checks += [
             _unit(f"{name}-{server}.service")
@@ -469,6 +471,16 @@ def _application_checks(
         public = acme and application["acme_directory"] == LETS_ENCRYPT
         checks += _site_checks.site_checks(application, LOOPBACK, public=public)
     return checks
+
+
+def _pooling_check(application: Application) -> list[dict[str, t.Any]]:
+    """The release is the same on every machine, so the first one is asked."""
+    served = application["web"]["wsgi"] or application["web"]["asgi"]
+    if not application["database"] or not served:
+        return []
+    check = {"kind": "pooling", "name": application["name"], "application": application["name"]}
+    told = {"module": served.split(":")[0], "framework": application["framework"]}
+    return [{**check, **told, "timeout": CELERY_SECONDS}]
 
 
 def _unit(unit: str) -> dict[str, t.Any]:

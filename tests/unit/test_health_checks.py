@@ -28,6 +28,7 @@ def checks(
         "certificate_source": "acme",
         "acme_directory": _derive.LETS_ENCRYPT,
         "static": None,
+        "framework": "django",
         "database": {"name": "shop"},
         "web": {
             "wsgi": "x:y",
@@ -63,6 +64,7 @@ def test_a_machine_with_everything_is_examined_for_everything() -> None:
         "redis broker",
         "redis cache",
         "unit shop-web.service",
+        "pooling shop",
         "celery shop",
         "http shop.example.com",
         "tls shop.example.com",
@@ -88,7 +90,8 @@ def test_beat_is_expected_on_the_first_worker_machine_only() -> None:
     groups = {**ALL, "worker": ["one", "two"], "application": ["two"]}
     addresses = {"one": "10.0.0.1", "two": "10.0.0.2"}
     found = checks("two", groups, addresses)
-    assert set(found) == {"host two", "backup two", "unit shop-web.service", "celery shop"}
+    applications = {"unit shop-web.service", "pooling shop", "celery shop"}
+    assert set(found) == {"host two", "backup two"} | applications
     assert found["celery shop"]["beats"] == 0
     assert checks("one", groups, addresses)["celery shop"]["beats"] == 1
 

@@ -237,6 +237,7 @@ def site(**changes: t.Any) -> dict[str, t.Any]:
         "redirects": ["www.shop.example.com"],
         "certificate_source": "acme",
         "static": None,
+        "framework": "django",
         "database": {"name": "shop"},
         "web": {
             "wsgi": "",

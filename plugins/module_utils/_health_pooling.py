@@ -1,0 +1,74 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Whether a live release connects as a transaction pooler needs it."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import typing as t
+from pathlib import Path
+
+from . import _application_python, _health, _pooling_question
+from ._health import CRITICAL, OK, UNKNOWN, WARNING, Finding
+
+KIND = "pooling"
+OPTIONS: dict[str, t.Any] = {
+    "application": {"type": "str", "required": True},
+    "module": {"type": "str", "required": True},
+    "home": {"type": "path"},
+    "framework": {"type": "str", "default": "django", "choices": ["django", "fastapi", "none"]},
+    "port": {"type": "int", "default": 6432},
+}
+DJANGO_PREPARES_NOT = "OPTIONS['prepare_threshold'] = None"
+PREPARES_NOT = "connect_args prepare_threshold=None (psycopg) or statement_cache_size=0 (asyncpg)"
+
+Check = dict[str, t.Any]
+
+
+def probe(
+    check: Check,
+    deadline: _health.Deadline,
+    ask: t.Callable[..., str] = _application_python.ask,
+) -> list[Finding]:
+    """One finding for each connection of the application that leads through the pool."""
+    home = Path(check["home"] or f"/srv/{check['application']}")
+    text, words = inspect.getsource(_pooling_question), [check["module"], check["framework"]]
+    said = ask(
+        check["application"], home, lambda _seconds: ["python", "-c", text, *words], deadline
+    )
+    _before, mark, answer = said.partition(_pooling_question.MARK)
+    if not mark:
+        value = _health.brief(said or "no answer", 160)
+        advice = f"import {check['module']} by hand, with playbooks/manage.yml"
+        return [Finding(check["label"], UNKNOWN, value, "", advice)]
+    pooled = [each for each in json.loads(answer.splitlines()[0]) if each["port"] == _port(check)]
+    if not pooled:
+        value = "importing it makes no connection through the pool that could be looked at"
+        return [Finding(check["label"], OK, value)]
+    return [_connection(check, each) for each in pooled]
+
+
+def _port(check: Check) -> str:
+    return str(check["port"])
+
+
+def _connection(check: Check, found: dict[str, t.Any]) -> Finding:
+    """What a client of a transaction pooler must not do, the worst of it first."""
+    wrong = []
+    if found["prepares"] and not found["kept"]:
+        remedy = DJANGO_PREPARES_NOT if check["framework"] == "django" else PREPARES_NOT
+        wrong.append((CRITICAL, "prepares statements, which this pooler forgets", remedy))
+    if found.get("cursors"):
+        remedy = "DISABLE_SERVER_SIDE_CURSORS = True"
+        wrong.append((WARNING, "has server-side cursors, which end with a transaction", remedy))
+    if found.get("max_age") not in (None, 0):
+        remedy = "CONN_MAX_AGE = 0"
+        wrong.append((WARNING, f"keeps connections for {found['max_age']} s", remedy))
+    if found.get("max_age", 0) is None:
+        wrong.append((WARNING, "keeps connections for ever", "CONN_MAX_AGE = 0"))
+    label = f"{check['label']} {found['name']}"
+    if not wrong:
+        return Finding(label, OK, "made for a transaction pooler", "as the pooler needs it")
+    values, remedies = [each[1] for each in wrong], [each[2] for each in wrong]
+    advice = f"set {', '.join(remedies)} for this connection"
+    return Finding(label, wrong[0][0], "; ".join(values), "as the pooler needs it", advice)

@@ -1,0 +1,213 @@
+"""Whether an application connects as a transaction pooler needs it: asked, read, and judged."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import json
+import subprocess
+import sys
+import types
+import typing as t
+from pathlib import Path
+
+import pytest
+import sqlalchemy
+from ansible_collections.slipway.stack.plugins.module_utils import (
+    _health,
+    _health_pooling,
+    _pooling_question,
+)
+
+GOOD = {"name": "shop", "port": "6432", "prepares": False, "kept": False}
+GOOD |= {"max_age": 0, "cursors": False}
+SETTINGS = """
+from django.conf import settings
+settings.configure(DATABASES={{
+    "default": {{"ENGINE": "django.db.backends.postgresql", "NAME": "shop", "PORT": "6432"{more}}},
+    "cache": {{"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}},
+}})
+"""
+
+
+def judged(*found: dict[str, t.Any], **options: t.Any) -> list[_health.Finding]:
+    check = {
+        **{name: spec.get("default") for name, spec in _health_pooling.OPTIONS.items()},
+        **{"application": "shop", "module": "shop.wsgi", "label": "pooling shop"},
+        **options,
+    }
+    said = f"warning\n{_pooling_question.MARK}{json.dumps(found)}\nmore"
+    return _health_pooling.probe(check, _health.Deadline(5), lambda *_: said)
+
+
+def test_what_a_pooler_needs_is_well() -> None:
+    (finding,) = judged(GOOD)
+    assert (finding.state, finding.check) == ("ok", "pooling shop shop")
+
+
+@pytest.mark.parametrize(
+    ("change", "state", "value", "advice"),
+    [
+        ({"prepares": True}, "critical", "prepares statements", "OPTIONS['prepare_threshold']"),
+        ({"cursors": True}, "warning", "server-side cursors", "DISABLE_SERVER_SIDE_CURSORS = True"),
+        ({"max_age": 60}, "warning", "keeps connections for 60 s", "CONN_MAX_AGE = 0"),
+        ({"max_age": None}, "warning", "keeps connections for ever", "CONN_MAX_AGE = 0"),
+        ({"prepares": True, "max_age": 1}, "critical", "keeps", "= None, CONN_MAX_AGE = 0"),
+    ],
+)
+def test_what_a_pooler_cannot_carry_is_told_with_its_remedy(
+    change: dict[str, t.Any], state: str, value: str, advice: str
+) -> None:
+    (finding,) = judged({**GOOD, **change})
+    assert finding.state == state
+    assert value in finding.value
+    assert advice in finding.advice
+
+
+def test_only_connections_through_the_pool_are_judged() -> None:
+    (finding,) = judged({**GOOD, "port": "5432", "prepares": True})
+    assert (finding.state, "no connection through the pool" in finding.value) == ("ok", True)
+
+
+def test_a_pooler_that_keeps_prepared_statements_may_be_sent_them() -> None:
+    (finding,) = judged({**GOOD, "prepares": True, "kept": True})
+    assert finding.state == "ok"
+
+
+def test_engines_have_a_remedy_of_their_own() -> None:
+    (finding,) = judged(
+        {"name": "shop", "port": "6432", "prepares": True, "kept": False},
+        framework="fastapi",
+        home="/srv/shop",
+    )
+    assert "statement_cache_size=0" in finding.advice
+
+
+def test_an_application_that_cannot_be_imported_is_unknown() -> None:
+    check = {"application": "shop", "home": None, "module": "shop.wsgi", "framework": "django"}
+    (finding,) = _health_pooling.probe(
+        {**check, "label": "pooling shop"}, _health.Deadline(5), lambda *_: "ImportError: no shop"
+    )
+    assert (finding.state, finding.value) == ("unknown", "ImportError: no shop")
+
+
+def asked(tmp_path: Path, body: str, framework: str) -> list[dict[str, t.Any]]:
+    """The program as it runs in a release, with the real Django and the real SQLAlchemy."""
+    (tmp_path / "shop.py").write_text(body)
+    command = [sys.executable, "-c", inspect.getsource(_pooling_question), "shop", framework]
+    done = subprocess.run(
+        command, capture_output=True, text=True, env={"PYTHONPATH": str(tmp_path)}
+    )
+    assert done.returncode == 0, done.stderr
+    return t.cast("list[dict[str, t.Any]]", json.loads(done.stdout.split(" ", 1)[1]))
+
+
+def test_django_as_it_is_by_default_and_told_otherwise(tmp_path: Path) -> None:
+    (plain,) = asked(tmp_path, SETTINGS.format(more=""), "django")
+    assert plain == {
+        "name": "default",
+        "port": "6432",
+        "prepares": False,
+        "kept": False,
+        "max_age": 0,
+        "cursors": True,
+    }
+    more = """, "CONN_MAX_AGE": None, "DISABLE_SERVER_SIDE_CURSORS": True,
+        "OPTIONS": {"prepare_threshold": 5}"""
+    (told,) = asked(tmp_path, SETTINGS.format(more=more), "django")
+    assert (told["prepares"], told["max_age"], told["cursors"]) == (True, None, False)
+
+
+def test_engines_as_they_are_by_default_and_told_otherwise(tmp_path: Path) -> None:
+    made = "import sqlalchemy; engine = sqlalchemy.create_engine('postgresql+{}://db:6432/shop'{})"
+    arguments = ", connect_args={'prepare_threshold': None}"
+    for driver, told, prepares in (
+        ("psycopg", "", True),
+        ("psycopg", arguments, False),
+        ("psycopg2", "", False),
+    ):
+        (found,) = asked(tmp_path, made.format(driver, told), "fastapi")
+        assert found == {"name": "shop", "port": "6432", "prepares": prepares, "kept": False}
+
+
+@pytest.fixture
+def shop(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib, "import_module", lambda name: None)
+
+
+def test_without_sqlalchemy_there_is_nothing_to_see(
+    shop: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "sqlalchemy.engine", None)
+    _pooling_question.main("shop", "none")
+    assert capsys.readouterr().out == f"{_pooling_question.MARK}[]\n"
+
+
+def test_an_engine_of_this_process_is_seen(shop: None, capsys: pytest.CaptureFixture[str]) -> None:
+    engine = sqlalchemy.create_engine("postgresql+psycopg://db:6432/seen")
+    _pooling_question.main("shop", "fastapi")
+    (found,) = [
+        each
+        for each in json.loads(capsys.readouterr().out.removeprefix(_pooling_question.MARK))
+        if each["name"] == "seen"
+    ]
+    assert found["prepares"] is True
+    assert engine.url.port == 6432
+
+
+@pytest.mark.parametrize(("said", "kept"), [("true", True), ("false", False), ("", False)])
+def test_the_environment_says_what_the_pooler_keeps(
+    said: str,
+    kept: bool,
+    shop: None,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("DATABASE_PREPARED_STATEMENTS", said)
+    engine = sqlalchemy.create_engine("postgresql+psycopg://db:6432/kept")
+    _pooling_question.main("shop", "fastapi")
+    found = json.loads(capsys.readouterr().out.removeprefix(_pooling_question.MARK))
+    assert {each["kept"] for each in found} == {kept}
+    assert engine.url.database == "kept"
+
+
+def test_djangos_databases_of_this_process_are_seen(
+    shop: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    known = {"ENGINE": "django.db.backends.postgresql", "PORT": 6432, "OPTIONS": {}}
+    known |= {"CONN_MAX_AGE": 0, "DISABLE_SERVER_SIDE_CURSORS": True}
+    other = {"ENGINE": "django.db.backends.sqlite3"}
+    database = types.ModuleType("django.db")
+    database.connections = {  # type: ignore[attr-defined]
+        "default": types.SimpleNamespace(settings_dict=known),
+        "other": types.SimpleNamespace(settings_dict=other),
+    }
+    monkeypatch.setitem(sys.modules, "django.db", database)
+    _pooling_question.main("shop", "django")
+    (found,) = json.loads(capsys.readouterr().out.removeprefix(_pooling_question.MARK))
+    assert found == {**GOOD, "name": "default"}
+
+
+@pytest.mark.parametrize(
+    ("query", "arguments", "prepares"),
+    [
+        ({}, {}, True),
+        ({}, {"statement_cache_size": 0}, False),
+        ({"statement_cache_size": "0"}, {}, False),
+        ({}, {"statement_cache_size": 50}, True),
+    ],
+)
+def test_asyncpg_keeps_statements_unless_its_cache_is_off(
+    query: dict[str, str], arguments: dict[str, t.Any], prepares: bool
+) -> None:
+    """A mock of an engine: asyncpg itself is not among the dependencies of these tests."""
+
+    def creator(cparams: dict[str, t.Any]) -> t.Callable[[], t.Any]:
+        return lambda: cparams
+
+    engine = types.SimpleNamespace(
+        dialect=types.SimpleNamespace(driver="asyncpg"),
+        url=types.SimpleNamespace(query=query),
+        pool=types.SimpleNamespace(_creator=creator(arguments)),
+    )
+    assert _pooling_question.prepares(engine) is prepares
