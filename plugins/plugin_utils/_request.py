@@ -89,6 +89,11 @@ def check(inputs: t.Mapping[str, t.Any], names: list[str]) -> None:
     _check_restore(asked, takes or ())
     if inputs.get("postgres") and (inputs.get("cluster_needed") or asked.get("restore_point")):
         _refuse_provided(inputs["postgres"])
+    if inputs.get("cluster_needed") and not (inputs.get("backup_s3") or asked.get("restore_dump")):
+        raise InventoryError(
+            "stack_backup_s3 is missing, and with it every backup of the cluster; declare the"
+            " bucket that holds them."
+        )
     if "load_environment" in (takes or ()):
         _check_load(inputs, asked)
     if inputs.get("approval_required") and "deploy_approved" in (takes or ()):

@@ -139,6 +139,11 @@ def test_every_name_holds_a_fact_that_there_is() -> None:
         assert set(names.values()) <= set(_application_environment.FACTS)
 
 
+ARCHIVED = {
+    "backup_s3": {"bucket": "backups"},
+    "backup_s3_secrets": {"access_key": "key", "secret_key": SECRET},
+    "backup_cipher_pass": SECRET,
+}
 PROVIDED = {
     **GOOD,
     "postgres": POSTGRES,
@@ -257,7 +262,15 @@ def test_the_pooler_knows_passwords_where_nobody_may_look_them_up() -> None:
 def test_only_the_provider_goes_back_to_a_moment(asked: dict[str, t.Any]) -> None:
     (problem,) = _inventory.problems({**PROVIDED, **asked}, HERE, ONE)
     assert problem.startswith("stack_postgres.host is 'db.example.com', whose provider alone can")
-    assert _inventory.problems({**GOOD, **asked}, GROUPS, ONE) == []
+    assert _inventory.problems({**GOOD, **ARCHIVED, **asked}, GROUPS, ONE) == []
+
+
+def test_a_cluster_comes_back_from_a_bucket_or_a_dump() -> None:
+    """Where no bucket is declared, no backup of a cluster can be."""
+    (problem,) = _inventory.problems({**GOOD, "cluster_needed": True}, GROUPS, ONE)
+    assert problem.startswith("stack_backup_s3 is missing, and with it every backup")
+    dump = {"extra": {"restore_dump": "/x.dump"}, "cluster_needed": True}
+    assert _inventory.problems({**GOOD, **dump}, GROUPS, ONE) == []
 
 
 def test_a_provider_without_an_address_is_still_one_that_goes_back_alone() -> None:
