@@ -142,6 +142,7 @@ NEEDED = {
     "app": "auction",
     "command": "true",
     "restore_to": "latest",
+    "service": "nginx",
     "load_environment": "test",
     "load_from": f"{LAB}-one",
 }

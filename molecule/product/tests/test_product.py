@@ -231,6 +231,7 @@ EVERY_TIME = (
     "manage",
     "rehearse_restore",
     "restart",
+    "restart_service",
     "restore",
     "restore_cluster",
     "rollback",
