@@ -51,6 +51,12 @@ def test_secrets_are_in_secret_files_alone() -> None:
     assert CANARY not in json.dumps({key: layout[key] for key in layout if key != "files"})
 
 
+def test_authorities_of_a_provider_are_there_as_long_as_they_are_given() -> None:
+    path = "/etc/slipway/shop/authorities.pem"
+    assert paths(app_layout([shop(authorities="PEM")]))[path]["content"] == "PEM"
+    assert paths(app_layout([shop()]))[path] == {"path": path, "state": "absent"}
+
+
 def test_servers_follow_from_the_objects_that_are_named() -> None:
     both = app_layout([shop(web={"wsgi": "a:b", "asgi": "c:d"})])
     names = [unit["name"] for unit in both["units"]]

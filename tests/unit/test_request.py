@@ -99,6 +99,7 @@ def problem(groups: t.Any = None, **inputs: t.Any) -> str:
             LOAD,
             "load_environment is 'production', but this inventory is 'staging'; give the inventory",
         ),
+        ({}, ["restore_to"], "restore_to is missing; write -e restore_to=latest for all"),
         ({"load_profile": "soak"}, None, "load_profile is 'soak'; write one of smoke, baseline,"),
         ({"load_users": "0"}, None, "load_users is '0'; write a whole number."),
         ({"load_file": "/nowhere.py"}, None, "load_file is '/nowhere.py', where this computer has"),
@@ -144,6 +145,15 @@ def test_a_question_that_nobody_answered_asks_for_nothing(takes: list[str] | Non
 def test_every_playbook_writes_its_result_where_that_is_asked_for() -> None:
     assert problem(extra={"result_json": "result.json"}, takes=[]) == ""
     assert "'/nowhere/x'; write a file in" in problem(extra={"result_json": "/nowhere/x"}, takes=[])
+
+
+def test_a_load_test_that_could_be_run() -> None:
+    asked = {**STAGING, "load_from": "one", "load_profile": "smoke", "load_users": "20"}
+    assert problem(extra={**asked, "load_file": __file__}, takes=LOAD) == ""
+
+
+def test_a_cluster_is_restored_to_a_moment() -> None:
+    assert problem(extra={"restore_to": "latest"}, takes=["restore_to"]) == ""
 
 
 def test_a_service_that_is_there_is_restarted() -> None:
