@@ -132,5 +132,5 @@ def test_each_error_of_the_guides_is_answered_by_a_test_that_exists() -> None:
     answers = dict(WRONG.findall(page))
     assert list(answers) == [str(number) for number in range(1, 22)]
     for proof in filter(None, answers.values()):
-        path, _, name = proof.partition("::")
+        path, _colons, name = proof.partition("::")
         assert f"def {name}" in (ROOT / path).read_text(encoding="utf-8"), proof

@@ -18,7 +18,7 @@ CONNECT = "python3 -c 'import socket, sys; socket.socket(socket.AF_UNIX).connect
 def environment(machine: Host, app: str) -> dict[str, str]:
     written = machine.file(f"/etc/slipway/{app}/environment").content_string
     pairs = (line.partition("=") for line in written.splitlines() if "=" in line)
-    return {name: value.strip('"') for name, _, value in pairs}
+    return {name: value.strip('"') for name, _equals, value in pairs}
 
 
 def as_user(machine: Host, app: str, command: str) -> int:
