@@ -9,6 +9,7 @@ and restarts the same units; it tries nothing, keeps nothing, and visitors wait.
 from __future__ import annotations
 
 import argparse
+import functools
 import http.client
 import io
 import os
@@ -66,7 +67,7 @@ class Project:
         return buffer.getvalue()
 
 
-def until_served(host: Host, mark: str, act: Callable[[], None], limit: float = 600) -> float:
+def until_served(host: Host, mark: str, act: Callable[[], object], limit: float = 600) -> float:
     """Seconds from the start of act to the first answer of the code that it brings."""
     found = threading.Event()
     began = time.monotonic()
@@ -152,15 +153,12 @@ def _rounds(bed: Bed, project: Project, rounds: int) -> list[Row]:
         version = repository.publish(bed.lab, project.folder, "auction", mark)["version"]
         asked = {"app": "auction", "version": version, "app_watch_seconds": 0}
         deploy = Playbook("deploy", ROOT / "playbooks/deploy.yml", {**site.variables, **asked})
-        executions: list[float] = []
-
-        def run(deploy: Playbook = deploy, executions: list[float] = executions) -> None:
-            executions.append(measure(deploy, [host], cold=True).executions)
-
-        seconds = until_served(host, mark, run)
+        before = host.executions()
+        seconds = until_served(host, mark, functools.partial(measure, deploy, [host], cold=True))
+        executions = float(host.executions() - before)
         project.mark(f"tar-{number}")
         limit = until_served(host, f"tar-{number}", lambda: unpack(host, project.archive()))
-        rows.append((seconds, limit, executions[0]))
+        rows.append((seconds, limit, executions))
     return rows
 
 

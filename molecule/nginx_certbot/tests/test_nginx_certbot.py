@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 
 import pytest
@@ -57,6 +58,18 @@ def test_nginx_is_nowhere_root(host: Host) -> None:
     assert pids
     users = {host.check_output(f"stat -c %U /proc/{pid}") for pid in pids}
     assert users == {"www-data"}
+
+
+def test_no_worker_waits_for_the_next_visitor_in_accept(host: Host) -> None:
+    """One that does leaves unanswered whom it has already; systemd's sockets wait unless told."""
+    pid = host.check_output("systemctl show --value --property MainPID nginx.service")
+    listening = re.findall(rf"pid={pid},fd=(\d+)", host.check_output("ss -tlnpH"))
+    assert len(listening) >= 2
+    for number in listening:
+        (flags,) = re.findall(
+            r"flags:\s+(\d+)", host.file(f"/proc/{pid}/fdinfo/{number}").content_string
+        )
+        assert int(flags, 8) & os.O_NONBLOCK
 
 
 def test_http_leads_to_https(host: Host, name: str) -> None:
