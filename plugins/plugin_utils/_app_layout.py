@@ -328,7 +328,9 @@ def _migration(application: Item) -> Item:
 def _commands(application: Item) -> list[Item]:
     """What runs on every machine before a release is published."""
     django = application["framework"] == "django" and _runtime(application) == "python"
-    if not django or "STATIC_ROOT" not in application["environment"]:
+    # Where its files go: below a directory of ours, or into its bucket.
+    places = {"STATIC_ROOT", "AWS_STORAGE_BUCKET_NAME"}
+    if not django or not places & set(application["environment"]):
         return []
     collect = "python manage.py collectstatic --noinput --verbosity 0"
     return [{"name": "collectstatic", "command": collect}]

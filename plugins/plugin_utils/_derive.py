@@ -244,7 +244,9 @@ def _release(application: Application, topology: Topology) -> dict[str, t.Any]:
             **{key: web[key] for key in (*SERVERS, "workers", "threads", "timeout_seconds")},
             "health_path": web["health_path"],
             "memory_limit_megabytes": web["memory_limit_megabytes"],
-            "listen": _listen(application, topology, "web", topology.host),
+            "listen": _listen(
+                application, topology, "node" if web["node"] else "web", topology.host
+            ),
             "asgi_listen": _listen(application, topology, "asgi", topology.host),
             # Whose word on the visitor's address and scheme is believed.
             "trusted_proxies": topology.of("web"),

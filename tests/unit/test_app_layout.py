@@ -104,9 +104,10 @@ def test_forwarded_headers_are_believed_where_only_nginx_can_send_them(
 
 def test_django_collects_where_it_knows_where_to() -> None:
     assert app_layout([shop()])["releases"][0]["commands"] == []
-    collecting = shop(environment={"STATIC_ROOT": "/srv/shop/static"})
-    (command,) = app_layout([collecting])["releases"][0]["commands"]
-    assert command["name"] == "collectstatic"
+    for there in ("STATIC_ROOT", "AWS_STORAGE_BUCKET_NAME"):
+        collecting = shop(environment={there: "shop-static"})
+        (command,) = app_layout([collecting])["releases"][0]["commands"]
+        assert command["name"] == "collectstatic"
 
 
 @pytest.mark.parametrize(

@@ -72,6 +72,13 @@ def test_values_are_typed() -> None:
     assert shop["web"]["workers"] == 7
 
 
+def test_nginx_asks_a_node_server_where_it_listens() -> None:
+    (pages,) = _applications.resolve([FRONTENDS["node"]], {})
+    found = _derive.derive(pages, _derive.Topology(GROUPS, ONE, "one"))
+    (upstream,) = found["site"]["upstreams"]
+    assert upstream["servers"] == [found["release"]["web"]["listen"]]
+
+
 @pytest.mark.parametrize(
     ("application", "sentence"),
     [
