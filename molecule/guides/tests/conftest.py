@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import hashlib
 import os
 import subprocess
@@ -91,9 +90,8 @@ def browser(services: Host, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         options.add_argument(f"--{argument}")
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     service = webdriver.ChromeService("/usr/bin/chromedriver")
-    with contextlib.closing(webdriver.Chrome(options=options, service=service)) as driver:
+    with webdriver.Chrome(options=options, service=service) as driver:
         yield driver
-        driver.quit()
 
 
 class Page:
