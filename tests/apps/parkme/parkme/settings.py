@@ -61,7 +61,8 @@ S3 = {
     "endpoint_url": os.environ.get("AWS_S3_ENDPOINT_URL") or None,
     "region_name": os.environ.get("AWS_S3_REGION_NAME") or None,
     "addressing_style": os.environ.get("AWS_S3_ADDRESSING_STYLE") or "auto",
-    "querystring_auth": False,
+    # The bucket is nobody else's: each link is signed, and good for an hour.
+    "querystring_auth": True,
 }
 STORAGES = {
     "default": {
