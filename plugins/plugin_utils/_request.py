@@ -84,7 +84,7 @@ def check(inputs: t.Mapping[str, t.Any], names: list[str]) -> None:
             raise InventoryError(_not_heeded(name, value))
         _CHECKS.get(name, _accept)(name, value)
     if "service" in (takes or ()):
-        _check_service(asked["service"], inputs.get("groups") or {})
+        _check_service(asked["service"], inputs)
     _refuse_undeclared(asked.get("app"), names)
     _check_restore(asked, takes or ())
     if inputs.get("postgres") and (inputs.get("cluster_needed") or asked.get("restore_point")):
@@ -291,12 +291,16 @@ def _check_flag(name: str, value: t.Any) -> None:
         raise InventoryError(f"{name} is {_specification.shown(value)}; write true or false.")
 
 
-def _check_service(name: str, groups: t.Mapping[str, list[str]]) -> None:
+def _check_service(name: str, inputs: t.Mapping[str, t.Any]) -> None:
     _one_of(tuple(_SERVICES))("service", name)
-    if not groups.get(_SERVICES[name]):
+    missing = ""
+    if name == "postgres" and inputs.get("postgres"):
+        missing = "stack_postgres says that it is a provider's"
+    elif not (inputs.get("groups") or {}).get(_SERVICES[name]):
+        missing = f"the group {_SERVICES[name]!r} has no machine here"
+    if missing:
         raise InventoryError(
-            f"service is {name!r}, but the group {_SERVICES[name]!r} has no machine here; whoever"
-            " runs it for you restarts it."
+            f"service is {name!r}, but {missing}; whoever runs it for you restarts it."
         )
 
 

@@ -112,6 +112,19 @@ def test_what_is_wrong_with_a_request(
     assert said in problem(extra=extra, takes=takes, request=request)
 
 
+def test_a_providers_server_is_restarted_by_the_provider() -> None:
+    said = problem(
+        extra={"service": "postgres"},
+        takes=["service"],
+        groups={"database": ["one"]},
+        postgres={"host": "db.example.com"},
+    )
+    assert said == (
+        "service is 'postgres', but stack_postgres says that it is a provider's; whoever runs it"
+        " for you restarts it."
+    )
+
+
 @pytest.mark.parametrize(
     "extra",
     [
