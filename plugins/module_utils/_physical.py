@@ -17,7 +17,7 @@ import typing as t
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from . import _backup_ages, _backups, _errors, _s3, _verify, _verify_options
+from . import _backup_ages, _backups, _errors, _recovery, _s3, _verify, _verify_options
 from ._backup_state import ERROR, FULL_WANTED, WARNING, alone, now, read, say, turn, utc, write
 from ._verify_request import Request, Verdict
 
@@ -89,14 +89,11 @@ def settings(path: pathlib.Path) -> Settings:
 
 def taken(text: str) -> list[Taken]:
     """The backups in what `pgbackrest info --output=json` tells, oldest first."""
-    stanza: dict[str, t.Any] = next(iter(json.loads(text)), {})
-    status = stanza.get("status", {})
-    if status.get("code", 1) not in (0, NOTHING_THERE):
-        # What is wrong with the stanza is only a word where the repository does not answer.
-        said = [repository["status"]["message"] for repository in stanza.get("repo", [])]
-        reason = " ".join(str((said or [status.get("message")])[0]).split())
+    stanza: dict[str, t.Any] = next(iter(json.loads(text, strict=False)), {"status": {}})
+    if stanza["status"].get("code", 1) not in (0, NOTHING_THERE):
+        why = _recovery.trouble(stanza)
         raise _errors.BackupError(
-            f"The repository of the physical backups cannot be used: {reason}. Try"
+            f"The repository of the physical backups cannot be used: {why}. Try"
             " systemctl start slipway-archive, which proves that it can."
         )
     return [
@@ -206,7 +203,7 @@ def expire(options: Settings, means: Means, before: t.Sequence[Taken]) -> None:
 def pgbackrest(*arguments: str) -> str:
     """Run pgBackRest; what it complained of first is the reason."""
     command = ["pgbackrest", f"--stanza={STANZA}", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
     if done.returncode == 0:
         return done.stdout
     lines = [line for line in done.stderr.splitlines() if "ERROR" in line] or [done.stderr]

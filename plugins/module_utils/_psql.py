@@ -52,7 +52,9 @@ def run(
         },
         check=False,
     )
-    return done.returncode, done.stdout.decode(), done.stderr.decode("utf-8", "replace")
+    # pgBackRest tells what the wrong passphrase makes of a file as it is.
+    output, errors = (each.decode("utf-8", "replace") for each in (done.stdout, done.stderr))
+    return done.returncode, output, errors
 
 
 @dataclass(frozen=True)

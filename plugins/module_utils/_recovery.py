@@ -82,7 +82,8 @@ def target(text: str) -> Target:
 def backups(info: str) -> list[Backup]:
     """What `pgbackrest info --output=json` lists of the one stanza, newest first."""
     try:
-        (stanza,) = json.loads(info)
+        # Not strict: in a message may be any character.
+        (stanza,) = json.loads(info, strict=False)
         _require_usable(stanza)
         versions = {each["id"]: str(each["version"]) for each in stanza["db"]}
         found = [
@@ -100,15 +101,23 @@ def backups(info: str) -> list[Backup]:
 
 
 def _require_usable(stanza: t.Mapping[str, t.Any]) -> None:
-    """What is wrong with the whole is only a word where the repository does not answer."""
     if stanza.get("status", {}).get("code", 0) not in (0, NOTHING_THERE):
-        told = [each["status"]["message"] for each in stanza.get("repo", [])]
-        # What follows the first line may be what the wrong passphrase makes of the file.
-        reason = str((told or [stanza["status"].get("message")])[0]).partition("\n")[0]
         raise _errors.BackupError(
-            f"the repository of the physical backups cannot be used: {reason.rstrip('.:')}. Look at"
+            f"the repository of the physical backups cannot be used: {trouble(stanza)}. Look at"
             " stack_backup_s3 and its secrets, vault_stack_backup_cipher_pass too."
         )
+
+
+def trouble(stanza: t.Mapping[str, t.Any]) -> str:
+    """Why a repository cannot be used, in pgBackRest's words.
+
+    What is wrong with the whole is only a word where the repository does not answer. Some lines may
+    quote what the wrong passphrase makes of a file.
+    """
+    told = [each["status"]["message"] for each in stanza.get("repo", [])]
+    lines = str((told or [stanza["status"].get("message")])[0]).split("\n")
+    clear = [line for line in lines if line.isascii() and line.isprintable()]
+    return " ".join(" ".join(clear or ["it does not say why"]).split()).rstrip(".:")
 
 
 def candidates(wanted: Target, found: t.Sequence[Backup]) -> list[Backup]:

@@ -138,7 +138,7 @@ def begin(database: str, source: str, means: Means) -> Restore:
             " finish it with its own command first."
         )
     if found and not found.finished and found.fresh in _databases(means.live):
-        _say(means.live, "DROP DATABASE {fresh};", fresh=found.fresh)
+        _say(means.live, "DROP DATABASE {fresh} WITH (FORCE);", fresh=found.fresh)
     begun = Restore(database, source, means.clock().astimezone(UTC).isoformat(timespec="seconds"))
     return _keep(begun, means)
 
@@ -311,7 +311,8 @@ def _create(restore: Restore, create: str, source: _psql.Psql, means: Means) -> 
             f"{where} has {shown(free)} free, but a second {restore.database} beside the first"
             f" takes up to {shown(1.5 * size)}: free or add space there; nothing was done."
         )
-    _say(means.live, "DROP DATABASE IF EXISTS {fresh};", fresh=restore.fresh)
+    # A program that was killed may have left a session in which the server still works for it.
+    _say(means.live, "DROP DATABASE IF EXISTS {fresh} WITH (FORCE);", fresh=restore.fresh)
     means.live.ask(create + ";")
 
 

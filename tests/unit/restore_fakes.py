@@ -136,7 +136,7 @@ class Cluster:
             return json.dumps(here[database])
         if "pg_database_size" in text:
             return "1000"
-        if "DROP DATABASE" in text:
+        if "DROP DATABASE" in text and "WITH (FORCE)" in text:
             here.pop(text.split('"')[1], None)
         if "RENAME" in text:
             if names["name"] in here:

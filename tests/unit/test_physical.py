@@ -121,6 +121,10 @@ def test_a_repository_that_cannot_be_used_is_told_from_an_empty_one() -> None:
     silent[0]["repo"] = [{"status": {"code": 99, "message": "[HostConnectError]\nno answer"}}]
     with pytest.raises(_errors.BackupError, match=r"used: \[HostConnectError\] no answer\. Try"):
         _physical.taken(json.dumps(silent))
+    silent[0]["repo"] = [{"status": {"code": 99, "message": "[FormatError] x:\nline 1: \x01"}}]
+    unescaped = json.dumps(silent).replace("\\u0001", "\x01")
+    with pytest.raises(_errors.BackupError, match=r"used: \[FormatError\] x\. Try"):
+        _physical.taken(unescaped)
     with pytest.raises(_errors.BackupError, match="cannot be used"):
         _physical.taken("[]")
 
@@ -231,6 +235,8 @@ def programs(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> pathlib
 def test_what_pgbackrest_complains_of_first_is_the_reason(programs: pathlib.Path) -> None:
     program(programs, "pgbackrest", 'echo "$@"')
     assert _physical.pgbackrest("backup", "--type=full") == "--stanza=main backup --type=full\n"
+    program(programs, "pgbackrest", r"printf '\377'")
+    assert _physical.pgbackrest("info") == "\ufffd"
     lines = r"WARN: x\nERROR: [041]: cannot open the file\nERROR: [042]: later\n"
     program(programs, "pgbackrest", f"printf '{lines}' >&2; exit 41")
     with pytest.raises(_errors.BackupError) as raised:

@@ -100,3 +100,7 @@ def test_reading_takes_two_executions_and_skips_what_is_not_there() -> None:
     assert sorted(found.contents) == ["postgres", "shop"]
     assert found.pending_restart == ("shared_buffers",)
     assert "blog" not in fake.inputs[1]
+
+
+def test_what_is_no_text_is_no_error_of_its_own() -> None:
+    assert _psql.run(["printf", r"a\377"], "") == (0, "a\ufffd", "")

@@ -114,14 +114,26 @@ def test_a_server_complains_last_of_what_ended_it() -> None:
 
 
 @pytest.mark.parametrize(
-    "repositories", [[], [{"status": {"message": "[CryptoError] no key:\nnoise"}}]]
+    ("message", "why"),
+    [
+        (None, "other"),
+        ("[CryptoError] no key", r"\[CryptoError\] no key"),
+        ("[HostConnectError] no file:\nno answer", r"\[HostConnectError\] no file: no answer"),
+        (
+            "[FormatError] no file:\nat line 1: \ufffd\x08x\nat line 2: \x01",
+            r"\[FormatError\] no file",
+        ),
+        ("\ufffd", "it does not say why"),
+    ],
 )
 def test_a_repository_that_cannot_be_read_is_not_an_empty_one(
-    repositories: list[dict[str, t.Any]],
+    message: str | None, why: str
 ) -> None:
     status = {"code": 99, "message": "other"}
+    repositories = [{"status": {"message": message}}] if message else []
     told = json.dumps([{"status": status, "repo": repositories, "db": [], "backup": []}])
-    why = r"\[CryptoError\] no key" if repositories else "other"
+    # pgBackRest does not escape all that JSON wants to be escaped.
+    told = told.replace("\\u0001", "\x01").replace("\\b", "\b")
     with pytest.raises(
         _errors.BackupError, match=f"cannot be used: {why}. Look at stack_backup_s3"
     ):
