@@ -127,3 +127,18 @@ def test_every_role_has_a_scenario_and_a_readme(role: Path) -> None:
     assert (scenario / "vars.yml").is_file()
     assert list(scenario.glob("tests/test_*.py"))
     assert (role / "README.md").is_file()
+
+
+# Units that are given sockets of systemd: by name, or of their own name as a drop-in.
+GIVEN = re.compile(r"^(?:Sockets=|Requires=.*\.socket$)", re.MULTILINE)
+SHARING = [
+    path
+    for path in sorted((ROOT / "roles").glob("*/templates/**/*.j2"))
+    if GIVEN.search(path.read_text())
+]
+
+
+@pytest.mark.parametrize("path", SHARING, ids=ids(SHARING))
+def test_no_server_waits_in_accept_on_a_socket_that_another_has_as_well(path: Path) -> None:
+    """Starting one, systemd lets the socket block for both unless it is told otherwise."""
+    assert "\nNonBlocking=true\n" in path.read_text(encoding="utf-8")

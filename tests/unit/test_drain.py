@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
-import signal
 import socket
 import subprocess
 import sys
@@ -50,7 +48,7 @@ def test_a_descriptor_that_closes_meanwhile_is_nobody(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     proc = machine(tmp_path, ["socket:[11]"], [row(6432, "01", 11)])
-    monkeypatch.setattr(os, "listdir", lambda _folder: ["0", "gone"])
+    monkeypatch.setattr(os, "listdir", lambda _folder: ["0", "99"])
     assert _drain.clients(7, 6432, proc) == 1
 
 
@@ -73,70 +71,95 @@ def test_it_is_over_when_nobody_is_left_or_the_time_is() -> None:
     assert 10 <= clock.moment < 11
 
 
+# What libevent does: it watches the socket in an epoll, and accepts whoever knocks there.
 SERVER = """
-import select, socket
-door = socket.socket(fileno=0)
-first, _address = door.accept()
-print("one", flush=True)
-# As servers do that have many clients: one that already waits in accept() has its descriptor.
-select.select([door], [], [])
-try:
-    door.accept()
-except OSError as error:
-    print(error.errno, flush=True)
-first.recv(1)
+import select, socket, sys
+door = socket.socket(fileno=int(sys.argv[1]))
+watcher = select.epoll()
+watcher.register(door, select.EPOLLIN)
+held = {}
+print("watching", flush=True)
+while True:
+    for number, _event in watcher.poll():
+        if number == door.fileno():
+            came, _address = door.accept()
+            held[came.fileno()] = came
+            watcher.register(came, select.EPOLLIN)
+            print("accepted", flush=True)
+        else:
+            # Later work for whom it has: another connection, which needs another descriptor.
+            said = held[number].recv(1)
+            socket.create_connection(door.getsockname()).close()
+            print("served", said.decode(), flush=True)
+            sys.exit()
 """
 
 
-def test_a_real_server_accepts_no_more_and_keeps_whom_it_has(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def door() -> t.Iterator[socket.socket]:
     with socket.create_server(("127.0.0.1", 0)) as door:
-        port = door.getsockname()[1]
-        command = [sys.executable, "-c", SERVER]
-        server = subprocess.Popen(command, stdin=door.fileno(), stdout=subprocess.PIPE, text=True)
-        with server, socket.create_connection(("127.0.0.1", port)) as client:
-            output = t.cast(t.IO[str], server.stdout)
-            assert output.readline() == "one\n"
-            assert _drain.clients(server.pid, port) == 1
-            # Its version is not known: a Python's would be newer than any PgBouncer.
-            monkeypatch.setattr(_drain, "version_of", lambda _pid: ())
-            assert _drain.main([str(server.pid), str(port), "0.2"]) == 0
-            assert "1 clients stayed for 0.2 s" in capsys.readouterr().err
-            assert resource.prlimit(server.pid, resource.RLIMIT_NOFILE)[0] == 0
-            with socket.create_connection(("127.0.0.1", port)):
-                assert output.readline() == "24\n"  # EMFILE
-                # Who was turned away stays in the socket, for another that listens there.
-                assert door.accept()[0]
-            client.sendall(b".")
+        door.settimeout(20)
+        yield door
+
+
+@pytest.fixture
+def server(door: socket.socket) -> t.Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-c", SERVER, str(door.fileno())]
+    with subprocess.Popen(
+        command, pass_fds=[door.fileno()], stdout=subprocess.PIPE, text=True
+    ) as server:
+        try:
+            assert heard(server) == "watching"
+            yield server
+        finally:
+            server.kill()
+
+
+def heard(server: subprocess.Popen[str]) -> str:
+    return t.cast(t.IO[str], server.stdout).readline().strip()
+
+
+def test_a_real_server_accepts_no_more_and_serves_whom_it_has(
+    door: socket.socket, server: subprocess.Popen[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    port = door.getsockname()[1]
+    with socket.create_connection(door.getsockname()) as client:
+        assert heard(server) == "accepted"
+        assert _drain.main([str(server.pid), str(port), "0.2"]) == 0
+        assert "1 clients stayed for 0.2 s" in capsys.readouterr().err
+        with socket.create_connection(door.getsockname()):
+            # Whoever comes now is left to another that listens there.
+            assert door.accept()[0]
+            client.sendall(b"x")
+            assert heard(server) == "served x"
+    server.wait()
+    assert _drain.clients(server.pid, port) == 0
 
 
 def test_nobody_to_wait_for_is_nothing_to_tell(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    door: socket.socket, server: subprocess.Popen[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(_drain, "stop_accepting", lambda _pid, _version: None)
-    monkeypatch.setattr(_drain, "version_of", lambda _pid: ())
-    monkeypatch.setattr(_drain, "clients", lambda _pid, _port: 0)
-    assert _drain.main(["7", "6432", "10"]) == 0
+    for _time in range(2):  # what is no longer watched need not be taken away
+        assert _drain.main([str(server.pid), str(door.getsockname()[1]), "10"]) == 0
     assert capsys.readouterr().err == ""
 
 
-def test_one_that_knows_how_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[tuple[int, int]] = []
-    monkeypatch.setattr(os, "kill", lambda *what: told.append(what))
-    _drain.stop_accepting(7, (1, 24))
-    assert told == [(7, signal.SIGTERM)]
+def test_who_may_not_look_into_the_server_says_so(
+    server: subprocess.Popen[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(_drain, "_PIDFD_GETFD", 1 << 20)  # no such call
+    assert _drain.main([str(server.pid), "6432", "10"]) == 1
+    assert "cannot be kept from accepting clients: " in capsys.readouterr().err
 
 
-def test_a_version_is_that_of_the_program_that_runs() -> None:
-    assert _drain.version_of(os.getpid()) == sys.version_info[:2]
-    with subprocess.Popen(["/usr/bin/sleep", "60"]) as nobody:
-        assert len(_drain.version_of(nobody.pid)) == 2  # coreutils'
-        nobody.kill()
-    with subprocess.Popen(["/bin/dash", "-c", "while :; do sleep 1; done"]) as silent:
-        assert _drain.version_of(silent.pid) == ()
-        silent.kill()
-
-
-def test_a_process_that_is_gone_has_no_clients(tmp_path: Path) -> None:
-    assert _drain.clients(7, 6432, tmp_path) == 0
+@pytest.mark.parametrize(("state", "busy"), [("R", True), ("S", False)])
+def test_a_server_that_sleeps_has_seen_to_everything(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: str, busy: bool
+) -> None:
+    monkeypatch.setattr(_drain, "PROC", tmp_path)
+    assert not _drain.is_busy(7)  # it has ended
+    (tmp_path / "7").mkdir()
+    (tmp_path / "7/stat").write_text(f"7 (a) R (b) {state} 1 7")
+    assert _drain.is_busy(7) is busy
