@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import re
 import shlex
 import typing as t
@@ -31,6 +32,8 @@ OPTIONS = {
     "restore_confirmed_database": "-e restore_confirmed_database={name}",
     "restore_confirmed_machine": "-e restore_confirmed_machine=database1",
     "restore_from": "-e restore_from=production/",
+    "restore_path": "-e restore_path=/srv/{name}/media",
+    "restore_confirmed_path": "-e restore_confirmed_path=/srv/{name}/media",
     "restore_remove": "-e restore_remove=true",
     "restore_point": "-e restore_point=before-migration",
     "verify_level": "-e verify_level=readable",
@@ -89,6 +92,11 @@ def check(inputs: t.Mapping[str, t.Any], names: list[str]) -> None:
     _check_restore(asked, takes or ())
     if inputs.get("postgres") and (inputs.get("cluster_needed") or asked.get("restore_point")):
         _refuse_provided(inputs["postgres"])
+    if "restore_path" in (takes or ()) and not inputs.get("backup_s3"):
+        raise InventoryError(
+            "stack_backup_s3 is missing, and with it every backup of files; declare the bucket that"
+            " holds them."
+        )
     if inputs.get("cluster_needed") and not (inputs.get("backup_s3") or asked.get("restore_dump")):
         raise InventoryError(
             "stack_backup_s3 is missing, and with it every backup of the cluster; declare the"
@@ -159,6 +167,8 @@ def _check_restore(asked: t.Mapping[str, t.Any], takes: t.Container[str]) -> Non
     removes = str(asked.get("restore_remove", "")).lower() in ("true", "yes", "on", "1")
     if "restore_to" not in takes or removes:
         return
+    if "restore_path" in takes:
+        _check_files(asked)
     if "restore_dump" not in takes:
         _require_moment(asked)
         return
@@ -182,6 +192,28 @@ def _check_restore(asked: t.Mapping[str, t.Any], takes: t.Container[str]) -> Non
         raise InventoryError(
             "restore_database is missing, and a dump is only restored into place; write -e"
             " restore_database=<name> -e restore_confirmed_database=<name>."
+        )
+
+
+def _check_files(asked: t.Mapping[str, t.Any]) -> None:
+    """A moment that a snapshot can have, and the path of what is replaced twice."""
+    if "restore_to" not in asked:
+        raise InventoryError(
+            "restore_to is missing; write -e restore_to=latest for what was saved last, or"
+            f" {OPTIONS['restore_to']}."
+        )
+    moment = str(asked["restore_to"])
+    if moment.startswith(("point:", "xid:")):
+        raise InventoryError(
+            f"restore_to is {_specification.shown(moment)}, which files do not have; write latest"
+            f" or a time: {OPTIONS['restore_to']}."
+        )
+    path, confirmed = asked.get("restore_path"), asked.get("restore_confirmed_path")
+    if confirmed not in (None, path):
+        raise InventoryError(
+            f"restore_confirmed_path is {_specification.shown(confirmed)}, but restore_path, which"
+            f" is to be replaced (and kept under another name), is {path or 'missing'}; write"
+            f" -e restore_path={path or confirmed} -e restore_confirmed_path={path or confirmed}."
         )
 
 
@@ -333,6 +365,14 @@ def _check_file(name: str, value: t.Any) -> None:
         )
 
 
+def _check_path(name: str, value: t.Any) -> None:
+    if not str(value).startswith("/") or os.path.normpath(str(value)) != str(value).rstrip("/"):
+        raise InventoryError(
+            f"{name} is {_specification.shown(value)}; write a whole path on the machine, for"
+            " example /srv/shop/media."
+        )
+
+
 def _check_source(name: str, value: t.Any) -> None:
     if not Path(str(value)).is_file():
         raise InventoryError(
@@ -346,6 +386,8 @@ _CHECKS: dict[str, t.Callable[[str, t.Any], None]] = {
     "back_up_first": _check_flag,
     "version": _check_version,
     "restore_to": _check_moment,
+    "restore_path": _check_path,
+    "restore_confirmed_path": _check_path,
     "restore_point": _check_point,
     "verify_level": _one_of(_LEVELS),
     "verify_max_age": _check_seconds,

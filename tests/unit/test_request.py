@@ -15,8 +15,11 @@ GROUPS = {
     "all": ["one", "two", "three"],
 }
 
+FILES = ["restore_to", "restore_path", "restore_confirmed_path", "restore_remove"]
 RESTORE = [
-    name for name in _request.OPTIONS if name.startswith("restore_") and name != "restore_point"
+    name
+    for name in _request.OPTIONS
+    if name.startswith("restore_") and name not in ("restore_point", *FILES[1:3])
 ]
 
 LOAD = [name for name in _request.OPTIONS if name.startswith("load_")]
@@ -79,6 +82,17 @@ def problem(groups: t.Any = None, **inputs: t.Any) -> str:
             "restore_confirmed_database is missing, but restore_database, whose rows are to be",
         ),
         ({"restore_dump": "/x.dump"}, RESTORE, "a dump is only restored into place; write -e"),
+        (
+            {"restore_path": "media"},
+            None,
+            "restore_path is 'media'; write a whole path on the machine",
+        ),
+        ({"restore_path": "/srv/../x"}, None, "restore_path is '/srv/../x'; write a whole path"),
+        (
+            {"restore_to": "latest"},
+            FILES,
+            "stack_backup_s3 is missing, and with it every backup of",
+        ),
         ({"verify_level": "kept"}, [], "verify_level is 'kept', which this playbook does not heed"),
         ({}, ["service"], "service is missing; write -e service=postgres."),
         (
@@ -143,7 +157,7 @@ def test_a_providers_server_is_restarted_by_the_provider() -> None:
     ],
 )
 def test_what_may_be_asked_for(extra: dict[str, t.Any]) -> None:
-    others = (*RESTORE, *LOAD)
+    others = (*RESTORE, *FILES, *LOAD)
     takes = [name for name in _request.OPTIONS if "_" in name and name not in others]
     assert problem(extra=extra, takes=takes) == ""
     assert problem(extra=extra) == ""
@@ -276,3 +290,37 @@ def test_real_visitors_are_spared_unless_they_are_meant() -> None:
     assert "production serves real visitors" in problem(extra=asked, **here)
     assert problem(extra={**asked, "load_production": True}, **here) == ""
     assert problem(extra={**STAGING, "load_from": "one"}, takes=LOAD) == ""
+
+
+@pytest.mark.parametrize(
+    ("extra", "said"),
+    [
+        ({}, "restore_to is missing; write -e restore_to=latest for what was saved last, or -e"),
+        ({"restore_to": "latest"}, ""),
+        ({"restore_to": "2026-11-28T21:14:05Z", "restore_path": "/srv/shop/media/"}, ""),
+        ({"restore_remove": "true"}, ""),
+        (
+            {"restore_to": "xid:7"},
+            "restore_to is 'xid:7', which files do not have; write",
+        ),
+        (
+            {"restore_to": "latest", "restore_path": "/srv/a", "restore_confirmed_path": "/srv/b"},
+            "restore_confirmed_path is '/srv/b', but restore_path, which is to be replaced (and"
+            " kept under another name), is /srv/a; write -e restore_path=/srv/a"
+            " -e restore_confirmed_path=/srv/a.",
+        ),
+        (
+            {"restore_to": "latest", "restore_confirmed_path": "/srv/b"},
+            "is missing; write -e restore_path=/srv/b -e restore_confirmed_path=/srv/b.",
+        ),
+        (
+            {"restore_to": "latest", "restore_path": "/srv/b", "restore_confirmed_path": "/srv/b"},
+            "",
+        ),
+    ],
+)
+def test_files_are_replaced_where_their_path_is_named_twice(
+    extra: dict[str, str], said: str
+) -> None:
+    found = problem(extra=extra, takes=FILES, backup_s3={"bucket": "backups"})
+    assert said in found if said else found == ""
