@@ -1,4 +1,5 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# Also runs outside Ansible, where no run_command is. pylint: disable=ansible-bad-function
 """Run commands as an application's user."""
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# Also runs outside Ansible, where no run_command is. pylint: disable=ansible-bad-function
 """python3 _drain.py PID PORT SECONDS: a server takes no more clients and ends those it has.
 
 For PgBouncer: up to 1.22 it cannot be told to, and a newer one that was told breaks off whom it has

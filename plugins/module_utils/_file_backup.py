@@ -1,4 +1,5 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# Also runs outside Ansible, where no run_command is. pylint: disable=ansible-bad-function
 """Media, configuration and other files: saved by restic, read back, and only then thinned out.
 
 Installed as a program on each machine that has such files. A repository of restic names each

@@ -1,4 +1,5 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# Also runs outside Ansible, where no run_command is. pylint: disable=ansible-bad-function
 """Encrypts what leaves the machine: a message of OpenPGP, which any gpg opens with the passphrase.
 
 `gpg` is the command that knows the passphrase, as the role writes it.

@@ -1,4 +1,5 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# Also runs outside Ansible, where no run_command is. pylint: disable=ansible-bad-function
 """Programs that a probe asks: ended at the deadline with all their children, output bounded."""
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# Also runs outside Ansible, where no run_command is. pylint: disable=ansible-bad-function
 """Holds the lock on an application's migrations, and tells what they are about to do.
 
 This text runs inside a release, where nothing of the collection is: only the standard library, and

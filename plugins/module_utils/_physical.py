@@ -1,4 +1,5 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# Also runs outside Ansible, where no run_command is. pylint: disable=ansible-bad-function
 """Physical backups: which kind is due, taken by pgBackRest, read back, and only then expired.
 
 Installed on the database machine as a program.
