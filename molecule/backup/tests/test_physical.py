@@ -76,7 +76,7 @@ def backed_up(host: Host) -> None:
 
 
 def test_a_segment_is_archived_soon_after_it_is_finished(host: Host) -> None:
-    assert archived(host, finished_segment(host), 60)
+    assert archived(host, finished_segment(host), 300)
     assert sql(host, "SHOW archive_timeout") == "1min"
 
 
@@ -132,7 +132,7 @@ def test_a_store_that_cannot_be_reached_loses_no_wal_and_fails_the_run(host: Hos
     assert (state(host)["ok"], state(host)["last_success"]) == (False, before)
     assert "The repository of the physical backups cannot be used: " in state(host)["detail"]
     assert "s3.services.test:9" in state(host)["detail"]
-    assert archived(host, segment, 90), "what waited is archived once the store is back"
+    assert archived(host, segment, 300), "what waited is archived once the store is back"
     assert start(host) == 0, journal(host)
 
 

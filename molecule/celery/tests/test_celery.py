@@ -33,7 +33,7 @@ def call(host: Host, task: str, *words: object, queue: str = "celery") -> None:
     host.check_output(f"{CELERY} call {task} --queue {queue} --args '{arguments}'")
 
 
-def wait_for(host: Host, path: str, seconds: float = 30) -> None:
+def wait_for(host: Host, path: str, seconds: float = 120) -> None:
     deadline = time.monotonic() + seconds
     while not host.file(path).exists:
         if time.monotonic() > deadline:

@@ -184,9 +184,9 @@ def test_secrets_are_nowhere_to_be_read(host: Host, scenario: Scenario) -> None:
 def test_the_server_answers_again_after_kill_9(host: Host) -> None:
     before = postmaster(host)
     host.check_output("kill -9 %s", before)
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while host.run("runuser -u postgres -- psql -c 'SELECT 1'").rc != 0:
-        assert time.monotonic() < deadline, "no answer within 30 s"
+        assert time.monotonic() < deadline, "no answer within 120 s"
         time.sleep(0.5)
     assert postmaster(host) != before
 

@@ -26,6 +26,8 @@ LAB = f"molecule-{SCENARIO}"
 INVENTORY = ROOT / "molecule" / SCENARIO / "inventory"
 INVENTORIES = ("-i", str(ROOT / "molecule/product/inventory"), "-i", str(INVENTORY))
 DOMAIN = "auction.test"
+# Seconds; far more than anything takes, for a busy computer is no fault of what is tried.
+PATIENCE = 300
 
 
 class Answer(t.NamedTuple):
@@ -44,7 +46,7 @@ class Visitor:
         self.address = address
         self.tls = ssl.create_default_context(cadata=authority)
 
-    def connect(self, timeout: float = 15, name: str = DOMAIN) -> ssl.SSLSocket:
+    def connect(self, timeout: float = 60, name: str = DOMAIN) -> ssl.SSLSocket:
         plain = socket.create_connection((self.address, 443), timeout=timeout)
         return self.tls.wrap_socket(plain, server_hostname=name)
 
@@ -56,11 +58,11 @@ class Visitor:
             port=443,
             ssl=self.tls,
             origin=t.cast(t.Any, f"https://{DOMAIN}"),
-            open_timeout=15,
+            open_timeout=60,
         )
 
     def ask(self, method: str, path: str, body: t.Any = None, **headers: str) -> Answer:
-        with contextlib.closing(http.client.HTTPSConnection(DOMAIN, timeout=15)) as connection:
+        with contextlib.closing(http.client.HTTPSConnection(DOMAIN, timeout=60)) as connection:
             connection.sock = self.connect()
             payload = body if body is None or isinstance(body, str) else json.dumps(body)
             connection.request(method, path, payload, headers)
@@ -175,15 +177,15 @@ def playbook(
     )
 
 
-def eventually(condition: Callable[[], bool], seconds: float, what: str) -> float:
-    """Waits until `condition` holds; returns how long that took, fails after `seconds`."""
+def eventually(condition: Callable[[], bool], what: str) -> float:
+    """Waits until `condition` holds; returns how long that took in seconds."""
     started = time.monotonic()
-    while time.monotonic() - started < seconds:
+    while time.monotonic() - started < PATIENCE:
         with contextlib.suppress(OSError, http.client.HTTPException, AssertionError):
             if condition():
                 return time.monotonic() - started
         time.sleep(0.5)
-    pytest.fail(f"{what}: not within {seconds:g} s")
+    pytest.fail(f"{what}: not within {PATIENCE} s")
 
 
 @pytest.fixture

@@ -157,7 +157,7 @@ def test_a_web_server_that_hangs_is_told(
     # What is well is still told to be.
     assert found.findings[f"tls {DOMAIN} chain"]["state"] == "ok"
     assert "Something is broken" in found.page
-    eventually(healthy, 60, "the site is healthy again")
+    eventually(healthy, "the site is healthy again")
 
 
 @once
@@ -185,7 +185,7 @@ def test_a_stopped_application_is_told(
     assert found.findings[f"http {DOMAIN}"]["state"] == "critical"
     assert found.findings[f"http {DOMAIN}"]["value"].startswith("502")
     assert found.findings[f"websocket {DOMAIN}"]["value"].startswith("502")
-    eventually(healthy, 60, "the site is healthy again")
+    eventually(healthy, "the site is healthy again")
 
 
 def pair(name: str, begins: int, ends: int) -> str:
@@ -231,7 +231,7 @@ def other_certificate(
     put_back()
     # Not a reload: for a moment, that leaves workers with the other pair.
     machine.check_output(f"rm -r {other} && systemctl restart nginx")
-    eventually(healthy, 30, "the right certificate is served again")
+    eventually(healthy, "the right certificate is served again")
 
 
 Serve = Callable[[str], Callable[[], None]]

@@ -24,7 +24,6 @@ def test_both_application_machines_answer(visitor: Visitor, machines: Machines) 
             served(machine) > count
             for machine, count in zip(machines["application"], before, strict=True)
         ),
-        20,
         "both application machines answer",
     )
 

@@ -55,7 +55,7 @@ def kill(host: Host, unit: str) -> None:
     """kill -9, and wait until another process serves in its place."""
     before = main_process(host, unit)
     host.check_output(f"kill -9 {before}")
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         if main_process(host, unit) not in (0, before) and host.service(unit).is_running:
             return
