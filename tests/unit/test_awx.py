@@ -26,7 +26,10 @@ GIVEN = (
     "awx_image=registry.example.com/slipway:1",
 )
 
-OPTIONAL = ("-e", "awx_webhook_url=https://chat.example.com/hook", "-e", "awx_load_from=runner1")
+OPTIONAL = (
+    *("-e", "awx_webhook_url=https://chat.example.com/hook", "-e", "awx_load_from=runner1"),
+    *("-e", "awx_rehearsal_folder=inventories/rehearsal"),
+)
 
 
 class _Loader(yaml.SafeLoader):  # type: ignore[misc]
@@ -93,8 +96,12 @@ def test_a_survey_asks_for_what_its_playbook_heeds(name: str) -> None:
 
 def test_schedules_and_workflows_run_what_there_is() -> None:
     names = {template["name"] for template in TEMPLATES.values()}
-    schedules = read("objects.yml")["controller_schedules"]
+    objects = read("objects.yml")
+    schedules = objects["__awx_schedules"] + objects["__awx_quarterly"]
     assert {schedule["unified_job_template"] for schedule in schedules} <= names
+    (quarterly,) = objects["__awx_quarterly"]
+    questions = TEMPLATES["restore_cluster.yml"]["survey_spec"]["spec"]
+    assert set(quarterly["extra_data"]) <= {question["variable"] for question in questions}
     text = (ROOT / "awx/vars/workflows.yml").read_text(encoding="utf-8")
     named = set(re.findall(r"'name': '(Slipway [^']+)'", text))
     assert named and named <= names
@@ -114,10 +121,10 @@ def test_awx_is_given_everything_once() -> None:
         configure(controller, *OPTIONAL)
         held = {name: len(items) for name, items in controller.items.items()}
         assert held["job_templates"] == len(PLAYBOOKS)
-        assert held["inventories"] == held["inventory_sources"] == 2
+        assert held["inventories"] == held["inventory_sources"] == 3
         assert held["credentials"] == 3
         assert held["workflow_job_template_nodes"] == 8
-        assert held["schedules"] >= 2 and held["notification_templates"] == 1
+        assert held["schedules"] == 4 and held["notification_templates"] == 1
         (key,) = [
             item for item in controller.items["credentials"] if "ssh_key_data" in item["inputs"]
         ]
