@@ -137,7 +137,9 @@ def _fetch(order: Order, source: Path) -> None:
             _sources.download(order.archive, archive)
         if order.archive:
             _require_digest(order, archive)
-        _sources.unpack(archive, source, order.name, order.home / "cache")
+        # A folder of the operator's is released as it stands.
+        cache = order.home / "cache"
+        _sources.unpack(archive, source, order.name, cache, lift=bool(order.archive))
 
 
 def _require_digest(order: Order, archive: Path) -> None:

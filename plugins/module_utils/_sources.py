@@ -44,6 +44,8 @@ class Git:
         if _COMMIT.match(version):
             return version
         wanted = [f"refs/tags/{version}^{{}}", f"refs/tags/{version}", f"refs/heads/{version}"]
+        if version.startswith("refs/"):
+            wanted = [f"{version}^{{}}", version]
         with self._configured() as environment:
             outcome = self._git(["ls-remote", "origin", *wanted], environment, self.cache, 60)
         if outcome.code:
@@ -171,10 +173,10 @@ def download(url: str, target: Path) -> None:
         raise StackError(f"{url} cannot be downloaded: {error}") from None
 
 
-def unpack(archive: Path, target: Path, user: str, cache: Path) -> None:
+def unpack(archive: Path, target: Path, user: str, cache: Path, *, lift: bool = True) -> None:
     """Unpack a tar or zip archive as the user, who can write nowhere else.
 
-    One directory around everything is left out.
+    With `lift` one directory around everything is left out, as archives of a release have it.
     """
     own = cache / "archive"
     own.unlink(missing_ok=True)
@@ -189,7 +191,8 @@ def unpack(archive: Path, target: Path, user: str, cache: Path) -> None:
     own.unlink()
     if outcome.code:
         raise StackError(f"The archive of {user} cannot be unpacked: {outcome.tail(3)}")
-    _lift(target)
+    if lift:
+        _lift(target)
 
 
 def _lift(target: Path) -> None:

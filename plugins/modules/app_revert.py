@@ -68,6 +68,9 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.slipway.stack.plugins.module_utils import _deployments, _releases
 from ansible_collections.slipway.stack.plugins.module_utils._errors import StackError
 
+# As many digits as git shows; fewer are a slip rather than a commit.
+_SHORTEST_COMMIT = 7
+
 
 def choose(name: str, releases: _releases.Releases, wanted: str) -> str:
     """The release to go back to, or one sentence that says why there is none."""
@@ -81,7 +84,8 @@ def choose(name: str, releases: _releases.Releases, wanted: str) -> str:
         return found.name
     good = [release for release in releases.all() if release.result == _releases.GOOD]
     for release in good:
-        if wanted in (release.name, release.version) or release.revision.startswith(wanted):
+        commit = len(wanted) >= _SHORTEST_COMMIT and release.revision.startswith(wanted)
+        if commit or wanted in (release.name, release.version):
             return release.name
     there = ", ".join(f"{release.name} ({release.version})" for release in good) or "none"
     raise StackError(f"{name} has no good release {wanted!r} on this machine; there is {there}.")

@@ -8,6 +8,7 @@ import os
 import re
 import shlex
 import typing as t
+from datetime import UTC, datetime
 from pathlib import Path
 
 from ansible_collections.slipway.stack.plugins.module_utils import _load, _recovery
@@ -89,6 +90,7 @@ def check(inputs: t.Mapping[str, t.Any], names: list[str]) -> None:
     if "service" in (takes or ()):
         _check_service(asked["service"], inputs)
     _refuse_undeclared(asked.get("app"), names)
+    _refuse_no_database(asked.get("restore_database"), inputs.get("applications"))
     _check_restore(asked, takes or ())
     if inputs.get("postgres") and (inputs.get("cluster_needed") or asked.get("restore_point")):
         _refuse_provided(inputs["postgres"])
@@ -110,7 +112,7 @@ def check(inputs: t.Mapping[str, t.Any], names: list[str]) -> None:
 
 
 def _asked(given: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
-    """What is asked for; a survey sends a question that nobody answered as an empty text."""
+    """What is asked for; AWX sends nothing, or an empty text, where nobody answered."""
     return {name: given[name] for name in OPTIONS if given.get(name) not in (None, "")}
 
 
@@ -159,6 +161,21 @@ def _refuse_undeclared(app: t.Any, names: list[str]) -> None:
         raise InventoryError(
             f"app is {_specification.shown(app)}, which is not declared; write one of"
             f" {', '.join(names)}."
+        )
+
+
+def _refuse_no_database(database: t.Any, applications: t.Any) -> None:
+    # What is wrong with the list itself is said elsewhere.
+    whole = isinstance(applications, list) and all(isinstance(each, dict) for each in applications)
+    if database is None or not whole:
+        return
+    known = sorted(
+        (each.get("database") or {}).get("name") or str(each.get("name")) for each in applications
+    )
+    if database not in known:
+        raise InventoryError(
+            f"restore_database is {_specification.shown(database)}, which no application has; write"
+            f" one of {', '.join(known)}, or leave it out and take from the copy what you need."
         )
 
 
@@ -256,9 +273,14 @@ def _check_profile(name: str, value: t.Any) -> None:
 
 def _check_moment(name: str, value: t.Any) -> None:
     try:
-        _recovery.target(str(value))
+        target = _recovery.target(str(value))
     except StackError as error:
         raise InventoryError(str(error)) from None
+    if target.kind == "time" and datetime.fromisoformat(target.value) > datetime.now(UTC):
+        raise InventoryError(
+            f"{name} is {_specification.shown(value)}, which is still to come; write latest for all"
+            " that was archived."
+        )
 
 
 def _require_approval(inputs: t.Mapping[str, t.Any], asked: t.Mapping[str, t.Any]) -> None:
@@ -278,7 +300,8 @@ def _require_approval(inputs: t.Mapping[str, t.Any], asked: t.Mapping[str, t.Any
 
 
 def _check_point(name: str, value: t.Any) -> None:
-    if not re.fullmatch(r"[\w.-]{1,63}", str(value)):
+    _check_name(name, value)
+    if not re.fullmatch(r"[\w.-]{1,63}", value, re.ASCII):
         raise InventoryError(
             f"{name} is {_specification.shown(value)}; write at most 63 letters, digits, dots and"
             " dashes, for example before-migration."
@@ -299,14 +322,49 @@ def _accept(name: str, value: t.Any) -> None:
 
 
 def _check_version(name: str, value: t.Any) -> None:
-    if not isinstance(value, str):
-        raise InventoryError(
-            f"{name} is {_specification.shown(value)}; write it in quotes:"
-            f""" -e '{{"{name}": "1.10"}}'."""
-        )
+    _require_text(name, value, "a tag as refs/tags/1.10, a commit with all of its digits")
     for rule in _rules.RULES["stack_applications[].source.version"]:
         if not rule.holds(value):
             raise InventoryError(f"{name} is {_specification.shown(value)}; {rule.remedy}.")
+
+
+def _require_text(name: str, value: t.Any, instead: str) -> None:
+    """Refuses what was a number once it came here: nobody knows how it had been written."""
+    if not isinstance(value, str):
+        raise InventoryError(
+            f"{name} is {_specification.shown(value)}, which is not text; write it in quotes:"
+            f""" -e '{{"{name}": "..."}}', or, where a survey asks, {instead}."""
+        )
+
+
+def _check_migrations(name: str, value: t.Any) -> None:
+    _require_text(name, value, "with a comma behind: 0001,")
+    if not re.fullmatch(r"[\w.:-]+(,[\w.:-]+)*,?", value):
+        raise InventoryError(
+            f"{name} is {_specification.shown(value)}; write what the refusal has named:"
+            f" {OPTIONS[name]}."
+        )
+
+
+def _check_name(name: str, value: t.Any) -> None:
+    _require_text(name, value, "a name that begins with a letter")
+
+
+def _check_paths(name: str, value: t.Any) -> None:
+    _require_text(name, value, "paths that begin with /")
+    if not all(path.startswith("/") for path in value.split(",")):
+        raise InventoryError(
+            f"{name} is {_specification.shown(value)}; write paths from / on, with commas between:"
+            f" {OPTIONS[name]}."
+        )
+
+
+def _check_prefix(name: str, value: t.Any) -> None:
+    if not re.fullmatch(r"(?!.*\.\.)[\w.-][\w./-]*", str(value)):
+        raise InventoryError(
+            f"{name} is {_specification.shown(value)}; write where in the bucket the backups are:"
+            f" {OPTIONS[name]}."
+        )
 
 
 def _check_command(name: str, value: t.Any) -> None:
@@ -385,7 +443,14 @@ _CHECKS: dict[str, t.Callable[[str, t.Any], None]] = {
     "command": _check_command,
     "back_up_first": _check_flag,
     "version": _check_version,
+    "release": _check_version,
+    "deploy_approved": _check_version,
+    "allow_migrations": _check_migrations,
     "restore_to": _check_moment,
+    "restore_dump": _check_path,
+    "restore_database": _check_name,
+    "restore_from": _check_prefix,
+    "restore_remove": _check_flag,
     "restore_path": _check_path,
     "restore_confirmed_path": _check_path,
     "restore_point": _check_point,
@@ -395,6 +460,8 @@ _CHECKS: dict[str, t.Callable[[str, t.Any], None]] = {
     "health_report_json": _check_file,
     "health_report_html": _check_file,
     "load_profile": _check_profile,
+    "load_paths": _check_paths,
+    "load_slow_paths": _check_paths,
     "load_users": _check_number,
     "load_seconds": _check_seconds,
     "load_production": _check_flag,

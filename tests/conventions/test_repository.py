@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import typing as t
 from pathlib import Path
 
 import pytest
 import yaml
+from ansible_collections.slipway.stack.plugins.plugin_utils import _request
 
 ROOT = Path(__file__).resolve().parents[2]
 PLAYBOOKS = sorted((ROOT / "playbooks").glob("*.yml"))
@@ -51,6 +53,16 @@ def test_playbooks_that_do_something_end_with_their_result(playbook: Path) -> No
         return
     last = yaml.safe_load(playbook.read_text(encoding="utf-8"))[-1]
     assert last.get("ansible.builtin.import_playbook") == "say_result.yml", last
+
+
+@pytest.mark.parametrize(
+    "file", [*PLAYBOOKS, ROOT / "playbooks/group_vars/all.yml"], ids=lambda path: path.stem
+)
+def test_a_question_that_nobody_answered_has_a_default_as_well(file: Path) -> None:
+    """AWX sends nothing then: the variable is defined, and is None."""
+    options = "|".join(_request.OPTIONS)
+    used = re.findall(rf"\b(?:{options}) \| default\([^()]*\)", file.read_text(encoding="utf-8"))
+    assert [each for each in used if not re.search(r"(, true|none|omit)\)$", each)] == []
 
 
 def test_playbooks_lie_flat_so_that_the_wiring_reaches_them() -> None:

@@ -345,7 +345,11 @@ def test_every_default_keeps_the_rules() -> None:
             "version is 'v9', which this playbook does not heed; use playbooks",
         ),
         (["app", "version"], {"app": "shop", "version": "--x"}, "version is '--x'; write a tag"),
-        (["app", "version"], {"app": "shop", "version": 1.1}, "version is 1.1; write it in quotes"),
+        (
+            ["app", "version"],
+            {"app": "shop", "version": 1.1},
+            "version is 1.1, which is not text",
+        ),
     ],
 )
 def test_a_request_is_honest(

@@ -65,7 +65,7 @@ def archive(path: Path, lock: str = LOCK) -> dict[str, str]:
     with tarfile.open(path, "w") as bundle:
         for name, text in {"requirements.txt": lock, "app.py": "x = 1\n", "t.py": "{{"}.items():
             (path.parent / "member").write_text(text)
-            bundle.add(path.parent / "member", arcname=f"shop/{name}")
+            bundle.add(path.parent / "member", arcname=name)
     return {"bundle": str(path), "revision": hashlib.sha256(path.read_bytes()).hexdigest()}
 
 
@@ -128,7 +128,7 @@ def page(
         with tarfile.open(path, "w") as bundle:
             for name in names:
                 (tmp_path / "member").write_text("{}")
-                bundle.add(tmp_path / "member", arcname=f"page/{name}")
+                bundle.add(tmp_path / "member", arcname=name)
         revision = hashlib.sha256(path.read_bytes()).hexdigest()
         return {**shop, "bundle": str(path), "revision": revision, **given}
 

@@ -75,9 +75,12 @@ def test_without_a_good_release_there_is_no_rollback(releases: _releases.Release
         app_revert.choose("shop", releases, "")
     with pytest.raises(StackError, match=r"no good release 'v2'.*1 \(v1\)"):
         app_revert.choose("shop", releases, "v2")
+    # The beginning of a commit is as long as git shows it; less is a slip.
+    with pytest.raises(StackError, match="no good release 'revisi'"):
+        app_revert.choose("shop", releases, "revisi")
 
 
-@pytest.mark.parametrize("wanted", ["1", "v1", "revision-1"])
+@pytest.mark.parametrize("wanted", ["1", "v1", "revision-1", "revisio"])
 def test_a_good_release_can_be_named(releases: _releases.Releases, wanted: str) -> None:
     add(releases, "1", GOOD)
     assert app_revert.choose("shop", releases, wanted) == "1"

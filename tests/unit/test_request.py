@@ -23,12 +23,14 @@ RESTORE = [
 ]
 
 LOAD = [name for name in _request.OPTIONS if name.startswith("load_")]
+SHOPS = [{"name": "shop"}, {"name": "blog", "database": {"name": "c"}}]
 STAGING = {"load_environment": "staging"}
 
 
 def problem(groups: t.Any = None, **inputs: t.Any) -> str:
     try:
-        whole = {"groups": groups or GROUPS, "environment": "staging", **inputs}
+        known = {"groups": groups or GROUPS, "environment": "staging", "applications": SHOPS}
+        whole = {**known, **inputs}
         _request.check(whole, ["shop"])
     except InventoryError as error:
         return str(error)
@@ -67,7 +69,7 @@ def problem(groups: t.Any = None, **inputs: t.Any) -> str:
         ({}, RESTORE, "restore_to and restore_dump are both missing; write one of"),
         ({}, ["restore_to"], "restore_to is missing; write -e restore_to=latest for all that was"),
         (
-            {"restore_to": "latest", "restore_dump": "x"},
+            {"restore_to": "latest", "restore_dump": "/x"},
             ["restore_to", "restore_dump"],
             "both given",
         ),
@@ -277,6 +279,51 @@ def test_only_what_was_approved_is_deployed(given: dict[str, str], said: str) ->
         problem(**{**inputs, "takes": ["app", "version"], "extra": {}}, approval_required=True)
         == ""
     )
+
+
+@pytest.mark.parametrize(
+    ("extra", "said"),
+    [
+        # What AWX makes of 1.10, of 0001 and of a commit that has digits only.
+        (
+            {"version": 1.1},
+            "where a survey asks, a tag as refs/tags/1.10, a commit with all",
+        ),
+        ({"version": "refs/tags/1.10"}, ""),
+        ({"version": 12345678}, "version is 12345678, which is not text; write it in quotes"),
+        ({"release": 1.1}, "release is 1.1, which is not text"),
+        ({"release": "../../etc"}, "release is '../../etc'; write a tag, branch or commit."),
+        ({"deploy_approved": 1.1}, "deploy_approved is 1.1, which is not text"),
+        ({"allow_migrations": 1}, "where a survey asks, with a comma behind: 0001,."),
+        ({"allow_migrations": "0001,"}, ""),
+        ({"allow_migrations": "shop.0003_drop_title,shop.0004"}, ""),
+        ({"allow_migrations": "nonsense;rm"}, "write what the refusal has named: -e allow_migr"),
+        ({"restore_point": 20261128}, "restore_point is 20261128, which is not text"),
+        ({"restore_point": "ö" * 40}, "write at most 63 letters, digits"),
+        ({"restore_to": "2999-01-01T00:00:00Z"}, "which is still to come; write latest for all"),
+        ({"restore_dump": "relative"}, "restore_dump is 'relative'; write a whole path on the"),
+        ({"restore_database": "nope"}, "which no application has; write one of c, shop, or leave"),
+        ({"restore_database": "c"}, ""),
+        ({"restore_database": ["shop"]}, "which is not text; write it in quotes"),
+        ({"restore_from": "../x"}, "write where in the bucket the backups are: -e restore_from="),
+        ({"restore_from": "production/"}, ""),
+        ({"restore_remove": "banana"}, "restore_remove is 'banana'; write true or false."),
+        ({"load_paths": "nopath"}, "write paths from / on, with commas between: -e load_paths=/,"),
+        ({"load_paths": ["/"]}, "which is not text; write it in quotes"),
+        ({"load_slow_paths": "/a,/b/"}, ""),
+        # A question that nobody answered.
+        (dict.fromkeys(_request.OPTIONS), ""),
+        (dict.fromkeys(_request.OPTIONS, ""), ""),
+    ],
+)
+def test_what_a_survey_sends(extra: dict[str, t.Any], said: str) -> None:
+    found = problem(extra=extra)
+    assert said in found
+    assert bool(found) == bool(said)
+
+
+def test_a_list_of_applications_that_is_none_is_told_elsewhere() -> None:
+    assert problem(extra={"restore_database": "shop"}, applications="shop") == ""
 
 
 @pytest.mark.parametrize(("value", "fine"), [("true", True), (False, True), ("always", False)])

@@ -66,7 +66,10 @@ def source(home: Path, repository: str, key: Path | None = None) -> _sources.Git
 def test_a_version_is_a_tag_a_branch_or_a_commit(home: Path, repository: Repository) -> None:
     git = source(home, str(repository.path))
     first, second = repository.commits
-    for version, commit in {"main": second, "light": second, "heavy": first, first: first}.items():
+    found = {"main": second, "light": second, "heavy": first, first: first}
+    # Whole references, for a survey turns a tag such as 1.10 into a number.
+    found |= {"refs/tags/light": second, "refs/tags/heavy": first, "refs/heads/main": second}
+    for version, commit in found.items():
         assert git.resolve(version) == commit
     with pytest.raises(StackError, match=r"has neither a tag nor a branch 'v9': correct source\."):
         git.resolve("v9")
@@ -166,6 +169,12 @@ def test_one_folder_around_everything_is_left_out(
     assert sorted(str(path.relative_to(target)) for path in target.rglob("*")) == unpacked
     assert {path.owner() for path in target.rglob("*")} == {USER}
     assert list((home / "cache").iterdir()) == []
+
+
+def test_a_folder_of_the_operators_keeps_its_only_folder(home: Path, tmp_path: Path) -> None:
+    tar(tmp_path / "archive", {"dist/index.html": "1"})
+    _sources.unpack(tmp_path / "archive", home / "target", USER, home / "cache", lift=False)
+    assert (home / "target/dist/index.html").read_text() == "1"
 
 
 def test_what_is_no_archive_is_told(home: Path, tmp_path: Path) -> None:

@@ -156,12 +156,29 @@ PLAYBOOKS = sorted(path for path in (ROOT / "playbooks").glob("*.yml") if path.s
 EXCUSES = ("see the table above", "no good release besides", "the table says why")
 
 
-def answers(path: Path, **others: str) -> str:
+def answers(path: Path, **others: str) -> dict[str, str]:
     """What a survey answers with, for each option that a playbook takes."""
     needed = {**NEEDED, **others}
     plays = yaml.safe_load(path.read_text())
     takes = [name for play in plays for name in play.get("vars", {}).get("common_takes", [])]
-    return json.dumps({name: needed.get(name, "") for name in takes})
+    return {name: needed.get(name, "") for name in takes}
+
+
+def write_as_awx(path: Path, variables: t.Mapping[str, t.Any]) -> Path:
+    """A file of extra variables: AWX marks every text as unsafe, names as well.
+
+    Ansible reads a marked text like an unmarked one: an empty one becomes None, 1.10 a number.
+    """
+
+    def marked(value: t.Any) -> str:
+        return "!unsafe " + yaml.dump(value, default_style="'").strip()
+
+    lines = [
+        f"{marked(name)}: {marked(value) if isinstance(value, str) else json.dumps(value)}\n"
+        for name, value in variables.items()
+    ]
+    path.write_text("".join(lines))
+    return path
 
 
 def playbook(

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import testinfra
 import yaml
-from conftest import LAB, PLAYBOOKS, ROOT, SCENARIO, answers, playbook
+from conftest import LAB, PLAYBOOKS, ROOT, SCENARIO, answers, playbook, write_as_awx
 
 pytestmark = pytest.mark.skipif(SCENARIO != "default", reason="it has a machine that stays bare")
 MACHINE = f"{LAB}-bare"
@@ -56,10 +56,13 @@ def bare(tmp_path: Path) -> tuple[str, str]:
 @pytest.mark.parametrize(
     "path", [path for path in PLAYBOOKS if path.stem != "site"], ids=lambda path: path.stem
 )
-def test_each_playbook_can_be_tried_where_nothing_runs(path: Path, bare: tuple[str, str]) -> None:
+def test_each_playbook_can_be_tried_where_nothing_runs(
+    path: Path, bare: tuple[str, str], tmp_path: Path
+) -> None:
     """It ends well, or with a sentence; and leaves the machine as it was."""
     given = answers(path, load_environment="bare", load_from=MACHINE)
-    done = playbook(path.stem, "--check", "--diff", "-e", given, inventories=bare)
+    file = write_as_awx(tmp_path / "extravars", given)
+    done = playbook(path.stem, "--check", "--diff", f"-e@{file}", inventories=bare)
     said = done.stdout + done.stderr
     assert done.returncode in (0, 2), said
     assert not UNFORESEEN.search(said), said

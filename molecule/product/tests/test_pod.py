@@ -18,7 +18,16 @@ from pathlib import Path
 import pytest
 import testinfra
 import yaml
-from conftest import EXCUSES, INVENTORIES, PLAYBOOKS, ROOT, SCENARIO, address_of, answers
+from conftest import (
+    EXCUSES,
+    INVENTORIES,
+    PLAYBOOKS,
+    ROOT,
+    SCENARIO,
+    address_of,
+    answers,
+    write_as_awx,
+)
 
 pytestmark = [
     pytest.mark.long,
@@ -38,10 +47,9 @@ class Pod:
 
     room: Path
 
-    def run(self, name: str, given: str, *words: str) -> str:
+    def run(self, name: str, given: dict[str, str], *words: str) -> str:
         """A job: what it said, once it was well or has an excuse."""
-        extra = {**json.loads(given), **TOLD}
-        (self.room / "env/extravars").write_text(json.dumps(extra))
+        write_as_awx(self.room / "env/extravars", {**given, **TOLD})
         ident = "-".join((name, *words)).replace("--", "")
         command = [str(self.room / "venv/bin/ansible-runner"), "run", str(self.room)]
         command += ["--playbook", f"playbooks/{name}.yml", "--ident", ident]
