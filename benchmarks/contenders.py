@@ -231,7 +231,8 @@ def _site(source: Mapping[str, str]) -> dict[str, Any]:
         # The wire that says who is in which group: only this machine, in all of them.
         "stack_topology": (
             "{{ dict(" + repr(list(GROUPS)) + " | product([[inventory_hostname]]))"
-            " | slipway.stack.topology(hostvars, inventory_hostname) }}"
+            " | slipway.stack.topology(hostvars, inventory_hostname,"
+            " {'postgres': {}, 'redis': {}}) }}"
         ),
         "stack_applications": [
             {

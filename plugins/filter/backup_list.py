@@ -19,7 +19,7 @@ author: The Slipway authors (@slipway)
 positional: _input, info, snapshots
 options:
   _input:
-    description: What M(slipway.stack.s3_backup_info) returns as C(backups).
+    description: What M(slipway.stack.s3_backup_info) returns for each place, the first one first.
     type: list
     elements: dict
     required: true
@@ -36,7 +36,7 @@ options:
 EXAMPLES = r"""
 - name: Show the backups
   ansible.builtin.debug:
-    msg: "{{ dumps.backups | slipway.stack.backup_list(info.stdout) }}"
+    msg: "{{ [dumps] | slipway.stack.backup_list(info.stdout) }}"
 """
 
 RETURN = r"""
@@ -45,13 +45,18 @@ _value:
   type: str
 """
 
-HEAD = ("taken", "of", "kind", "size", "WAL", "backup", "problem")
+HEAD = ("taken", "of", "kind", "place", "size", "WAL", "backup", "problem")
+PLACES = ("first", "second")
 KINDS = {"full": "full", "diff": "differential", "incr": "incremental"}
 
 
 def backup_list(dumps: list[dict[str, t.Any]], info: str = "", snapshots: str = "") -> str:
     stanzas = json.loads(info) if info else []
-    rows = [_dump(one) for one in dumps]
+    rows = [
+        _dump(one, place)
+        for place, found in zip(PLACES, dumps, strict=False)
+        for one in found.get("backups", [])  # it may not have answered
+    ]
     rows += [_physical(one) for stanza in stanzas for one in stanza.get("backup", [])]
     rows += [_files(one) for one in json.loads(snapshots or "[]")]
     table = [HEAD, *sorted(rows, reverse=True)]
@@ -62,11 +67,12 @@ def backup_list(dumps: list[dict[str, t.Any]], info: str = "", snapshots: str = 
     )
 
 
-def _dump(one: dict[str, t.Any]) -> tuple[str, ...]:
+def _dump(one: dict[str, t.Any], place: str) -> tuple[str, ...]:
     return (
         _moment(datetime.fromisoformat(one["taken"])),
         one["database"],
         "dump",
+        place,
         _backups.human_size(one["size"]),
         "-",
         one["key"].rpartition("/")[2],
@@ -80,6 +86,7 @@ def _physical(one: dict[str, t.Any]) -> tuple[str, ...]:
         _moment(datetime.fromtimestamp(one["timestamp"]["start"], UTC)),
         "cluster",
         KINDS[one["type"]],
+        PLACES[one["database"]["repo-key"] - 1],
         _backups.human_size(one["info"]["repository"]["delta"]),
         f"{wal['start']} to {wal['stop']}",
         one["label"],
@@ -93,6 +100,7 @@ def _files(one: dict[str, t.Any]) -> tuple[str, ...]:
         _moment(datetime.fromisoformat(one["time"])),
         "files",
         "snapshot",
+        PLACES[0],
         "-" if size is None else _backups.human_size(size),
         "-",
         one["short_id"],

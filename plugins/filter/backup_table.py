@@ -27,7 +27,7 @@ _value:
   type: str
 """
 
-COLUMNS = ("machine", "database", "newest", "age", "level", "findings")
+COLUMNS = ("machine", "database", "bucket", "newest", "age", "level", "findings")
 COUNTED = ("critical", "unknown", "unsupported", "warning")
 
 
@@ -56,6 +56,7 @@ def _cells(machine: str, one: dict[str, t.Any]) -> tuple[str, ...]:
     return (
         machine,
         _plain(one["database"]),
+        one.get("bucket") or "-",
         _plain(newest),
         age,
         one["level"],

@@ -35,7 +35,7 @@ class Settings:
     retention_days: int
     keep: int
     reserve_percent: int
-    target: _s3.Target | None
+    targets: t.Sequence[_s3.Target]
     ping_url: str = ""
     hashed_tables: dict[str, list[str]] = field(default_factory=dict)
     store_retention_days: int = 0  # 0: nothing is ever deleted there
@@ -54,7 +54,7 @@ class Store:
 class Means:
     """What a run works with besides its settings; tests hand in their own."""
 
-    store: Store | None
+    stores: t.Sequence[Store]
     clock: Clock
     say: t.Callable[[str], None]
     take: t.Callable[[str, pathlib.Path, Settings, Clock], _backups.Record]
@@ -72,7 +72,7 @@ def settings(path: pathlib.Path) -> Settings:
             retention_days=value["retention_days"],
             keep=value["keep"],
             reserve_percent=value["reserve_percent"],
-            target=_s3.target(value["s3"]) if value["s3"] else None,
+            targets=_s3.targets(value),
             ping_url=value.get("ping_url", ""),
             hashed_tables=value.get("hashed_tables", {}),
             gpg=value.get("gpg", ()),
@@ -102,7 +102,7 @@ def run(options: Settings, means: Means) -> bool:
         "databases": results,
     }
     write(path, json.dumps(state, indent=2) + "\n")
-    if means.store is None:
+    if not means.stores:
         means.say(f"{WARNING}backup_s3 is empty: whoever loses this machine loses its backups too.")
     for database, result in results.items():
         result.update(attempt(database, options, means))
@@ -135,8 +135,8 @@ def attempt(database: str, options: Settings, means: Means) -> dict[str, t.Any]:
         means.say(f"{WARNING}{database}: hashed_tables names {table}, which is not there.")
     for copy in pruned:
         means.say(f"{database}: deleted {copy.file}, older than {options.retention_days} days.")
-    if means.store is not None and options.store_retention_days:
-        prune_store(database, options, means, means.store)
+    for store in means.stores if options.store_retention_days else ():
+        prune_store(database, options, means, store)
     return {
         "ok": True,
         "detail": f"read back whole from {where}",
@@ -161,30 +161,52 @@ def back_up(
     for left in directory.glob(f"*{_backups.PARTIAL}"):  # of a run that was killed
         left.unlink()
     record = means.take(database, directory, options, means.clock)
-    if means.store is not None:
-        record = send(record, directory, options, means.store, means.clock)
+    if means.stores:
+        record = send_everywhere(record, directory, options, means)
     else:
         record = replace(record, verified=True, verified_at=utc(means.clock()))
-    write(directory / _backups.record_name(record.file), record.as_json())
+        write(directory / _backups.record_name(record.file), record.as_json())
     return record, prune(directory, options, means.clock())
 
 
+def send_everywhere(
+    record: _backups.Record, directory: pathlib.Path, options: Settings, means: Means
+) -> _backups.Record:
+    """Each place gets the dump whatever becomes of the other; the local record, verified by one."""
+    failed: list[str] = []
+    with outgoing(record, directory, options.gpg) as (path, draft):
+        for store in means.stores:
+            try:
+                sent = send(path, draft, directory, store, means.clock)
+            except _errors.StackError as error:
+                failed.append(str(error))
+                continue
+            if not record.verified:
+                record = replace(
+                    record, remote=sent.remote, verified=True, verified_at=sent.verified_at
+                )
+                write(directory / _backups.record_name(record.file), record.as_json())
+    if failed and record.verified:
+        failed.append(f"It was read back whole from {record.remote} alone.")
+    if failed:
+        raise _errors.BackupError(" ".join(failed))
+    return record
+
+
 def send(
-    record: _backups.Record,
+    path: pathlib.Path,
+    stored: _backups.Record,
     directory: pathlib.Path,
-    options: Settings,
     store: Store,
     clock: Clock,
 ) -> _backups.Record:
-    """Store the dump, read it back, and only then its record; the local record, now verified."""
-    with outgoing(record, directory, options.gpg) as (path, stored):
-        key = store.target.key(record.database, stored.file)
-        _s3.upload(store.client, store.target, path, key, stored.sha256)
-        require_same(stored, store, key)
-    proof = {"remote": store.target.url(key), "verified": True, "verified_at": utc(clock())}
-    stored = replace(stored, **proof)  # type: ignore[arg-type]
+    """Store the dump, read it back, and only then its record, which says so."""
+    key = store.target.key(stored.database, stored.file)
+    _s3.upload(store.client, store.target, path, key, stored.sha256)
+    require_same(stored, store, key)
+    stored = replace(stored, remote=store.target.url(key), verified=True, verified_at=utc(clock()))
     publish(stored, directory / _backups.record_name(stored.file), store)
-    return replace(record, **proof)  # type: ignore[arg-type]
+    return stored
 
 
 @contextlib.contextmanager
@@ -259,7 +281,7 @@ def require_room(directory: pathlib.Path, database_bytes: int, options: Settings
     last = _backups.newest(copies(directory))
     last_bytes = (directory / last.file).stat().st_size if last else None
     needed = _backups.bytes_needed(database_bytes, last_bytes)
-    if options.gpg and options.target:  # until it was sent, the encrypted one lies beside it
+    if options.gpg and options.targets:  # until it was sent, the encrypted one lies beside it
         needed *= 2
     reserve = usage.total * options.reserve_percent // 100
     if usage.free < needed + reserve:
@@ -352,8 +374,8 @@ def main(arguments: list[str]) -> int:
     try:
         options = settings(pathlib.Path(arguments[1]))
         with alone(options.state / "lock"), turn(options.state / "turn"):
-            store = Store(_s3.client(options.target), options.target) if options.target else None
-            return 0 if run(options, Means(store, now, say, take)) else 1
+            stores = [Store(_s3.client(each), each) for each in options.targets]
+            return 0 if run(options, Means(stores, now, say, take)) else 1
     except _errors.StackError as error:
         say(f"{ERROR}Nothing was backed up: {error}")
         return 1

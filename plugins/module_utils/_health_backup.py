@@ -19,6 +19,7 @@ OPTIONS: dict[str, t.Any] = {
     "units": {"type": "path", "default": "/etc/systemd/system"},
     "databases": {"type": "list", "elements": "str", "default": []},
     "physical": {"type": "bool", "default": False},
+    "second": {"type": "bool", "default": False},
     "rehearsal": {"type": "bool", "default": False},
     "files": {"type": "bool", "default": False},
     **_limits.options("float", dump_hours=(26, 36), physical_hours=(13, 26)),
@@ -42,6 +43,7 @@ def probe(
     known = {(one.kind, one.name): one for one in _known(check)}
     wanted = [("dump", name) for name in check["databases"]]
     wanted += [("physical", "cluster")] if check["physical"] else []
+    wanted += [("physical", "cluster-second")] if check["physical"] and check["second"] else []
     wanted += [("rehearsal", "")] if check["rehearsal"] else []
     wanted += [("files", "files")] if check["files"] else []
     return [_finding(check, *each, known.get(each), clock()) for each in wanted]

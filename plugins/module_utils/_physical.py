@@ -24,8 +24,8 @@ from ._verify_request import Request, Verdict
 
 STANZA = "main"
 CONFIGURATION = pathlib.Path("/etc/pgbackrest/pgbackrest.conf")
-# What the state calls it, among the databases of the other program.
-CLUSTER = "cluster"
+# What the state calls the backups in each repository, among the databases of the other program.
+CLUSTERS = ("cluster", "cluster-second")
 KINDS = {"full": "full", "diff": "differential", "incr": "incremental"}
 # Timers are not punctual, and a backup that is due in a moment would wait for the next.
 SLACK = timedelta(hours=1)
@@ -36,13 +36,22 @@ LAST_WAL = "SELECT coalesce(last_archived_wal, '') FROM pg_stat_archiver"
 
 
 @dataclass(frozen=True)
+class Repository:
+    """One of those that pgBackRest archives to: its number there, our name, the place."""
+
+    number: int
+    name: str
+    target: _s3.Target
+
+
+@dataclass(frozen=True)
 class Settings:
     state: pathlib.Path
     port: int
     full_days: int
     differential_hours: int
     retention_days: int
-    target: _s3.Target
+    repositories: t.Sequence[Repository]
     ping_url: str = ""
 
 
@@ -63,8 +72,8 @@ class Means:
     """What a run works with besides its settings; tests hand in their own."""
 
     pgbackrest: t.Callable[..., str]
-    verify: t.Callable[[datetime], Verdict]
-    publish: t.Callable[[str, str], None]
+    verify: t.Callable[[Repository, datetime], Verdict]
+    publish: t.Callable[[Repository, str, str], None]
     clock: t.Callable[[], datetime]
     say: t.Callable[[str], None]
 
@@ -79,7 +88,12 @@ def settings(path: pathlib.Path) -> Settings:
             full_days=value["full_days"],
             differential_hours=value["differential_hours"],
             retention_days=value["retention_days"],
-            target=_s3.target(value["s3"]),
+            repositories=[
+                Repository(number, name, target)
+                for number, (name, target) in enumerate(
+                    zip(CLUSTERS, _s3.targets(value), strict=False), start=1
+                )
+            ],
             ping_url=value.get("ping_url", ""),
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -125,45 +139,56 @@ def due(backups: t.Sequence[Taken], options: Settings, moment: datetime, sound: 
 
 
 def run(options: Settings, means: Means) -> bool:
-    """Take the backup that is due, whatever becomes of it goes into the state."""
+    """Take the backup that is due in each repository; whatever becomes of it goes into the state.
+
+    One that fails does not keep the other from being backed up.
+    """
     path = options.state / "physical.json"
-    earlier = read(path).get("databases", {}).get(CLUSTER, {})
-    result: dict[str, t.Any] = {
+    earlier = read(path).get("databases", {})
+    results = {one.name: pending(earlier.get(one.name, {})) for one in options.repositories}
+    state = {"started": utc(means.clock()), "finished": None, "databases": results}
+    write(path, json.dumps(state, indent=2) + "\n")
+    wish = options.state / FULL_WANTED
+    full = wish.exists()
+    for one in options.repositories:
+        result = results[one.name]
+        try:
+            result.update(back_up(one, options, means, result["sound"] and not full))
+        except (_errors.StackError, OSError) as error:
+            result.update(ok=False, verified=False, detail=str(error))
+        if not result["ok"]:
+            means.say(f"{ERROR}Physical backup of {one.name} failed: {result['detail']}")
+        result["finished"] = utc(means.clock())
+        write(path, json.dumps(state, indent=2) + "\n")
+    succeeded = all(result["ok"] for result in results.values())
+    if succeeded:
+        wish.unlink(missing_ok=True)
+    state["finished"] = utc(means.clock())
+    write(path, json.dumps(state, indent=2) + "\n")
+    _backup_ages.tell(options.state, options.ping_url if succeeded else "", means.say)
+    return succeeded
+
+
+def pending(earlier: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """The result of a run that never comes to its end."""
+    return {
         "ok": None,
         "detail": "this run did not come to its end",
         "sound": earlier.get("sound", True),
         "last_success": earlier.get("last_success"),
     }
-    state: dict[str, t.Any] = {
-        "started": utc(means.clock()),
-        "finished": None,
-        "databases": {CLUSTER: result},
-    }
-    write(path, json.dumps(state, indent=2) + "\n")
-    try:
-        wish = options.state / FULL_WANTED
-        result.update(back_up(options, means, result["sound"] and not wish.exists()))
-        if result["ok"]:
-            wish.unlink(missing_ok=True)
-    except (_errors.StackError, OSError) as error:
-        result.update(ok=False, verified=False, detail=str(error))
-    if not result["ok"]:
-        means.say(f"{ERROR}Physical backup failed: {result['detail']}")
-    state["finished"] = result["finished"] = utc(means.clock())
-    write(path, json.dumps(state, indent=2) + "\n")
-    _backup_ages.tell(options.state, options.ping_url if result["ok"] else "", means.say)
-    return bool(result["ok"])
 
 
-def back_up(options: Settings, means: Means, sound: bool) -> dict[str, t.Any]:
+def back_up(
+    repository: Repository, options: Settings, means: Means, sound: bool
+) -> dict[str, t.Any]:
     """Take, read back, expire: in this order or not at all. The result for the state file."""
     begun = time.monotonic()
-    before = taken(means.pgbackrest("info", "--output=json"))
-    kind = due(before, options, means.clock(), sound)
-    means.pgbackrest("backup", f"--type={kind}")
-    after = taken(means.pgbackrest("info", "--output=json"))
+    kind = due(listed(repository, means), options, means.clock(), sound)
+    means.pgbackrest("backup", f"--repo={repository.number}", f"--type={kind}")
+    after = listed(repository, means)
     newest = after[-1]
-    verdict = means.verify(means.clock())
+    verdict = means.verify(repository, means.clock())
     result = {
         "ok": verdict.reached == "intact",
         "verified": verdict.reached == "intact",
@@ -176,29 +201,41 @@ def back_up(options: Settings, means: Means, sound: bool) -> dict[str, t.Any]:
         "seconds": round(time.monotonic() - begun, 1),
     }
     record = {**result, "verdict": verdict.as_dict(means.clock(), "intact")}
-    means.publish(newest.label, json.dumps(record, indent=2, sort_keys=True) + "\n")
+    means.publish(repository, newest.label, json.dumps(record, indent=2, sort_keys=True) + "\n")
     if not result["ok"]:
         return {**result, "detail": _verify_options.sentence([verdict], "intact")}
-    where = options.target.url(options.target.key("backup", STANZA, newest.label))
-    detail = f"{KINDS[newest.kind]}, read back whole from {where}"
+    target = repository.target
+    detail = (
+        f"{KINDS[newest.kind]}, read back whole from"
+        f" {target.url(target.key('backup', STANZA, newest.label))}"
+    )
     size = _backups.human_size(newest.size)
-    means.say(f"{CLUSTER}: {size} in {result['seconds']} s, {detail}.")
-    expire(options, means, after)
+    means.say(f"{repository.name}: {size} in {result['seconds']} s, {detail}.")
+    expire(repository, options, means, after)
     return {**result, "detail": detail, "last_success": utc(means.clock())}
 
 
-def expire(options: Settings, means: Means, before: t.Sequence[Taken]) -> None:
+def listed(repository: Repository, means: Means) -> list[Taken]:
+    """What pgBackRest tells of one repository; the other may be out of reach."""
+    return taken(means.pgbackrest("info", f"--repo={repository.number}", "--output=json"))
+
+
+def expire(
+    repository: Repository, options: Settings, means: Means, before: t.Sequence[Taken]
+) -> None:
     """Delete what is older than promised. That this fails makes the new backup no worse."""
     try:
-        means.pgbackrest("expire")
-        after = {one.label for one in taken(means.pgbackrest("info", "--output=json"))}
+        means.pgbackrest("expire", f"--repo={repository.number}")
+        after = {one.label for one in listed(repository, means)}
     except _errors.BackupError as error:
         means.say(f"{WARNING}Old physical backups stay, which costs room: {error}")
         return
     for one in before:
         if one.label not in after:
             (options.state / VERIFICATIONS / f"{one.label}.json").unlink(missing_ok=True)
-            means.say(f"{CLUSTER}: deleted {one.label}, older than {options.retention_days} days.")
+            means.say(
+                f"{repository.name}: deleted {one.label}, older than {options.retention_days} days."
+            )
 
 
 def pgbackrest(*arguments: str) -> str:
@@ -233,10 +270,12 @@ def passphrase(path: pathlib.Path) -> str:
         ) from error
 
 
-def verification(options: Settings, client: _s3.Client, moment: datetime) -> Verdict:
+def verification(
+    options: Settings, client: _s3.Client, repository: Repository, moment: datetime
+) -> Verdict:
     """What this backup has added to those before, read as a restore would read it."""
     request = Request(
-        target=options.target,
+        target=repository.target,
         databases=[STANZA],
         engine="pgbackrest",
         level="intact",
@@ -248,14 +287,16 @@ def verification(options: Settings, client: _s3.Client, moment: datetime) -> Ver
     return verdict
 
 
-def publish(options: Settings, client: _s3.Client, label: str, record: str) -> None:
+def publish(
+    options: Settings, client: _s3.Client, repository: Repository, label: str, record: str
+) -> None:
     """What reading it back has found, on the machine and beside the backup."""
     local = options.state / VERIFICATIONS / f"{label}.json"
     local.parent.mkdir(exist_ok=True)
     write(local, record)
-    key = options.target.key(VERIFICATIONS, local.name)
+    key = repository.target.key(VERIFICATIONS, local.name)
     digest = hashlib.sha256(record.encode()).hexdigest()
-    _s3.upload(client, options.target, local, key, digest)
+    _s3.upload(client, repository.target, local, key, digest)
 
 
 def main(arguments: list[str]) -> int:
@@ -264,13 +305,13 @@ def main(arguments: list[str]) -> int:
     try:
         options = settings(pathlib.Path(arguments[1]))
         with alone(options.state / "physical.lock"), turn(options.state / "turn"):
-            client = _s3.client(options.target)
+            clients = {one.name: _s3.client(one.target) for one in options.repositories}
 
-            def verify(moment: datetime) -> Verdict:
-                return verification(options, client, moment)
+            def verify(repository: Repository, moment: datetime) -> Verdict:
+                return verification(options, clients[repository.name], repository, moment)
 
-            def keep(label: str, record: str) -> None:
-                publish(options, client, label, record)
+            def keep(repository: Repository, label: str, record: str) -> None:
+                publish(options, clients[repository.name], repository, label, record)
 
             return 0 if run(options, Means(pgbackrest, verify, keep, now, say)) else 1
     except _errors.StackError as error:

@@ -13,6 +13,7 @@ from . import _errors
 
 FORMS = "latest, a time with its zone as 2026-11-28T21:14:05Z, point:<name>, or xid:<number>"
 NOTHING_THERE = 2
+DIFFERENT = 4  # of several repositories, some can be used
 # How PostgreSQL ends a recovery that has read all WAL and not seen its target.
 MISSED = "recovery ended before configured recovery target was reached"
 
@@ -85,13 +86,13 @@ def backups(info: str) -> list[Backup]:
         # Not strict: in a message may be any character.
         (stanza,) = json.loads(info, strict=False)
         _require_usable(stanza)
-        versions = {each["id"]: str(each["version"]) for each in stanza["db"]}
+        versions = {_server(each): str(each["version"]) for each in stanza["db"]}
         found = [
             Backup(
                 label=each["label"],
                 finished=datetime.fromtimestamp(each["timestamp"]["stop"], UTC),
                 size=int(each["info"]["size"]),
-                version=versions[each["database"]["id"]],
+                version=versions[_server(each["database"])],
             )
             for each in stanza["backup"]
         ]
@@ -100,8 +101,16 @@ def backups(info: str) -> list[Backup]:
     return sorted(found, key=lambda one: one.finished, reverse=True)
 
 
+def _server(one: t.Mapping[str, t.Any]) -> tuple[t.Any, t.Any]:
+    """Each repository counts for itself the servers that it has seen."""
+    return one.get("repo-key"), one["id"]
+
+
 def _require_usable(stanza: t.Mapping[str, t.Any]) -> None:
-    if stanza.get("status", {}).get("code", 0) not in (0, NOTHING_THERE):
+    code = stanza.get("status", {}).get("code", 0)
+    if code == DIFFERENT and any(each["status"]["code"] == 0 for each in stanza["repo"]):
+        return  # a restore passes over the one that cannot be used
+    if code not in (0, NOTHING_THERE):
         raise _errors.BackupError(
             f"the repository of the physical backups cannot be used: {trouble(stanza)}. Look at"
             " stack_backup_s3 and its secrets, vault_stack_backup_cipher_pass too."
@@ -114,7 +123,8 @@ def trouble(stanza: t.Mapping[str, t.Any]) -> str:
     What is wrong with the whole is only a word where the repository does not answer. Some lines may
     quote what the wrong passphrase makes of a file.
     """
-    told = [each["status"]["message"] for each in stanza.get("repo", [])]
+    said = [each["status"] for each in stanza.get("repo", [])]
+    told = [each["message"] for each in said if each.get("code") != NOTHING_THERE]
     lines = str((told or [stanza["status"].get("message")])[0]).split("\n")
     clear = [line for line in lines if line.isascii() and line.isprintable()]
     return " ".join(" ".join(clear or ["it does not say why"]).split()).rstrip(".:")

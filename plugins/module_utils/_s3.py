@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import math
+import os
 import pathlib
 import random
 import socket
@@ -35,6 +36,11 @@ SLOWEST = 120
 FORGIVEN_BYTES = 256 * READ_BYTES
 
 Client = t.Any
+# Where the programs find the keys of a second place; boto3 looks for those of the first by itself.
+SECOND_KEYS = {
+    "access_key": "SLIPWAY_SECOND_ACCESS_KEY_ID",
+    "secret_key": "SLIPWAY_SECOND_SECRET_ACCESS_KEY",
+}
 
 
 @dataclass(frozen=True)
@@ -97,6 +103,15 @@ def target(params: t.Mapping[str, t.Any]) -> Target:
     if bool(known.get("access_key")) != bool(known.get("secret_key")):
         raise S3Error("access_key and secret_key go together: set both, or neither.")
     return Target(**known)
+
+
+def targets(value: t.Mapping[str, t.Any]) -> list[Target]:
+    """The places in the configuration of a program, the first one first."""
+    found = [target(value["s3"])] if value["s3"] else []
+    if value.get("second"):
+        keys = {name: os.environ.get(variable) for name, variable in SECOND_KEYS.items()}
+        found.append(target({**value["second"], **keys}))
+    return found
 
 
 def client(where: Target) -> Client:

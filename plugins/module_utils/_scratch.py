@@ -20,6 +20,8 @@ PROGRAMS = "/usr/lib/postgresql"
 # What recovery adds to the files of the backup before it has made a checkpoint.
 ROOM = 1.2
 ARCHIVED_WITHIN = 120
+# Where a segment is put that is only to be seen.
+SEEN = "/var/lib/slipway/backup/segment"
 
 
 @dataclass(frozen=True)
@@ -111,24 +113,39 @@ def require_room(where: Path, size: int, free: t.Callable[[Path], int]) -> None:
         )
 
 
-def archive_now(live: _psql.Psql, wait: t.Callable[[float], None]) -> str:
+def archive_now(
+    live: _psql.Psql,
+    wait: t.Callable[[float], None],
+    elsewhere: t.Callable[[str], bool] = lambda _segment: False,
+) -> str:
     """The segment with everything that is committed by now, archived; none where no server runs.
 
-    A commit of its own ends it, because a time is only reached by a commit that comes after it.
+    A commit of its own ends it, because a time is only reached by a commit that comes after it. The
+    server counts a segment once each repository has it; `elsewhere` tells whether one has.
     """
     if not live.reachable():
         return ""
     live.ask("SELECT pg_current_xact_id();")
     segment = live.ask("SELECT pg_walfile_name(pg_current_wal_insert_lsn());").strip()
     live.ask("SELECT pg_switch_wal();")
-    for _second in range(ARCHIVED_WITHIN):
+    for second in range(ARCHIVED_WITHIN):
         if live.ask("SELECT last_archived_wal FROM pg_stat_archiver;").strip() >= segment:
+            return segment
+        if second == ARCHIVED_WITHIN // 2 and elsewhere(segment):
             return segment
         wait(1)
     raise _errors.BackupError(
         f"WAL segment {segment} was not archived within {ARCHIVED_WITHIN} s: see pg_stat_archiver"
         " and repair archiving first, or the newest rows are not in the restored database."
     )
+
+
+def in_a_repository(run: _psql.Run, segment: str) -> bool:
+    """Whether a recovery would find it, in whichever repository."""
+    get = ["pgbackrest", "--stanza=main", "--log-level-console=off", "archive-get", segment, SEEN]
+    code, _out, _said = run(_psql.as_user("postgres", get), "")
+    run(_psql.as_user("postgres", ["rm", "-f", SEEN]), "")
+    return code == 0
 
 
 def archives(segment: str) -> str:

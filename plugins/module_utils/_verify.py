@@ -45,7 +45,10 @@ def verify(s3: _s3.Client, request: Request, now: datetime) -> list[Verdict]:
 
     with concurrent.futures.ThreadPoolExecutor(request.parallel) as workers:
         verdicts = list(workers.map(judge, names))
-    return [_finished(verdict, common, request.level) for verdict in verdicts]
+    return [
+        replace(_finished(verdict, common, request.level), bucket=where.bucket)
+        for verdict in verdicts
+    ]
 
 
 def _unlisted(name: str, where: _s3.Target, error: Exception) -> Verdict:
@@ -53,7 +56,7 @@ def _unlisted(name: str, where: _s3.Target, error: Exception) -> Verdict:
     finding = Finding(
         *("present", "unknown", where.url(where.folder()), "a listing", str(error), remedy, name)
     )
-    return Verdict(name, None, [finding])
+    return Verdict(name, None, [finding], bucket=where.bucket)
 
 
 def _finished(verdict: Verdict, common: list[Finding], level: str) -> Verdict:

@@ -42,6 +42,7 @@ class Verdict:
     size: int = 0
     bytes_read: int = 0
     seconds: float = 0.0
+    bucket: str = ""
 
     def as_dict(self, now: datetime, level: str) -> dict[str, t.Any]:
         age = None if self.taken is None else int((now - self.taken).total_seconds())
@@ -49,6 +50,7 @@ class Verdict:
             "database": self.database,
             "verified": self.reached == level,
             "level": self.reached or "none",
+            "bucket": self.bucket,
             "key": self.key,
             "taken": None if self.taken is None else self.taken.isoformat(),
             "age": age,

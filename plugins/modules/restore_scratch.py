@@ -108,7 +108,8 @@ def bring_about(asked: dict[str, t.Any], run: _psql.Run, *, predicting: bool) ->
         return {"changed": True}
     # What cannot be restored needs not wait for the newest WAL.
     _scratch.candidates(scratch, wanted)
-    _scratch.archive_now(_psql.Psql(asked["live_port"], run), time.sleep)
+    live = _psql.Psql(asked["live_port"], run)
+    _scratch.archive_now(live, time.sleep, lambda each: _scratch.in_a_repository(run, each))
     reached, changed = _scratch.bring_up(scratch, wanted)
     psql = f"sudo -u postgres psql -h {scratch.base}/socket -p {scratch.port}"
     return {"changed": changed, "reached": reached.as_dict(), "psql": psql}

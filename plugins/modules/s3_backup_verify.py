@@ -172,7 +172,7 @@ databases:
       description: The level that it reached, C(none) if not even the first.
       type: str
     key:
-      description: Key of the backup that was judged.
+      description: Key of the backup that was judged, in C(bucket).
       type: str
     taken:
       description: When it was begun, in UTC.

@@ -47,7 +47,8 @@ def problems(
         lambda: _check_postgres(inputs),
         lambda: _check_redis(inputs),
         lambda: _applications.typed("stack_acme", inputs.get("acme") or {}),
-        lambda: _check_backup_s3(inputs.get("backup_s3"), inputs.get("backup_s3_secrets")),
+        lambda: _check_backup_s3(inputs, "backup_s3"),
+        lambda: _check_backup_s3(inputs, "backup_s3_second"),
         lambda: _check_cipher_pass(inputs),
         lambda: _check_health(inputs.get("health", {})),
         lambda: _check_wired_ports(inputs.get("ports") or {}),
@@ -263,11 +264,16 @@ def _complaint(path: str, value: t.Any, remedy: str) -> str:
     return _specification.complaint(path, value, remedy)
 
 
-def _check_backup_s3(given: t.Any, secrets: t.Any) -> None:
+def _check_backup_s3(inputs: dict[str, t.Any], name: str) -> None:
+    given, secrets = inputs.get(name), inputs.get(f"{name}_secrets")
     if not given:
         return
-    _applications.typed("stack_backup_s3", given)
-    twin, keys = "vault_stack_backup_s3", ("access_key", "secret_key")
+    _applications.typed(f"stack_{name}", given)
+    if not inputs.get("backup_s3"):
+        raise InventoryError(
+            f"stack_{name} is declared without stack_backup_s3; call it that, it is the only one."
+        )
+    twin, keys = f"vault_stack_{name}", ("access_key", "secret_key")
     secrets = {} if secrets is None else secrets
     if not isinstance(secrets, t.Mapping):
         remedy = f"write a dictionary of {' and '.join(keys)}"

@@ -258,7 +258,12 @@ RULES: dict[str, tuple[Rule, ...]] = {
         ),
     ),
     **{f"stack_applications[].{option}": rules for option, rules in _APPLICATION.items()},
-    **{f"stack_backup_s3.{option}": rules for option, rules in _S3.items()},
+    "stack_backup_s3.retention_days": (between(1, 36500),),
+    **{
+        f"{place}.{option}": rules
+        for place in ("stack_backup_s3", "stack_backup_s3_second")
+        for option, rules in _S3.items()
+    },
     **{f"stack_postgres.{option}": rules for option, rules in _PROVIDED_POSTGRES.items()},
     **{f"stack_redis.{option}": rules for option, rules in _PROVIDED_REDIS.items()},
     **{

@@ -24,7 +24,7 @@ _OF_A_MACHINE = ("stack_address", "stack_health")
 _VAULT = tuple(
     f"vault_stack_{name}"
     for name in (
-        *("applications", "backup_s3", "backup_cipher_pass"),
+        *("applications", "backup_s3", "backup_s3_second", "backup_cipher_pass"),
         *("pgbouncer_password", "redis_admin_password", "postgres_password"),
     )
 )

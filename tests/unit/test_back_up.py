@@ -33,6 +33,7 @@ class Run:
     """Settings, store and stand-ins of one run; what it said is in `said`."""
 
     def __init__(self, directory: pathlib.Path, store: _back_up.Store | None) -> None:
+        self.second: _back_up.Store | None = None
         (directory / "state").mkdir()
         (directory / "backups").mkdir()
         self.said: list[str] = []
@@ -47,7 +48,7 @@ class Run:
             retention_days=30,
             keep=1,
             reserve_percent=0,
-            target=None,
+            targets=[],
         )
 
     def take(
@@ -80,7 +81,8 @@ class Run:
         return record
 
     def __call__(self) -> bool:
-        means = _back_up.Means(self.store, lambda: self.now, self.said.append, self.take)
+        stores = [each for each in (self.store, self.second) if each]
+        means = _back_up.Means(stores, lambda: self.now, self.said.append, self.take)
         succeeded: bool = _back_up.run(self.options, means)
         return succeeded
 
@@ -222,6 +224,62 @@ def test_a_store_that_refuses_leaves_the_local_copy_and_prunes_nothing(run: Run)
     assert "NoSuchBucket" in run.state()["databases"]["shop"]["detail"]
 
 
+@pytest.fixture
+def twice(run: Run) -> Run:
+    """The same run with a second place."""
+    assert run.store is not None
+    elsewhere = dataclasses.replace(TARGET, bucket="elsewhere")
+    run.store.client.create_bucket(Bucket="elsewhere")
+    run.second = _back_up.Store(run.store.client, elsewhere)
+    return run
+
+
+def test_each_place_gets_the_dump_and_its_own_record(twice: Run) -> None:
+    assert twice() and twice.second and twice.store
+    stored = [item.key for item in _s3.list_objects(twice.store.client, twice.second.target)]
+    assert stored == twice.stored() and len(stored) == 4
+    text = _s3.read_text(twice.store.client, twice.second.target, stored[1])
+    assert _backups.record(text, "there").remote == f"s3://elsewhere/{stored[0]}"
+    assert twice.record("blog").remote == f"s3://backups/{stored[0]}"
+
+
+@pytest.mark.parametrize("gone", ["backups", "elsewhere"])
+def test_a_place_that_is_gone_keeps_no_dump_from_the_other(twice: Run, gone: str) -> None:
+    assert twice.second and twice.store
+    twice.lay_down("shop", 40)
+    twice.store.client.delete_bucket(Bucket=gone)
+    assert not twice()
+    (there,) = {"backups", "elsewhere"} - {gone}
+    record = twice.record("shop")
+    assert record.verified and str(record.remote).startswith(f"s3://{there}/night/shop/")
+    result = twice.state()["databases"]["shop"]
+    assert (result["ok"], result["last_success"]) == (False, None)
+    assert f"Cannot upload s3://{gone}/" in result["detail"]
+    assert result["detail"].endswith(f"It was read back whole from {record.remote} alone.")
+    assert len(twice.files("shop")) == 2, "nothing is pruned"
+
+
+def test_the_second_place_is_thinned_out_too(twice: Run) -> None:
+    assert twice.second and twice.store
+    in_the_bucket(twice, 400, 1)
+    for item in _s3.list_objects(twice.store.client, TARGET):
+        source = {"Bucket": "backups", "Key": item.key}
+        twice.store.client.copy_object(Bucket="elsewhere", Key=item.key, CopySource=source)
+    twice.options = dataclasses.replace(twice.options, store_retention_days=90, databases=["shop"])
+    assert twice()
+    old = f"{NOW - timedelta(days=400):%Y%m%d}"
+    for place in ("backups", "elsewhere"):
+        assert any(f"deleted s3://{place}/night/shop/{old}" in line for line in twice.said)
+
+
+def test_the_places_of_a_program_have_keys_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLIPWAY_SECOND_ACCESS_KEY_ID", "there")
+    monkeypatch.setenv("SLIPWAY_SECOND_SECRET_ACCESS_KEY", "s")
+    places = _s3.targets({"s3": {"bucket": "b"}, "second": {"bucket": "c", "prefix": "p"}})
+    assert [(each.bucket, each.access_key) for each in places] == [("b", None), ("c", "there")]
+    assert _s3.targets({"s3": {}}) == []
+
+
 def test_old_copies_go_only_after_success_and_are_named(run: Run) -> None:
     old = run.lay_down("shop", 40)
     run.lay_down("shop", 3)
@@ -349,7 +407,7 @@ def test_a_disk_that_would_fill_is_refused_before_the_dump(
     half = shutil.disk_usage(tmp_path).free * 2 // 3
     require_room(half)
     with pytest.raises(_errors.BackupError, match="but the dump may take"):
-        require_room(half, gpg=["gpg"], target=TARGET)
+        require_room(half, gpg=["gpg"], targets=[TARGET])
 
 
 def test_what_is_stored_is_encrypted_and_what_stays_is_not(
@@ -430,9 +488,9 @@ CONFIGURATION: dict[str, t.Any] = {
 
 def test_settings_name_a_target_or_none(tmp_path: pathlib.Path) -> None:
     (tmp_path / "c").write_text(json.dumps(CONFIGURATION))
-    assert _back_up.settings(tmp_path / "c").target == _s3.Target(bucket="backups")
+    assert _back_up.settings(tmp_path / "c").targets == [_s3.Target(bucket="backups")]
     (tmp_path / "c").write_text(json.dumps({**CONFIGURATION, "s3": {}}))
-    assert _back_up.settings(tmp_path / "c").target is None
+    assert _back_up.settings(tmp_path / "c").targets == []
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]"])

@@ -142,6 +142,18 @@ def test_before_the_first_success_time_counts_from_the_timer(tmp_path: pathlib.P
         assert finding.value == f"none yet, {hours:.1f} h after it was scheduled"
 
 
+def test_the_second_repository_is_expected_beside_the_first(tmp_path: pathlib.Path) -> None:
+    both = {"cluster": result(HOUR), "cluster-second": result(HOUR * 30)}
+    store(tmp_path, "physical", **both)
+    found = examined(tmp_path, physical=True, second=True)
+    assert {name: one.state for name, one in found.items()} == {
+        "physical cluster": "ok",
+        "physical cluster-second": "critical",
+    }
+    assert list(examined(tmp_path, physical=True)) == ["physical cluster"]
+    assert examined(tmp_path, second=True) == {}
+
+
 def test_a_last_run_that_failed_is_a_warning_at_once(tmp_path: pathlib.Path) -> None:
     store(tmp_path, "physical", cluster=result(HOUR, ok=False))
     finding = examined(tmp_path, physical=True)["physical cluster"]

@@ -37,8 +37,11 @@ GOOD: dict[str, t.Any] = {
     "acme": {"directory": "https://services.test:14000/dir", "email": "operations@example.com"},
     "backup_s3": {"bucket": "example-backups", "prefix": "production/", "region": "eu-central-1"},
     "backup_s3_secrets": {"access_key": "AKIAEXAMPLE", "secret_key": SECRET},
+    "backup_s3_second": {},
+    "backup_s3_second_secrets": {"access_key": "AKIAOTHER", "secret_key": SECRET},
     "backup_cipher_pass": SECRET,
 }
+SECOND = {"bucket": "backups-elsewhere", "endpoint_url": "https://s3.example.net"}
 GROUPS = {group: ["one"] for group in ("database", "cache", "application", "worker", "web")}
 ONE = {"one": "one"}
 TWO = {"one": "10.0.0.1", "two": "10.0.0.2"}
@@ -94,6 +97,7 @@ def test_what_is_right_is_accepted() -> None:
         ("twin.deploy_key", PEM.format("OPENSSH PRIVATE KEY")),
         ("acme", None),
         ("backup_s3", None),
+        ("backup_s3_second", SECOND),
         ("backup_physical", {"enabled": False}),
         ("backup_s3.endpoint_url", "https://s3.services.test:9000"),
         ("postgres_settings", {"max_connections": "200", "shared_buffers": "1GB"}),
@@ -230,6 +234,8 @@ WRONG: list[tuple[str, t.Any, str]] = [
     ("backup_s3_secrets", ["x"], "vault_stack_backup_s3 is not right (its value is not shown)"),
     ("backup_s3_secrets.secret_key", 12345678, "secret_key is not right (its value is not shown)"),
     ("backup_s3_secrets.acces_key", "x", "vault_stack_backup_s3.acces_key is not an option; write"),
+    ("backup_s3.retention_days", 0, "stack_backup_s3.retention_days is 0; write 1 to 36500."),
+    ("backup_s3_second", {"bucket": "My"}, "stack_backup_s3_second.bucket is 'My'; write 3 to"),
     # Secrets.
     ("backup_cipher_pass", None, "vault_stack_backup_cipher_pass is missing; add it to"),
     ("backup_cipher_pass", "changeme", "backup_cipher_pass is a placeholder; write a random value"),
@@ -269,6 +275,13 @@ def test_a_bad_inventory_is_refused_in_one_sentence(
     assert len(found) == 1, found
     assert sentence in found[0]
     assert re.search(r"[;,] .*[a-z')]\.$|\.$", found[0]) and "\n" not in found[0]
+
+
+def test_a_second_place_has_a_first_and_keys_of_its_own() -> None:
+    (said,) = problems({"backup_s3_second": SECOND, "backup_s3": {}})
+    assert said.startswith("stack_backup_s3_second is declared without stack_backup_s3; call it")
+    (said,) = problems({"backup_s3_second": SECOND, "backup_s3_second_secrets": {}})
+    assert said.startswith("vault_stack_backup_s3_second.access_key is missing; add it to")
 
 
 def test_everything_that_is_wrong_is_said_at_once() -> None:

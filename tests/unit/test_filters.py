@@ -129,13 +129,14 @@ PUBLIC = {
 
 def test_verdicts_are_one_table_and_a_bucket_is_told_once() -> None:
     odd = {**PUBLIC, "severity": "warning", "object": "a\nb\\c"}
-    found = [verdict("shop", PUBLIC, odd), verdict("blog", PUBLIC, key=None, age=None)]
+    blog = verdict("blog", PUBLIC, key=None, age=None)
+    found = [verdict("shop", PUBLIC, odd, bucket="b"), blog]
     assert backup_table({"db1": found}).splitlines() == [
-        "machine  database  newest  age    level  findings",
-        "db1      shop      x.dump  1.5 h  kept   2",
+        "machine  database  bucket  newest  age    level  findings",
+        "db1      shop      b       x.dump  1.5 h  kept   2",
         "  critical: s3://b: expected a closed bucket, found an open one; close it",
         "  warning: a\\nb\\\\c: expected a closed bucket, found an open one; close it",
-        "db1      blog      -       -      kept   1",
+        "db1      blog      -       -       -      kept   1",
         "1 critical, 0 unknown, 0 unsupported, 1 warning",
     ]
 
@@ -194,14 +195,17 @@ def test_backups_of_both_kinds_are_one_table_the_newest_first() -> None:
     dumps[1]["taken"] = "2026-11-27T04:00:00+02:00"
     physical = {
         "label": "20261128-030000F",
+        "database": {"id": 1, "repo-key": 2},
         "type": "full",
         "timestamp": {"start": 1795834800},
         "info": {"repository": {"delta": 4_500_000}},
         "archive": {"start": "000000010000000000000003", "stop": "000000010000000000000004"},
         "error": True,
     }
-    lines = backup_list(dumps, json.dumps([{"backup": [physical]}])).splitlines()
+    told: list[dict[str, t.Any]] = [{"msg": "no answer"}, {"backups": dumps}]
+    lines = backup_list(told, json.dumps([{"backup": [physical]}])).splitlines()
     assert [line.split()[2] for line in lines[1:]] == ["cluster", "shop", "blog"]
+    assert [line.split()[4] for line in lines[1:]] == ["second", "second", "second"]
     assert "000000010000000000000003 to 000000010000000000000004" in lines[1]
     assert lines[1].endswith("20261128-030000F  has page errors")
     assert lines[2].endswith("b.dump")
@@ -220,6 +224,7 @@ def test_backups_of_both_kinds_are_one_table_the_newest_first() -> None:
         "02:30:00Z",
         "files",
         "snapshot",
+        "first",
         "-",
         "-",
         "881d92ea",
@@ -229,9 +234,11 @@ def test_backups_of_both_kinds_are_one_table_the_newest_first() -> None:
         "02:30:00Z",
         "files",
         "snapshot",
+        "first",
         "5.0",
         "MB",
         "-",
         "e913588e",
     ]
-    assert backup_list([]).split() == ["taken", "of", "kind", "size", "WAL", "backup", "problem"]
+    head = ["taken", "of", "kind", "place", "size", "WAL", "backup", "problem"]
+    assert backup_list([]).split() == head

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import pathlib
 import typing as t
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import moto
@@ -44,40 +45,49 @@ class Run:
     """A run whose pgBackRest remembers what it was asked and may fail at it."""
 
     def __init__(self, state: pathlib.Path) -> None:
-        self.options = _physical.Settings(state, 5432, 7, 24, 90, TARGET)
+        first = _physical.Repository(1, "cluster", TARGET)
+        self.options = _physical.Settings(state, 5432, 7, 24, 90, [first])
         self.asked: list[tuple[str, ...]] = []
         self.said: list[str] = []
         self.backups: list[dict[str, t.Any]] = []
         self.expired: list[dict[str, t.Any]] = []
         self.failing: set[str] = set()
         self.kept: dict[str, str] = {}
+        self.kept_in: list[str] = []
+        self.gone: int | None = None
         self.findings: list[_findings.Finding] = []
 
     def pgbackrest(self, *arguments: str) -> str:
         self.asked.append(arguments)
-        if arguments[0] in self.failing:
+        if arguments[0] in self.failing or f"--repo={self.gone}" in arguments:
             raise _errors.BackupError(f"pgbackrest {arguments[0]} ended with [049]: no answer.")
         if arguments[0] == "info":
             return told(*self.backups, code=0 if self.backups else 2)
         if arguments[0] == "backup":
-            self.backups.append(backup(arguments[1].partition("=")[2], timedelta()))
+            self.backups.append(backup(arguments[2].partition("=")[2], timedelta()))
         else:
             self.backups = [one for one in self.backups if one not in self.expired]
         return ""
 
-    def verify(self, _moment: datetime) -> _verify_request.Verdict:
+    def keep(self, repository: _physical.Repository, label: str, record: str) -> None:
+        self.kept[label] = record
+        self.kept_in.append(repository.name)
+
+    def verify(
+        self, _repository: _physical.Repository, _moment: datetime
+    ) -> _verify_request.Verdict:
         reached = "present" if self.findings else "intact"
         return _verify_request.Verdict("main", reached, self.findings)
 
     def __call__(self) -> bool:
         means = _physical.Means(
-            self.pgbackrest, self.verify, self.kept.__setitem__, lambda: NOW, self.said.append
+            self.pgbackrest, self.verify, self.keep, lambda: NOW, self.said.append
         )
         succeeded: bool = _physical.run(self.options, means)
         return succeeded
 
     def kinds(self) -> list[str]:
-        return [given[1].partition("=")[2] for given in self.asked if given[0] == "backup"]
+        return [given[2].partition("=")[2] for given in self.asked if given[0] == "backup"]
 
     def state(self) -> dict[str, t.Any]:
         found: dict[str, t.Any] = _backup_state.read(self.options.state / "physical.json")
@@ -154,7 +164,7 @@ def test_a_backup_that_does_not_read_back_deletes_nothing_and_makes_the_next_a_f
     assert "expire" not in [given[0] for given in run.asked[-3:]]
     assert "bundle/1: expected sha1 a, found b" in run.state()["detail"]
     assert run.state()["last_success"] == NOW.isoformat()
-    assert run.said[-1].startswith("<3>Physical backup failed: ")
+    assert run.said[-1].startswith("<3>Physical backup of cluster failed: ")
     run.findings = []
     assert run()
     assert run.kinds() == ["incr", "incr", "full"]
@@ -189,7 +199,7 @@ def test_a_failure_is_one_sentence_and_forgets_no_success(run: Run, failing: str
     run.failing = {failing}
     assert not run()
     sentence = f"pgbackrest {failing} ended with [049]: no answer."
-    assert run.said[-1] == f"<3>Physical backup failed: {sentence}"
+    assert run.said[-1] == f"<3>Physical backup of cluster failed: {sentence}"
     state = run.state()
     assert (state["ok"], state["verified"], state["detail"]) == (False, False, sentence)
     assert state["last_success"] == NOW.isoformat()
@@ -201,6 +211,46 @@ def test_keys_that_may_not_delete_make_a_backup_no_worse(run: Run) -> None:
     assert run.said[-1].startswith("<4>Old physical backups stay, which costs room: pgbackrest")
 
 
+@pytest.fixture
+def twice(run: Run) -> Run:
+    """The same run with a second repository."""
+    second = _physical.Repository(2, "cluster-second", replace(TARGET, bucket="elsewhere"))
+    run.options = replace(run.options, repositories=[*run.options.repositories, second])
+    return run
+
+
+def test_each_repository_gets_its_own_backup(twice: Run) -> None:
+    assert twice()
+    assert [given[:2] for given in twice.asked if given[0] in ("backup", "expire")] == [
+        *(("backup", "--repo=1"), ("expire", "--repo=1")),
+        *(("backup", "--repo=2"), ("expire", "--repo=2")),
+    ]
+    state = _backup_state.read(twice.options.state / "physical.json")["databases"]
+    assert state["cluster"]["detail"].startswith("full, read back whole from s3://backups/")
+    assert "read back whole from s3://elsewhere/" in state["cluster-second"]["detail"]
+    assert twice.kept_in == ["cluster", "cluster-second"]
+
+
+@pytest.mark.parametrize(("gone", "name"), [(1, "cluster"), (2, "cluster-second")])
+def test_a_repository_that_is_gone_keeps_no_backup_from_the_other(
+    twice: Run, gone: int, name: str
+) -> None:
+    wish = twice.options.state / _backup_state.FULL_WANTED
+    wish.touch()
+    twice.gone = gone
+    assert not twice()
+    state = _backup_state.read(twice.options.state / "physical.json")["databases"]
+    assert {one: result["ok"] for one, result in state.items()} == {
+        "cluster": gone == 2,
+        "cluster-second": gone == 1,
+    }
+    failed = [line for line in twice.said if line.startswith("<3>")]
+    assert failed == [
+        f"<3>Physical backup of {name} failed: pgbackrest info ended with [049]: no answer."
+    ]
+    assert wish.exists()
+
+
 CONFIGURATION: dict[str, t.Any] = {
     **{"state": "/var/lib/slipway/backup", "port": 5432, "full_days": 7},
     **{"differential_hours": 24, "retention_days": 90, "s3": {"bucket": "backups"}},
@@ -210,7 +260,7 @@ CONFIGURATION: dict[str, t.Any] = {
 def test_settings_without_a_part_are_refused(tmp_path: pathlib.Path) -> None:
     place = tmp_path / "physical.json"
     place.write_text(json.dumps(CONFIGURATION))
-    assert _physical.settings(place).target.bucket == "backups"
+    assert _physical.settings(place).repositories[0].target.bucket == "backups"
     for name in CONFIGURATION:
         less = {key: value for key, value in CONFIGURATION.items() if key != name}
         place.write_text(json.dumps(less))
@@ -257,7 +307,9 @@ def test_what_reading_back_has_found_lies_beside_the_backup(run: Run) -> None:
     with moto.mock_aws():
         client = _s3.client(TARGET)
         client.create_bucket(Bucket="backups")
-        _physical.publish(run.options, client, "20261122-030000F", "{}\n")
+        _physical.publish(
+            run.options, client, run.options.repositories[0], "20261122-030000F", "{}\n"
+        )
         key = "site/pgbackrest/verifications/20261122-030000F.json"
         assert _s3.read_text(client, TARGET, key) == "{}\n"
     local = run.options.state / "verifications/20261122-030000F.json"

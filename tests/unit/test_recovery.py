@@ -140,3 +140,28 @@ def test_a_repository_that_cannot_be_read_is_not_an_empty_one(
         _recovery.backups(told)
     empty = json.dumps([{"status": {"code": 2}, "db": [], "backup": []}])
     assert _recovery.backups(empty) == []
+
+
+def test_a_repository_that_is_gone_hides_nothing_of_the_other() -> None:
+    """One was made after an upgrade, so it counts the servers in another way."""
+    (stanza,) = json.loads(info(21, 28))
+    first, second = stanza["backup"]
+    first["database"] = {"id": 1, "repo-key": 2}
+    second["database"] = {"id": 1, "repo-key": 1}
+    stanza["db"] = [
+        {"id": 1, "repo-key": 1, "version": "15"},
+        {"id": 1, "repo-key": 2, "version": "17"},
+    ]
+    stanza["status"] = {"code": 4, "message": "different across repos"}
+    gone = {"key": 1, "status": {"code": 99, "message": "[HostConnectError] no answer"}}
+    stanza["repo"] = [gone, {"key": 2, "status": {"code": 0, "message": "ok"}}]
+    found = _recovery.backups(json.dumps([stanza]))
+    assert [(each.label, each.version) for each in found] == [
+        (second["label"], "15"),
+        (first["label"], "17"),
+    ]
+    stanza["repo"][1]["status"] = {"code": 2, "message": "no valid backups"}
+    with pytest.raises(
+        _errors.BackupError, match=r"cannot be used: \[HostConnectError\] no answer"
+    ):
+        _recovery.backups(json.dumps([stanza]))

@@ -145,8 +145,31 @@ def test_what_is_committed_is_archived_before_a_restore(machine: Machine) -> Non
     machine.archived = "000000010000000000000001"
     with pytest.raises(_errors.BackupError, match="000000002 was not archived within 120 s: see"):
         _scratch.archive_now(live, waited.append)
+    waited.clear()
+    asked: list[str] = []
+
+    def elsewhere(segment: str) -> bool:
+        asked.append(segment)
+        return True
+
+    segment = _scratch.archive_now(live, waited.append, elsewhere)
+    assert (asked, len(waited)) == ([segment], 60)
     machine.answers = False
     assert not _scratch.archive_now(live, waited.append)
+
+
+@pytest.mark.parametrize("code", [0, 1])
+def test_a_segment_is_looked_for_in_every_repository(code: int) -> None:
+    asked: list[list[str]] = []
+
+    def run(command: t.Sequence[str], _stdin: str) -> tuple[int, str, str]:
+        asked.append(list(command))
+        return code, "", ""
+
+    assert _scratch.in_a_repository(run, "000000010000000000000002") == (code == 0)
+    get, remove = (" ".join(command) for command in asked)
+    assert get.endswith(f"archive-get 000000010000000000000002 {_scratch.SEEN}")
+    assert remove.endswith(f"rm -f {_scratch.SEEN}")
 
 
 def test_room_is_asked_of_the_disk(tmp_path: Path) -> None:

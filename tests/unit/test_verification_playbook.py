@@ -25,21 +25,36 @@ def verdict(verified: bool, *severities: str) -> dict[str, t.Any]:
     return {"databases": [{**judged, "verified": verified, "findings": findings}]}
 
 
+def found(*places: dict[str, t.Any]) -> dict[str, t.Any]:
+    """As a task registers it that asked each place."""
+    return {"results": list(places)}
+
+
 @pytest.mark.parametrize(
-    ("facts", "code"),
+    ("dumps", "clusters", "wrong"),
     [
-        ({"backup_verified": verdict(True), "backup_verified_physical": verdict(True)}, 0),
-        ({"backup_verified": verdict(True), "backup_verified_physical": verdict(False)}, 2),
-        ({"backup_verified": verdict(True, "warning")}, 0),
-        ({"backup_verified": verdict(False, "critical")}, 2),
-        ({"backup_verified": verdict(False, "unsupported")}, 2),
-        ({"backup_verified": verdict(False)}, 2),
-        ({}, 2),
+        ([verdict(True)], [verdict(True)], 0),
+        ([verdict(True)], [verdict(False)], 1),
+        ([verdict(True)] * 2, [verdict(True)] * 2, 0),
+        ([verdict(True), verdict(False)], [verdict(True)] * 2, 1),
+        ([verdict(True)] * 2, [verdict(True), verdict(False)], 1),
+        ([verdict(True), {"msg": "no answer"}], [], 1),
+        ([verdict(True, "warning")], [], 0),
+        ([verdict(False, "critical")], [], 1),
+        ([verdict(False, "unsupported")], [], 1),
+        ([verdict(False)], [], 1),
+        ([], [], 1),
+        (None, None, 1),
     ],
 )
 def test_a_database_that_was_not_verified_fails(
-    tmp_path: Path, facts: dict[str, t.Any], code: int
+    tmp_path: Path,
+    dumps: list[dict[str, t.Any]] | None,
+    clusters: list[dict[str, t.Any]] | None,
+    wrong: int,
 ) -> None:
+    told = {"backup_verified": dumps, "backup_verified_physical": clusters}
+    facts = {name: found(*places) for name, places in told.items() if places is not None}
     plays = yaml.safe_load((ROOT / "playbooks/verify_backups.yml").read_text())
     play = tmp_path / "report.yml"
     play.write_text(yaml.safe_dump([one for one in plays if one["name"] == "Report"]))
@@ -54,6 +69,6 @@ def test_a_database_that_was_not_verified_fails(
         text=True,
         check=False,
     )
-    assert done.returncode == code, done.stdout + done.stderr
-    judged = 2 if "backup_verified_physical" in facts else 1
-    assert (f"1 of {judged} databases" in done.stdout) == bool(code)
+    assert done.returncode == (2 if wrong else 0), done.stdout + done.stderr
+    judged = len(dumps or [{}]) + len(clusters or [])
+    assert (f"{wrong} of {judged} databases" in done.stdout) == bool(wrong)

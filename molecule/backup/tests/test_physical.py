@@ -42,7 +42,9 @@ def journal(host: Host) -> str:
 
 
 def info(host: Host) -> dict[str, t.Any]:
-    (stanza,) = json.loads(as_postgres(host, "pgbackrest", "info", "--output=json"))
+    """Of the first repository."""
+    told = as_postgres(host, "pgbackrest", "info", "--repo=1", "--output=json")
+    (stanza,) = json.loads(told)
     found: dict[str, t.Any] = stanza
     return found
 
@@ -86,7 +88,7 @@ def test_the_first_backup_is_a_full_one_encrypted_and_read_back(host: Host) -> N
     assert info(host)["cipher"] == "aes-256-cbc"
     assert (state(host)["ok"], state(host)["verified"]) == (True, True)
     assert state(host)["label"] == info(host)["backup"][-1]["label"]
-    raw = "pgbackrest --stanza=main repo-get --raw backup/main/backup.info"
+    raw = "pgbackrest --stanza=main --repo=1 repo-get --raw backup/main/backup.info"
     assert host.check_output(f"runuser -u postgres -- {raw} | head -c 8") == "Salted__"
 
 

@@ -1,0 +1,52 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What pgBackRest and the programs are told of one place, and of two."""
+
+from __future__ import annotations
+
+import typing as t
+
+import pytest
+from test_redis_pgbouncer import render
+
+PLACE = {"bucket": "backups", "prefix": "prod/", "access_key": "A", "secret_key": "s"}
+SECOND = {"bucket": "elsewhere", "endpoint_url": "https://s3.example.net:9000", "access_key": "B"}
+VARIABLES: dict[str, t.Any] = {"backup_s3": PLACE, "backup_cipher_pass": "correct-horse"}
+
+
+def configuration(**second: t.Any) -> dict[str, str]:
+    place = {**PLACE, "second": second} if second else PLACE
+    lines = render("backup", "pgbackrest.conf.j2", **{**VARIABLES, "backup_s3": place})
+    return dict(line.split("=", 1) for line in lines if "=" in line and line[0] != "#")
+
+
+def test_one_place_is_one_repository_archived_to_while_the_server_waits() -> None:
+    found = configuration()
+    assert found["repo1-s3-endpoint"] == "s3.us-east-1.amazonaws.com"
+    assert (found["repo1-s3-key"], found["repo1-path"]) == ("A", "/prod/pgbackrest")
+    assert not [name for name in found if name.startswith(("repo2", "archive-async"))]
+
+
+@pytest.mark.parametrize(("second", "key"), [(SECOND, "B"), ({"bucket": "elsewhere"}, "A")])
+def test_a_second_place_is_a_second_repository_with_its_own_keys(
+    second: dict[str, str], key: str
+) -> None:
+    found = configuration(**second)
+    assert (found["repo1-s3-bucket"], found["repo2-s3-bucket"]) == ("backups", "elsewhere")
+    assert (found["repo1-s3-key"], found["repo2-s3-key"]) == ("A", key)
+    assert found["repo2-path"] == "/prod/pgbackrest", "the prefix is as of the first"
+    assert found["repo2-cipher-pass"] == "correct-horse"
+    assert found["archive-async"] == "y"
+
+
+def test_the_keys_of_each_place_have_names_of_their_own() -> None:
+    second = {**SECOND, "secret_key": "x"}
+    lines = render(
+        "backup", "s3_keys.j2", **{**VARIABLES, "backup_s3": {**PLACE, "second": second}}
+    )
+    assert lines[1:] == [
+        'AWS_ACCESS_KEY_ID="A"',
+        'AWS_SECRET_ACCESS_KEY="s"',
+        'SLIPWAY_SECOND_ACCESS_KEY_ID="B"',
+        'SLIPWAY_SECOND_SECRET_ACCESS_KEY="x"',
+    ]
+    assert len(render("backup", "s3_keys.j2", **VARIABLES)) == 3
