@@ -19,7 +19,20 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from . import _backup_ages, _backups, _dump, _errors, _gpg, _s3
-from ._backup_state import ERROR, WARNING, alone, flush, now, read, say, turn, utc, write
+from ._backup_state import (
+    ERROR,
+    ON_PURPOSE,
+    PRUNE,
+    WARNING,
+    alone,
+    flush,
+    now,
+    read,
+    say,
+    turn,
+    utc,
+    write,
+)
 
 # Besides all of the last days: what docs/verification.md calls the ladder.
 WEEKLY, MONTHLY = 4, 12
@@ -340,7 +353,21 @@ def prune(directory: pathlib.Path, options: Settings, now: datetime) -> list[_ba
     return gone
 
 
-def prune_store(database: str, options: Settings, means: Means, store: Store) -> None:
+def prune_stores(options: Settings, means: Means) -> bool:
+    """Delete what no rule keeps in any bucket, but nothing of a database whose last run failed."""
+    known = read(options.state / "state.json").get("databases", {})
+    fine = True
+    for database in options.databases:
+        if known.get(database, {}).get("ok") is not True:
+            means.say(f"{ERROR}{database}: its last backup failed, so nothing of it is deleted.")
+            fine = False
+            continue
+        for store in means.stores:
+            fine = prune_store(database, options, means, store) and fine
+    return fine
+
+
+def prune_store(database: str, options: Settings, means: Means, store: Store) -> bool:
     """Delete what no rule keeps in the bucket. That this fails makes the new backup no worse."""
     days = options.store_retention_days
     try:
@@ -348,13 +375,16 @@ def prune_store(database: str, options: Settings, means: Means, store: Store) ->
             stored(database, store), means.clock(), days, options.keep, WEEKLY, MONTHLY
         ):
             key = store.target.key(database, copy.file)
-            _s3.delete(store.client, store.target, [key, _backups.record_name(key)])
+            # Without its record it is no backup any more, should the rest not succeed.
+            _s3.delete(store.client, store.target, [_backups.record_name(key), key])
             means.say(
                 f"{database}: deleted {store.target.url(key)}, older than {days} days and none of"
                 f" the {WEEKLY} weekly and {MONTHLY} monthly ones."
             )
     except _errors.StackError as error:
-        means.say(f"{WARNING}Old dumps of {database} stay, which costs room: {error}")
+        means.say(f"{WARNING}Old dumps of {database} stay, for room: {error} {ON_PURPOSE}")
+        return False
+    return True
 
 
 def stored(database: str, store: Store) -> list[_backups.Copy]:
@@ -369,13 +399,14 @@ def stored(database: str, store: Store) -> list[_backups.Copy]:
 
 
 def main(arguments: list[str]) -> int:
-    """The configuration file is the only argument."""
+    """The configuration file, and perhaps that old dumps are only to be deleted."""
     os.umask(0o027)
     try:
         options = settings(pathlib.Path(arguments[1]))
+        action = prune_stores if arguments[2:] == [PRUNE] else run
         with alone(options.state / "lock"), turn(options.state / "turn"):
             stores = [Store(_s3.client(each), each) for each in options.targets]
-            return 0 if run(options, Means(stores, now, say, take)) else 1
+            return 0 if action(options, Means(stores, now, say, take)) else 1
     except _errors.StackError as error:
         say(f"{ERROR}Nothing was backed up: {error}")
         return 1

@@ -17,6 +17,9 @@ from . import _errors
 # systemd takes these for the priority of the line
 ERROR = "<3>"
 WARNING = "<4>"
+# The second argument of the programs: only delete what is old, with keys that may.
+PRUNE = "prune"
+ON_PURPOSE = "Where the keys may not on purpose, playbooks/prune_backups.yml deletes with others."
 # Beside the state: the next physical backup is a full one, because nothing builds on those before.
 FULL_WANTED = "full_wanted"
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from . import _backup_ages, _backups, _errors, _s3
-from ._backup_state import ERROR, WARNING, alone, now, read, say, utc, write
+from ._backup_state import ERROR, ON_PURPOSE, PRUNE, WARNING, alone, now, read, say, utc, write
 
 STATE = "files.json"
 # What the state calls them, among the databases of the other programs.
@@ -179,17 +179,27 @@ def read_back(options: Settings, means: Means, since: str | None) -> tuple[int, 
     return count, utc(max(item.modified for item in objects))
 
 
-def thin_out(options: Settings, means: Means) -> None:
+def prune(options: Settings, means: Means) -> bool:
+    """Forget old snapshots, but none where the last run failed."""
+    if read(options.state / STATE).get("databases", {}).get(FILES, {}).get("ok") is not True:
+        means.say(f"{ERROR}files: their last backup failed, so nothing of them is deleted.")
+        return False
+    return thin_out(options, means)
+
+
+def thin_out(options: Settings, means: Means) -> bool:
     """Forget the snapshots that no rule keeps. That this fails makes the new one no worse."""
     rules = ["--json", "--group-by=host", "--prune", *options.keep]
     code, output, said = means.restic("forget", *rules)
     if code:
-        means.say(f"{WARNING}Old snapshots of files stay, which costs room: {_reason(said)}.")
-        return
+        reason = _reason(said)
+        means.say(f"{WARNING}Old snapshots of files stay, for room: {reason}. {ON_PURPOSE}")
+        return False
     for group in json.loads(output.splitlines()[0]):
         for one in group["remove"] or []:
             taken = utc(datetime.fromisoformat(one["time"]))
             means.say(f"files: deleted the snapshot of {taken}, past {' '.join(options.keep)}.")
+    return True
 
 
 def done(answer: Answer, action: str) -> str:
@@ -206,10 +216,11 @@ def _reason(said: str) -> str:
 
 
 def main(arguments: list[str]) -> int:
-    """The configuration file is the only argument."""
+    """The configuration file, and perhaps that old snapshots are only to be deleted."""
     os.umask(0o027)
     try:
         options = settings(pathlib.Path(arguments[1]))
+        action = prune if arguments[2:] == [PRUNE] else run
 
         def restic(*words: str) -> Answer:
             ended = subprocess.run(
@@ -223,7 +234,7 @@ def main(arguments: list[str]) -> int:
 
         with alone(options.state / "files.lock"):
             means = Means(restic, _s3.client(options.target), now, say)
-            return 0 if run(options, means) else 1
+            return 0 if action(options, means) else 1
     except _errors.StackError as error:
         say(f"{ERROR}No file was backed up: {error}")
         return 1

@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import pathlib
+import re
 import subprocess
 import time
 import typing as t
@@ -19,7 +20,20 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from . import _backup_ages, _backups, _errors, _recovery, _s3, _verify, _verify_options
-from ._backup_state import ERROR, FULL_WANTED, WARNING, alone, now, read, say, turn, utc, write
+from ._backup_state import (
+    ERROR,
+    FULL_WANTED,
+    ON_PURPOSE,
+    PRUNE,
+    WARNING,
+    alone,
+    now,
+    read,
+    say,
+    turn,
+    utc,
+    write,
+)
 from ._verify_request import Request, Verdict
 
 STANZA = "main"
@@ -222,20 +236,34 @@ def listed(repository: Repository, means: Means) -> list[Taken]:
 
 def expire(
     repository: Repository, options: Settings, means: Means, before: t.Sequence[Taken]
-) -> None:
+) -> bool:
     """Delete what is older than promised. That this fails makes the new backup no worse."""
     try:
         means.pgbackrest("expire", f"--repo={repository.number}")
         after = {one.label for one in listed(repository, means)}
     except _errors.BackupError as error:
-        means.say(f"{WARNING}Old physical backups stay, which costs room: {error}")
-        return
+        means.say(f"{WARNING}Old physical backups stay, for room: {error} {ON_PURPOSE}")
+        return False
     for one in before:
         if one.label not in after:
             (options.state / VERIFICATIONS / f"{one.label}.json").unlink(missing_ok=True)
             means.say(
                 f"{repository.name}: deleted {one.label}, older than {options.retention_days} days."
             )
+    return True
+
+
+def prune(options: Settings, means: Means) -> bool:
+    """Delete what is older than promised, but nothing where the last backup failed."""
+    known = read(options.state / "physical.json").get("databases", {})
+    fine = True
+    for one in options.repositories:
+        if known.get(one.name, {}).get("ok") is not True:
+            means.say(f"{ERROR}{one.name}: its last backup failed, so nothing of it is deleted.")
+            fine = False
+            continue
+        fine = expire(one, options, means, listed(one, means)) and fine
+    return fine
 
 
 def pgbackrest(*arguments: str) -> str:
@@ -244,9 +272,16 @@ def pgbackrest(*arguments: str) -> str:
     done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
     if done.returncode == 0:
         return done.stdout
-    lines = [line for line in done.stderr.splitlines() if "ERROR" in line] or [done.stderr]
-    told = lines[0].rpartition("ERROR: ")[2].strip()
-    raise _errors.BackupError(f"pgbackrest {arguments[0]} ended with {told}.")
+    raise _errors.BackupError(f"pgbackrest {arguments[0]} ended with {complaint(done.stderr)}.")
+
+
+def complaint(said: str) -> str:
+    """The first error; of a request that was refused also which it was."""
+    _before, error, after = said.partition("ERROR: ")
+    told = (after if error else said).strip()
+    first = (told.splitlines() or ["no word"])[0].rstrip(":. ")
+    request = re.search(r"Path/Query \*\*\*:\s+(\S+ \S+)", told)
+    return f"{first}: {request[1]}" if request else first
 
 
 def last_archived(port: int) -> str | None:
@@ -300,10 +335,11 @@ def publish(
 
 
 def main(arguments: list[str]) -> int:
-    """The configuration file is the only argument."""
+    """The configuration file, and perhaps that old backups are only to be deleted."""
     os.umask(0o027)
     try:
         options = settings(pathlib.Path(arguments[1]))
+        action = prune if arguments[2:] == [PRUNE] else run
         with alone(options.state / "physical.lock"), turn(options.state / "turn"):
             clients = {one.name: _s3.client(one.target) for one in options.repositories}
 
@@ -313,7 +349,7 @@ def main(arguments: list[str]) -> int:
             def keep(repository: Repository, label: str, record: str) -> None:
                 publish(options, clients[repository.name], repository, label, record)
 
-            return 0 if run(options, Means(pgbackrest, verify, keep, now, say)) else 1
+            return 0 if action(options, Means(pgbackrest, verify, keep, now, say)) else 1
     except _errors.StackError as error:
         say(f"{ERROR}Nothing was backed up: {error}")
         return 1

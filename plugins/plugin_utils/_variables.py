@@ -25,6 +25,7 @@ _VAULT = tuple(
     f"vault_stack_{name}"
     for name in (
         *("applications", "backup_s3", "backup_s3_second", "backup_cipher_pass"),
+        *("backup_s3_prune", "backup_s3_second_prune"),
         *("pgbouncer_password", "redis_admin_password", "postgres_password"),
     )
 )

@@ -14,6 +14,7 @@ import sys
 import typing as t
 from datetime import UTC, datetime, timedelta
 
+import botocore.exceptions
 import moto
 import pytest
 from ansible_collections.slipway.stack.plugins.module_utils import (
@@ -81,10 +82,12 @@ class Run:
         return record
 
     def __call__(self) -> bool:
-        stores = [each for each in (self.store, self.second) if each]
-        means = _back_up.Means(stores, lambda: self.now, self.said.append, self.take)
-        succeeded: bool = _back_up.run(self.options, means)
+        succeeded: bool = _back_up.run(self.options, self.means())
         return succeeded
+
+    def means(self) -> _back_up.Means:
+        stores = [each for each in (self.store, self.second) if each]
+        return _back_up.Means(stores, lambda: self.now, self.said.append, self.take)
 
     def state(self) -> dict[str, t.Any]:
         found: dict[str, t.Any] = json.loads((self.options.state / "state.json").read_text())
@@ -322,17 +325,33 @@ def test_a_bucket_that_refuses_to_delete_is_told_and_no_failure(run: Run) -> Non
     in_the_bucket(run, 91, 500)
 
     class Refusing(Tampering):
-        def delete_objects(self, **_asked: t.Any) -> dict[str, t.Any]:
-            return {"Errors": [{"Key": "night/shop/x", "Code": "AccessDenied"}]}
+        def delete_object(self, **_asked: t.Any) -> t.NoReturn:
+            raise botocore.exceptions.ClientError({"Error": {"Code": "AccessDenied"}}, "Delete")
 
     refusing = Refusing(run.store.client, bytes, "none")
     run.store = dataclasses.replace(run.store, client=refusing)
     run.options = dataclasses.replace(run.options, store_retention_days=90, databases=["shop"])
     assert run()
-    assert run.said[-1] == (
-        "<4>Old dumps of shop stay, which costs room: Cannot delete s3://backups/night/shop/x:"
-        " AccessDenied."
-    )
+    assert run.said[-1].startswith("<4>Old dumps of shop stay, for room: Cannot delete s3://")
+    assert "AccessDenied: the key may not do this" in run.said[-1]
+    assert run.said[-1].endswith("playbooks/prune_backups.yml deletes with others.")
+    assert not _back_up.prune_stores(run.options, run.means())
+
+
+def test_what_may_not_be_deleted_at_night_is_pruned_with_other_keys(run: Run) -> None:
+    in_the_bucket(run, 91, 500)
+    assert run()
+    before = len(run.stored())
+    run.options = dataclasses.replace(run.options, store_retention_days=90, databases=["shop"])
+    assert _back_up.prune_stores(run.options, run.means())
+    assert len(run.stored()) == before - 2, "of 91 days ago is the first of its month"
+    run.failing["shop"] = _errors.BackupError("no.")
+    in_the_bucket(run, 500)
+    assert not run()
+    before = len(run.stored())
+    assert not _back_up.prune_stores(run.options, run.means())
+    assert run.said[-1] == "<3>shop: its last backup failed, so nothing of it is deleted."
+    assert len(run.stored()) == before
 
 
 def test_a_failed_run_deletes_nothing_in_the_bucket(run: Run) -> None:

@@ -198,7 +198,15 @@ def test_old_snapshots_that_go_are_named_and_staying_is_no_failure(run: Run) -> 
     )
     run.answers["forget"] = (1, "", "Fatal: AccessDenied\n")
     assert run()
-    assert run.said[-1].startswith("<4>Old snapshots of files stay, which costs room: AccessDenied")
+    assert run.said[-1].startswith("<4>Old snapshots of files stay, for room: AccessDenied")
+    assert run.said[-1].endswith("playbooks/prune_backups.yml deletes with others.")
+    means = _file_backup.Means(run.restic, run.client, lambda: NOW, run.said.append)
+    assert not _file_backup.prune(run.options, means)
+    run.answers.clear()
+    assert _file_backup.prune(run.options, means)
+    (run.options.state / _file_backup.STATE).unlink()
+    assert not _file_backup.prune(run.options, means)
+    assert run.said[-1] == "<3>files: their last backup failed, so nothing of them is deleted."
 
 
 def test_the_program_runs_alone_and_says_in_one_sentence_what_is_wrong(

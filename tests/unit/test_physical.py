@@ -80,11 +80,13 @@ class Run:
         return _verify_request.Verdict("main", reached, self.findings)
 
     def __call__(self) -> bool:
-        means = _physical.Means(
+        succeeded: bool = _physical.run(self.options, self.means())
+        return succeeded
+
+    def means(self) -> _physical.Means:
+        return _physical.Means(
             self.pgbackrest, self.verify, self.keep, lambda: NOW, self.said.append
         )
-        succeeded: bool = _physical.run(self.options, means)
-        return succeeded
 
     def kinds(self) -> list[str]:
         return [given[2].partition("=")[2] for given in self.asked if given[0] == "backup"]
@@ -208,7 +210,22 @@ def test_a_failure_is_one_sentence_and_forgets_no_success(run: Run, failing: str
 def test_keys_that_may_not_delete_make_a_backup_no_worse(run: Run) -> None:
     run.failing = {"expire"}
     assert run()
-    assert run.said[-1].startswith("<4>Old physical backups stay, which costs room: pgbackrest")
+    assert run.said[-1].startswith("<4>Old physical backups stay, for room: pgbackrest expire")
+    assert run.said[-1].endswith("playbooks/prune_backups.yml deletes with others.")
+
+
+def test_what_may_not_be_deleted_at_night_is_pruned_with_other_keys(run: Run) -> None:
+    means = run.means()
+    assert not _physical.prune(run.options, means), "there was no run yet"
+    assert run.said == ["<3>cluster: its last backup failed, so nothing of it is deleted."]
+    run.backups = [backup("full", 100 * DAY), backup("full", DAY)]
+    assert run()
+    run.expired = run.backups[:1]
+    label = run.backups[0]["label"]
+    assert _physical.prune(run.options, means)
+    assert run.said[-1] == f"cluster: deleted {label}, older than 90 days."
+    run.failing = {"expire"}
+    assert not _physical.prune(run.options, means)
 
 
 @pytest.fixture
@@ -292,6 +309,14 @@ def test_what_pgbackrest_complains_of_first_is_the_reason(programs: pathlib.Path
     with pytest.raises(_errors.BackupError) as raised:
         _physical.pgbackrest("backup")
     assert str(raised.value) == "pgbackrest backup ended with [041]: cannot open the file."
+    refused = r"ERROR: [039]: HTTP request failed with 403 (Forbidden):\n"
+    refused += r"   *** Path/Query ***:\n   DELETE /backups/x\n   *** Headers ***:\n"
+    program(programs, "pgbackrest", f"printf '{refused}' >&2; exit 39")
+    with pytest.raises(_errors.BackupError, match=r"403 \(Forbidden\): DELETE /backups/x\."):
+        _physical.pgbackrest("expire")
+    program(programs, "pgbackrest", "exit 1")
+    with pytest.raises(_errors.BackupError, match=r"ended with no word\."):
+        _physical.pgbackrest("expire")
     program(programs, "pgbackrest", "echo Killed >&2; exit 137")
     with pytest.raises(_errors.BackupError, match=r"backup ended with Killed\."):
         _physical.pgbackrest("backup")

@@ -79,16 +79,19 @@ class Archiving(Database):
             self.sql("template1", text)
         self.pgbackrest("stanza-create")
 
-    def pgbackrest(self, command: str, *options: str) -> None:
-        subprocess.run(
+    def pgbackrest(self, command: str, *options: str) -> str:
+        done = subprocess.run(
             [
                 *("pgbackrest", f"--config={self.configuration}", f"--stanza={STANZA}"),
                 *(*options, command),
             ],
             cwd=self.place,
             user=NOBODY if self.root else None,
+            capture_output=True,
+            text=True,
             check=True,
         )
+        return done.stdout
 
     def back_up(self, kind: str, repository: int = 1, *options: str) -> None:
         self.pgbackrest("backup", f"--type={kind}", f"--repo={repository}", *options)
@@ -122,7 +125,7 @@ def make() -> tuple[Archiving, Repositories]:
     with bundles, and holds an incremental one too.
     """
     place = Path(tempfile.mkdtemp(prefix="slipway-pgbackrest-"))
-    server = Archiving(place, _home())
+    server = Archiving(place, home())
     server.begin()
     server.back_up("full")
     server.back_up("diff")
@@ -138,7 +141,7 @@ def make() -> tuple[Archiving, Repositories]:
     return server, Repositories(place, server.archived())
 
 
-def _home() -> Path:
+def home() -> Path:
     """Debian's own server: its pgBackRest knows no newer one."""
     found = [path.parents[1] for path in Path("/usr/lib/postgresql").glob("*/bin/postgres")]
     if not found:
