@@ -33,9 +33,8 @@ from ._backup_state import (
     utc,
     write,
 )
+from ._backups import MONTHLY, WEEKLY
 
-# Besides all of the last days: what docs/verification.md calls the ladder.
-WEEKLY, MONTHLY = 4, 12
 Clock = t.Callable[[], datetime]
 
 

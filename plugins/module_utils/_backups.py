@@ -20,6 +20,8 @@ TYPES = (
     *(("size", int), ("verified", bool), ("tables", dict)),
 )
 STAMP = "%Y%m%dT%H%M%SZ"
+# Besides all of the last days: what docs/verification.md calls the ladder.
+WEEKLY, MONTHLY = 4, 12
 
 
 @dataclass(frozen=True)

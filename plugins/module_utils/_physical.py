@@ -88,6 +88,7 @@ class Means:
     pgbackrest: t.Callable[..., str]
     verify: t.Callable[[Repository, datetime], Verdict]
     publish: t.Callable[[Repository, str, str], None]
+    forget: t.Callable[[Repository, str], None]
     clock: t.Callable[[], datetime]
     say: t.Callable[[str], None]
 
@@ -237,20 +238,51 @@ def listed(repository: Repository, means: Means) -> list[Taken]:
 def expire(
     repository: Repository, options: Settings, means: Means, before: t.Sequence[Taken]
 ) -> bool:
-    """Delete what is older than promised. That this fails makes the new backup no worse."""
+    """Delete what no rule keeps. That this fails makes the new backup no worse."""
+    gone, whole = ladder(before, options.retention_days, means.clock())
+    number = repository.number
+    wal = f"--repo{number}-retention-archive"
+    how = [f"--repo={number}", f"{wal}-type=full", f"{wal}={whole}"]
     try:
-        means.pgbackrest("expire", f"--repo={repository.number}")
+        for one in gone:
+            means.pgbackrest("expire", *how, f"--set={one.label}")
+        means.pgbackrest("expire", *how)
         after = {one.label for one in listed(repository, means)}
-    except _errors.BackupError as error:
+        for one in before:
+            if one.label not in after:
+                (options.state / VERIFICATIONS / f"{one.label}.json").unlink(missing_ok=True)
+                means.forget(repository, one.label)
+                means.say(
+                    f"{repository.name}: deleted {one.label}, older than {options.retention_days}"
+                    f" days and none of the {_backups.MONTHLY} monthly ones."
+                )
+    except _errors.StackError as error:
         means.say(f"{WARNING}Old physical backups stay, for room: {error} {ON_PURPOSE}")
         return False
-    for one in before:
-        if one.label not in after:
-            (options.state / VERIFICATIONS / f"{one.label}.json").unlink(missing_ok=True)
-            means.say(
-                f"{repository.name}: deleted {one.label}, older than {options.retention_days} days."
-            )
     return True
+
+
+def ladder(backups: t.Sequence[Taken], days: int, moment: datetime) -> tuple[list[Taken], int]:
+    """What no rule keeps, the newest first, and how many full backups keep all WAL after them.
+
+    The first full backup that is older than the days is where going back as far as that begins; of
+    those before it the first of each month stays, alone and with the WAL that makes it whole.
+    """
+    fulls = [one for one in backups if one.kind == "full"]
+    oldest_day = moment - timedelta(days=days)
+    whole = fulls[-1 - sum(one.started >= oldest_day for one in fulls) :]
+    copies = [_backups.Copy(STANZA, one.label, one.started, verified=True) for one in fulls]
+    old = {
+        copy.file
+        for copy in _backups.prunable(copies, moment, days, 1, _backups.WEEKLY, _backups.MONTHLY)
+    }
+    kept = {one.label for one in whole}
+    rungs = {one.label for one in fulls if one.label not in old}
+    # What builds on another is named after its full backup.
+    gone = [
+        one for one in backups if one.label.partition("_")[0] not in kept and one.label not in rungs
+    ]
+    return gone[::-1], len(whole)
 
 
 def prune(options: Settings, means: Means) -> bool:
@@ -334,6 +366,12 @@ def publish(
     _s3.upload(client, repository.target, local, key, digest)
 
 
+def forget(client: _s3.Client, repository: Repository, label: str) -> None:
+    """What reading back found of a backup that is gone."""
+    key = repository.target.key(VERIFICATIONS, f"{label}.json")
+    _s3.delete(client, repository.target, [key])
+
+
 def main(arguments: list[str]) -> int:
     """The configuration file, and perhaps that old backups are only to be deleted."""
     os.umask(0o027)
@@ -349,7 +387,11 @@ def main(arguments: list[str]) -> int:
             def keep(repository: Repository, label: str, record: str) -> None:
                 publish(options, clients[repository.name], repository, label, record)
 
-            return 0 if action(options, Means(pgbackrest, verify, keep, now, say)) else 1
+            def drop(repository: Repository, label: str) -> None:
+                forget(clients[repository.name], repository, label)
+
+            means = Means(pgbackrest, verify, keep, drop, now, say)
+            return 0 if action(options, means) else 1
     except _errors.StackError as error:
         say(f"{ERROR}Nothing was backed up: {error}")
         return 1

@@ -11,7 +11,10 @@ from datetime import UTC, datetime
 
 from . import _errors
 
-FORMS = "latest, a time with its zone as 2026-11-28T21:14:05Z, point:<name>, or xid:<number>"
+FORMS = (
+    "latest, a time with its zone as 2026-11-28T21:14:05Z, point:<name>, xid:<number>,"
+    " or backup:<label>"
+)
 NOTHING_THERE = 2
 DIFFERENT = 4  # of several repositories, some can be used
 # How PostgreSQL ends a recovery that has read all WAL and not seen its target.
@@ -29,6 +32,8 @@ class Target:
         """What pgBackRest is told."""
         if self.kind == "latest":
             return ["--type=default"]
+        if self.kind == "backup":
+            return ["--type=immediate", "--target-action=promote"]
         exclusive = ["--target-exclusive"] if self.kind == "xid" else []
         return [
             f"--type={'name' if self.kind == 'point' else self.kind}",
@@ -71,6 +76,8 @@ def target(text: str) -> Target:
         return Target("point", value)
     if kind == "xid" and re.fullmatch(r"[1-9][0-9]{0,19}", value):
         return Target("xid", value)
+    if kind == "backup" and re.fullmatch(r"[0-9]{8}-[0-9]{6}F(_[0-9]{8}-[0-9]{6}[DI])?", value):
+        return Target("backup", value)
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
@@ -136,6 +143,14 @@ def candidates(wanted: Target, found: t.Sequence[Backup]) -> list[Backup]:
     Only a time tells where it lies. A name or a transaction may lie before the newest backup, which
     shows when its WAL ends without it; then the next older one is tried.
     """
+    if wanted.kind == "backup":
+        chosen = [each for each in found if each.label == wanted.value]
+        if not chosen:
+            raise _errors.BackupError(
+                f"no physical backup is called {wanted.value}; playbooks/list_backups.yml shows"
+                " which there are."
+            )
+        return chosen
     if wanted.kind == "time":
         moment = datetime.fromisoformat(wanted.value)
         found = [each for each in found if each.finished <= moment]

@@ -54,6 +54,7 @@ class Run:
         self.failing: set[str] = set()
         self.kept: dict[str, str] = {}
         self.kept_in: list[str] = []
+        self.forgotten: list[tuple[str, str]] = []
         self.gone: int | None = None
         self.findings: list[_findings.Finding] = []
 
@@ -64,7 +65,11 @@ class Run:
         if arguments[0] == "info":
             return told(*self.backups, code=0 if self.backups else 2)
         if arguments[0] == "backup":
-            self.backups.append(backup(arguments[2].partition("=")[2], timedelta()))
+            made = backup(arguments[2].partition("=")[2], timedelta())
+            fulls = [one["label"] for one in self.backups if one["type"] == "full"]
+            if made["type"] != "full":
+                made["label"] = f"{fulls[-1]}_{made['label']}"
+            self.backups.append(made)
         else:
             self.backups = [one for one in self.backups if one not in self.expired]
         return ""
@@ -85,7 +90,12 @@ class Run:
 
     def means(self) -> _physical.Means:
         return _physical.Means(
-            self.pgbackrest, self.verify, self.keep, lambda: NOW, self.said.append
+            self.pgbackrest,
+            self.verify,
+            self.keep,
+            lambda repository, label: self.forgotten.append((repository.name, label)),
+            lambda: NOW,
+            self.said.append,
         )
 
     def kinds(self) -> list[str]:
@@ -152,7 +162,44 @@ def test_a_backup_counts_once_it_was_read_back_and_only_then_old_ones_go(run: Ru
     place = f"s3://backups/site/pgbackrest/backup/main/{state['label']}"
     assert state["detail"] == f"full, read back whole from {place}"
     label = run.expired[0]["label"]
-    assert run.said[-1] == f"cluster: deleted {label}, older than 90 days."
+    assert run.said[-1] == (
+        f"cluster: deleted {label}, older than 90 days and none of the 12 monthly ones."
+    )
+    assert run.forgotten == [("cluster", label)]
+
+
+def test_a_ladder_of_full_backups_stays_and_the_window_keeps_its_wal(run: Run) -> None:
+    """Weekly ones for two years, daily ones between; the rungs stay alone."""
+    weeks = [backup("full", 7 * DAY * week) for week in range(104, -1, -1)]
+    daily = []
+    for full in weeks:
+        one = backup("diff", NOW - datetime.fromtimestamp(full["timestamp"]["start"], UTC) - DAY)
+        daily.append({**one, "label": f"{full['label']}_{one['label']}"})
+    found = _physical.taken(told(*weeks, *daily))
+    gone, whole = _physical.ladder(found, 90, NOW)
+    left = [one for one in found if one not in gone]
+    fulls = [one for one in left if one.kind == "full"]
+    assert whole == 14, "of 90 days ago is in the thirteenth week, so the one before begins it"
+    assert NOW - fulls[-whole].started >= 90 * DAY > NOW - fulls[-whole + 1].started
+    rungs = fulls[:-whole]
+    months = [f"{one.started:%Y-%m}" for one in rungs]
+    assert months == ["2025-11", "2025-12", *(f"2026-{month:02}" for month in range(1, 9))]
+    assert all(one.started.day <= 7 for one in rungs)
+    assert {one.label.partition("_")[0] for one in left if one.kind == "diff"} == {
+        one.label for one in fulls[-whole:]
+    }
+    assert gone == sorted(gone, key=lambda one: found.index(one), reverse=True)
+
+
+def test_what_leaves_the_ladder_is_named_to_pgbackrest(run: Run) -> None:
+    run.backups = [backup("full", age * DAY) for age in (205, 201, 100, 1)]
+    run.expired = run.backups[1:2]
+    assert run()
+    how = ("--repo=1", "--repo1-retention-archive-type=full", "--repo1-retention-archive=2")
+    assert [given for given in run.asked if given[0] == "expire"] == [
+        ("expire", *how, f"--set={run.expired[0]['label']}"),
+        ("expire", *how),
+    ]
 
 
 def test_a_backup_that_does_not_read_back_deletes_nothing_and_makes_the_next_a_full_one(
@@ -223,7 +270,10 @@ def test_what_may_not_be_deleted_at_night_is_pruned_with_other_keys(run: Run) ->
     run.expired = run.backups[:1]
     label = run.backups[0]["label"]
     assert _physical.prune(run.options, means)
-    assert run.said[-1] == f"cluster: deleted {label}, older than 90 days."
+    assert run.said[-1] == (
+        f"cluster: deleted {label}, older than 90 days and none of the 12 monthly ones."
+    )
+    assert run.forgotten == [("cluster", label)]
     run.failing = {"expire"}
     assert not _physical.prune(run.options, means)
 

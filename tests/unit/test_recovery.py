@@ -18,6 +18,7 @@ from restore_fakes import answer, info
             "2026-11-28T22:14:05+01:00",
             ["--type=time", "--target=2026-11-28 21:14:05+00:00", "--target-action=promote"],
         ),
+        ("backup:20261128-030000F", ["--type=immediate", "--target-action=promote"]),
         ("point:v1.4.2", ["--type=name", "--target=v1.4.2", "--target-action=promote"]),
         (
             "xid:1234",
@@ -30,7 +31,18 @@ def test_a_target_is_said_in_pgbackrests_words(text: str, options: list[str]) ->
 
 
 @pytest.mark.parametrize(
-    "text", ["", "newest", "2026-11-28T21:14:05", "xid:0", "xid:x", "point:", "point:a b", "time:1"]
+    "text",
+    [
+        "",
+        "newest",
+        "2026-11-28T21:14:05",
+        "xid:0",
+        "xid:x",
+        "point:",
+        "point:a b",
+        "time:1",
+        "backup:x",
+    ],
 )
 def test_a_moment_is_never_guessed(text: str) -> None:
     with pytest.raises(_errors.BackupError, match=r"^restore_to is .*; write latest, a time with"):
@@ -44,6 +56,7 @@ def test_a_moment_is_never_guessed(text: str) -> None:
         ("2026-11-27T12:00:00Z", ["20261121-030000F"]),
         ("xid:7", ["20261128-030000F", "20261121-030000F"]),
         ("point:x", ["20261128-030000F", "20261121-030000F"]),
+        ("backup:20261121-030000F", ["20261121-030000F"]),
     ],
 )
 def test_the_backup_is_older_than_the_target(text: str, labels: list[str]) -> None:
@@ -57,6 +70,7 @@ def test_the_backup_is_older_than_the_target(text: str, labels: list[str]) -> No
     ("text", "days", "said"),
     [
         ("2026-11-20T00:00:00Z", (21,), "no physical backup was finished before 2026-11-20"),
+        ("backup:20250101-030000F", (21,), "no physical backup is called 20250101-030000F; play"),
         ("latest", (), "there is no physical backup; take one with"),
     ],
 )
