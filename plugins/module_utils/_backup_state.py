@@ -19,6 +19,7 @@ ERROR = "<3>"
 WARNING = "<4>"
 # The second argument of the programs: only delete what is old, with keys that may.
 PRUNE = "prune"
+VERIFY = "verify"
 ON_PURPOSE = "Where the keys may not on purpose, playbooks/prune_backups.yml deletes with others."
 # Beside the state: the next physical backup is a full one, because nothing builds on those before.
 FULL_WANTED = "full_wanted"

@@ -18,7 +18,19 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from . import _backup_ages, _backups, _errors, _s3
-from ._backup_state import ERROR, ON_PURPOSE, PRUNE, WARNING, alone, now, read, say, utc, write
+from ._backup_state import (
+    ERROR,
+    ON_PURPOSE,
+    PRUNE,
+    VERIFY,
+    WARNING,
+    alone,
+    now,
+    read,
+    say,
+    utc,
+    write,
+)
 
 STATE = "files.json"
 # What the state calls them, among the databases of the other programs.
@@ -202,6 +214,39 @@ def thin_out(options: Settings, means: Means) -> bool:
     return True
 
 
+def verify(options: Settings, means: Means, max_age: int) -> dict[str, t.Any]:
+    """A verdict like those on databases; restic reads and decrypts every byte there is."""
+    verdict: dict[str, t.Any] = {
+        **{"database": FILES, "bucket": options.target.bucket, "verified": False},
+        **{"level": "none", "key": None, "age": None, "findings": []},
+    }
+
+    def found(severity: str, expected: str, what: str, remedy: str) -> dict[str, t.Any]:
+        where = options.target.url(options.target.key())
+        said = {"severity": severity, "object": where, "expected": expected}
+        return {**verdict, "findings": [{**said, "found": what, "remedy": remedy}]}
+
+    code, output, said = means.restic("--no-lock", "snapshots", "--json")
+    if code:
+        return found("unknown", "a list of snapshots", _reason(said), "mend what it says")
+    snapshots = json.loads(output or "[]") or []
+    if not snapshots:
+        return found("critical", "a snapshot", "none", "run playbooks/back_up.yml")
+    newest = max(snapshots, key=lambda one: datetime.fromisoformat(one["time"]))
+    age = int((means.clock() - datetime.fromisoformat(newest["time"])).total_seconds())
+    verdict.update(key=newest["short_id"], age=age)
+    if age > max_age:
+        old = f"one of {age / 3600:.1f} h"
+        wish = f"a snapshot of at most {max_age / 3600:.1f} h"
+        return found("critical", wish, old, "see journalctl -u slipway-backup-files")
+    verdict["level"] = "present"
+    code, output, said = means.restic("--no-lock", "check", "--read-data")
+    if code:
+        reason = _reason(said or output)
+        return found("critical", "every byte as it was sent", reason, "see restic check --help")
+    return {**verdict, "level": "readable", "verified": True}
+
+
 def done(answer: Answer, action: str) -> str:
     code, output, said = answer
     if code:
@@ -216,11 +261,11 @@ def _reason(said: str) -> str:
 
 
 def main(arguments: list[str]) -> int:
-    """The configuration file, and perhaps that old snapshots are only to be deleted."""
+    """The configuration file, and perhaps that the repository is only pruned, or verified."""
     os.umask(0o027)
     try:
         options = settings(pathlib.Path(arguments[1]))
-        action = prune if arguments[2:] == [PRUNE] else run
+        action = prune if arguments[2:3] == [PRUNE] else run
 
         def restic(*words: str) -> Answer:
             ended = subprocess.run(
@@ -232,8 +277,11 @@ def main(arguments: list[str]) -> int:
             )
             return ended.returncode, ended.stdout, ended.stderr
 
+        means = Means(restic, _s3.client(options.target), now, say)
+        if arguments[2:3] == [VERIFY]:
+            say(json.dumps(verify(options, means, int(arguments[3]))))
+            return 0
         with alone(options.state / "files.lock"):
-            means = Means(restic, _s3.client(options.target), now, say)
             return 0 if action(options, means) else 1
     except _errors.StackError as error:
         say(f"{ERROR}No file was backed up: {error}")

@@ -6,10 +6,11 @@ import hashlib
 import json
 import pathlib
 import typing as t
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import moto
 import pytest
+from ansible_collections.slipway.stack.plugins.filter.backup_table import backup_table
 from ansible_collections.slipway.stack.plugins.module_utils import (
     _backup_state,
     _errors,
@@ -57,6 +58,7 @@ class Run:
             body = f"pack {self.number}".encode()
             self.put(f"data/ab/{hashlib.sha256(body).hexdigest()}", body)
             self.put("locks/1", b"a lock")
+        words = words[1:] if words[0] == "--no-lock" else words
         if words[0] in self.answers:
             return self.answers[words[0]]
         summary = {
@@ -209,6 +211,46 @@ def test_old_snapshots_that_go_are_named_and_staying_is_no_failure(run: Run) -> 
     assert run.said[-1] == "<3>files: their last backup failed, so nothing of them is deleted."
 
 
+def snapshots(*hours: int) -> tuple[int, str, str]:
+    told = [
+        {"time": (NOW - timedelta(hours=each)).isoformat(), "short_id": f"{each:08}"}
+        for each in hours
+    ]
+    return 0, json.dumps(told), ""
+
+
+@pytest.mark.parametrize(
+    ("answers", "level", "severity", "said"),
+    [
+        ({"snapshots": snapshots(30, 3)}, "readable", None, ""),
+        ({"snapshots": (1, "", "Fatal: wrong password\n")}, "none", "unknown", "wrong password"),
+        ({"snapshots": (0, "null", "")}, "none", "critical", "none"),
+        ({"snapshots": snapshots(26, 50)}, "none", "critical", "one of 26.0 h"),
+        (
+            {"snapshots": snapshots(3), "check": (1, "", "Load(<data/0a>): wrong hash\n")},
+            *("present", "critical", "Load(<data/0a>): wrong hash"),
+        ),
+        (
+            {"snapshots": snapshots(3), "check": (1, "pack 0a is damaged\n", "")},
+            *("present", "critical", "pack 0a is damaged"),
+        ),
+    ],
+)
+def test_a_verdict_on_the_files_reads_every_byte(
+    run: Run, answers: dict[str, t.Any], level: str, severity: str | None, said: str
+) -> None:
+    run.answers = answers
+    means = _file_backup.Means(run.restic, run.client, lambda: NOW, run.said.append)
+    verdict = _file_backup.verify(run.options, means, 90_000)
+    assert (verdict["level"], verdict["verified"]) == (level, severity is None)
+    assert [one["severity"] for one in verdict["findings"]] == ([severity] if severity else [])
+    assert [one["found"] for one in verdict["findings"]] == ([said] if severity else [])
+    assert backup_table({"web1": [verdict]}).count("\n") == (3 if severity else 2)
+    if severity is None:
+        assert (verdict["key"], verdict["age"]) == ("00000003", 3 * 3600)
+        assert run.asked[-1] == ("--no-lock", "check", "--read-data")
+
+
 def test_the_program_runs_alone_and_says_in_one_sentence_what_is_wrong(
     tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -235,4 +277,7 @@ def test_the_program_runs_alone_and_says_in_one_sentence_what_is_wrong(
     with moto.mock_aws():
         _s3.client(TARGET).create_bucket(Bucket="backups")
         assert _file_backup.main(call) == 1
-    assert "restic init ended with 1: no repository." in capsys.readouterr().out
+        assert "restic init ended with 1: no repository." in capsys.readouterr().out
+        assert _file_backup.main([*call, "verify", "90000"]) == 0
+    (found,) = json.loads(capsys.readouterr().out)["findings"]
+    assert (found["severity"], found["found"]) == ("unknown", "no repository")

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import typing as t
@@ -55,13 +56,35 @@ def test_a_database_that_was_not_verified_fails(
 ) -> None:
     told = {"backup_verified": dumps, "backup_verified_physical": clusters}
     facts = {name: found(*places) for name, places in told.items() if places is not None}
+    done = report(tmp_path, {"database": {"database1": facts}})
+    assert done.returncode == (2 if wrong else 0), done.stdout + done.stderr
+    judged = len(dumps or [{}]) + len(clusters or [])
+    assert (f"{wrong} of {judged} backups" in done.stdout) == bool(wrong)
+
+
+@pytest.mark.parametrize("verified", [True, False])
+def test_the_files_of_every_machine_are_judged(tmp_path: Path, verified: bool) -> None:
+    (files,) = verdict(verified)["databases"]
+    told = {"backup_verified_files": {"stdout": json.dumps({**files, "database": "files"})}}
+    database = {"backup_verified": found(verdict(True))}
+    done = report(tmp_path, {"database": {"database1": database}, "web": {"web1": told}})
+    assert done.returncode == (0 if verified else 2), done.stdout + done.stderr
+    assert re.search(r"web1 +files", done.stdout)
+    assert ("1 of 2 backups" in done.stdout) != verified
+
+
+def report(tmp_path: Path, groups: dict[str, dict[str, t.Any]]) -> subprocess.CompletedProcess[str]:
     plays = yaml.safe_load((ROOT / "playbooks/verify_backups.yml").read_text())
     play = tmp_path / "report.yml"
     play.write_text(yaml.safe_dump([one for one in plays if one["name"] == "Report"]))
-    hosts = {"database1": {"ansible_connection": "local", **facts}}
-    (tmp_path / "hosts.json").write_text(json.dumps({"database": {"hosts": hosts}}))
+    local = {"ansible_connection": "local"}
+    hosts = {
+        group: {"hosts": {name: {**local, **facts} for name, facts in machines.items()}}
+        for group, machines in groups.items()
+    }
+    (tmp_path / "hosts.json").write_text(json.dumps(hosts))
     program = Path(sys.executable).parent / "ansible-playbook"
-    done = subprocess.run(
+    return subprocess.run(
         [program, "-i", tmp_path / "hosts.json", play],
         cwd=ROOT,
         env={**os.environ, "ANSIBLE_LOCALHOST_WARNING": "false"},
@@ -69,6 +92,3 @@ def test_a_database_that_was_not_verified_fails(
         text=True,
         check=False,
     )
-    assert done.returncode == (2 if wrong else 0), done.stdout + done.stderr
-    judged = len(dumps or [{}]) + len(clusters or [])
-    assert (f"{wrong} of {judged} databases" in done.stdout) == bool(wrong)
