@@ -8,6 +8,7 @@ Installed on the database machine as a program.
 from __future__ import annotations
 
 import configparser
+import functools
 import hashlib
 import json
 import os
@@ -366,10 +367,10 @@ def publish(
     _s3.upload(client, repository.target, local, key, digest)
 
 
-def forget(client: _s3.Client, repository: Repository, label: str) -> None:
+def forget(clients: t.Mapping[str, _s3.Client], repository: Repository, label: str) -> None:
     """What reading back found of a backup that is gone."""
     key = repository.target.key(VERIFICATIONS, f"{label}.json")
-    _s3.delete(client, repository.target, [key])
+    _s3.delete(clients[repository.name], repository.target, [key])
 
 
 def main(arguments: list[str]) -> int:
@@ -387,9 +388,7 @@ def main(arguments: list[str]) -> int:
             def keep(repository: Repository, label: str, record: str) -> None:
                 publish(options, clients[repository.name], repository, label, record)
 
-            def drop(repository: Repository, label: str) -> None:
-                forget(clients[repository.name], repository, label)
-
+            drop = functools.partial(forget, clients)
             means = Means(pgbackrest, verify, keep, drop, now, say)
             return 0 if action(options, means) else 1
     except _errors.StackError as error:

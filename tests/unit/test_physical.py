@@ -382,11 +382,12 @@ def test_what_reading_back_has_found_lies_beside_the_backup(run: Run) -> None:
     with moto.mock_aws():
         client = _s3.client(TARGET)
         client.create_bucket(Bucket="backups")
-        _physical.publish(
-            run.options, client, run.options.repositories[0], "20261122-030000F", "{}\n"
-        )
+        (first,) = run.options.repositories
+        _physical.publish(run.options, client, first, "20261122-030000F", "{}\n")
         key = "site/pgbackrest/verifications/20261122-030000F.json"
         assert _s3.read_text(client, TARGET, key) == "{}\n"
+        _physical.forget({"cluster": client}, first, "20261122-030000F")
+        assert list(_s3.list_objects(client, TARGET)) == []
     local = run.options.state / "verifications/20261122-030000F.json"
     assert local.read_text() == "{}\n"
     run.backups = [backup("full", 91 * DAY), backup("full", 2 * DAY)]

@@ -65,8 +65,12 @@ def test_a_dump_is_in_both_places(host: Host) -> None:
     assert names[0] == names[1] and len(names[0]) == 2
 
 
+@pytest.mark.long
 def test_without_the_first_place_the_second_restores_what_came_after(host: Host) -> None:
-    """WAL and backups go on arriving there, and a restore finds them by itself."""
+    """WAL and backups go on arriving there, and a restore finds them by itself.
+
+    For each segment pgBackRest tries the first for a while, which makes this slow.
+    """
     sql(host, "CREATE TABLE IF NOT EXISTS elsewhere (id int)")
     break_it = f"cp -p {CONFIGURATION} /root/kept; sed -i '{UNREACHABLE}' {CONFIGURATION}"
     with broken(host, break_it, f"mv /root/kept {CONFIGURATION}"):
