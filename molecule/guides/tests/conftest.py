@@ -17,6 +17,7 @@ import yaml
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from selenium import webdriver
+from selenium.common.exceptions import TimeoutException
 from selenium.webdriver.support.wait import WebDriverWait
 from testinfra.host import Host
 
@@ -37,6 +38,8 @@ SYSTEMS = {name: MADE_OF[name] for name in HOSTS["all"]["vars"]["guides_systems"
 APPS = [app for apps in SYSTEMS.values() for app in apps]
 STORING = [app for app in APPS if not app.endswith(("_web", "_dashboard"))]
 SECONDS = 60
+TEXTS = "return [...document.querySelectorAll(arguments[0])].map((each) => each.innerText)"
+Found = t.TypeVar("Found")
 
 
 @pytest.fixture(scope="session")
@@ -112,16 +115,25 @@ class Page:
     def text(self, selector: str) -> str:
         return str(self.driver.find_element("css selector", selector).text)
 
-    def shows(self, selector: str, words: str) -> str:
-        """Wait until the words are there; what the console said tells why they are not."""
+    def until(self, ask: Callable[[], Found]) -> Found:
+        """Wait for an answer that is none at first."""
+        answer: Found = WebDriverWait(self.driver, SECONDS).until(lambda _driver: ask())
+        return answer
 
-        def there(driver: t.Any) -> str:
-            found = [each.text for each in driver.find_elements("css selector", selector)]
+    def shows(self, selector: str, words: str) -> str:
+        """Wait until the words are there; what the console said tells why they are not.
+
+        They have to stay: a message that the next one replaces may never be seen here.
+        """
+
+        def there() -> str:
+            # At one moment, for a page may replace its elements between two questions.
+            found: list[str] = self.driver.execute_script(TEXTS, selector)
             return next((text for text in found if words in text), "")
 
         try:
-            return str(WebDriverWait(self.driver, SECONDS).until(there))
-        except Exception as error:
+            return self.until(there)
+        except TimeoutException as error:
             said = [line["message"] for line in self.driver.get_log("browser")]
             pytest.fail(f"{words!r} is not shown: {said}\n{self.driver.page_source}\n{error!r}")
 

@@ -10,10 +10,10 @@ const post = (url, body) =>
 async function buy(id) {
   await post(`${ai}/ai/views`, JSON.stringify({ visitor, product: id }));
   const { order, error } = await (await post(`${api}/api/products/${id}/orders/`)).json();
-  said.textContent = error || `Order ${order} is placed.`;
+  said.textContent = error || `Order ${order} of ${names[id]} is placed.`;
   while (order && !(await get(`${api}/api/orders/${order}/`)).confirmed)
     await new Promise((done) => setTimeout(done, 500));
-  if (order) said.textContent = `Order ${order} is confirmed.`;
+  if (order) said.textContent = `Order ${order} of ${names[id]} is confirmed.`;
   const { products } = await get(`${ai}/ai/recommendations/${id}`);
   document.getElementById("recommended").textContent = products.map((each) => names[each]).join();
 }

@@ -5,7 +5,8 @@ const socket = import.meta.env.VITE_WS_URL;
 function show(lot) {
   const line = document.getElementById(`lot-${lot.id}`);
   line.querySelector("span").textContent = `${lot.title}: €${lot.price}, ${lot.leader || "no bid"}`;
-  line.querySelector("input").value = lot.minimum_bid;
+  // Not its value: the visitor may be typing while others bid.
+  line.querySelector("input").placeholder = lot.minimum_bid;
 }
 
 async function bid(lot, amount) {
