@@ -37,6 +37,10 @@ HOSTS = yaml.safe_load((INVENTORY / "hosts.yml").read_text(encoding="utf-8"))
 SYSTEMS = {name: MADE_OF[name] for name in HOSTS["all"]["vars"]["guides_systems"]}
 APPS = [app for apps in SYSTEMS.values() for app in apps]
 STORING = [app for app in APPS if not app.endswith(("_web", "_dashboard"))]
+# Whether PostgreSQL and Redis are a provider's here.
+PROVIDED = "cache" not in HOSTS
+ours = pytest.mark.skipif(PROVIDED, reason="what is ours to do is a provider's here")
+provided = pytest.mark.skipif(not PROVIDED, reason="nothing is a provider's here")
 SECONDS = 60
 TEXTS = "return [...document.querySelectorAll(arguments[0])].map((each) => each.innerText)"
 Found = t.TypeVar("Found")
@@ -56,6 +60,11 @@ def machines(machine: Host) -> list[Host]:
 @pytest.fixture(scope="session")
 def services() -> Host:
     return testinfra.get_host(f"docker://{LAB}-services")
+
+
+@pytest.fixture(scope="session")
+def provider() -> Host:
+    return testinfra.get_host(f"docker://{LAB}-provider")
 
 
 def address(container: str) -> str:

@@ -34,3 +34,42 @@ def test_applications_are_told_not_to_keep_connections(machine: Host, app: str) 
     environment = machine.file(f"/etc/slipway/{app}/environment")
     django = environment.contains("^DJANGO_SECRET_KEY=")
     assert environment.contains('^CONN_MAX_AGE="0"$') == django
+
+
+@pytest.mark.parametrize(
+    ("guides", "ours", "said"),
+    [
+        pytest.param(
+            "CREATE INDEX ON parkme_booking (plate) WHERE created_at > NOW() - INTERVAL '30 days'",
+            "CREATE INDEX ON parkme_booking (plate) WHERE status = 'ACTIVE'",
+            "functions in index predicate must be marked IMMUTABLE",
+            id="an index of what is recent",
+        ),
+        pytest.param(
+            "SELECT mean_time FROM pg_stat_statements",
+            "SELECT mean_exec_time FROM pg_stat_statements",
+            'column "mean_time" does not exist',
+            id="the time of statements",
+        ),
+    ],
+)
+def test_what_a_guide_asks_of_postgresql_is_refused(
+    machine: Host, guides: str, ours: str, said: str
+) -> None:
+    def ask(sql: str) -> str:
+        """Undone again, and in the database that has the table and the view both."""
+        words = f"BEGIN; CREATE EXTENSION IF NOT EXISTS pg_stat_statements; {sql}; ROLLBACK"
+        command = f"psql -X parkme -v ON_ERROR_STOP=1 -c {shlex.quote(words)}"
+        return str(machine.run(f"runuser -u postgres -- {command}").stderr)
+
+    assert said in ask(guides)
+    assert "ERROR" not in ask(ours)
+
+
+def test_the_pooler_keeps_the_limit_of_the_role(machine: Host) -> None:
+    environment = machine.file("/etc/slipway/parkme/environment").content_string
+    (url,) = re.findall(r'^DATABASE_URL="(.+)"$', environment, re.MULTILINE)
+    ask = f"psql -AtX {shlex.quote(url)} -c 'SHOW statement_timeout'"
+    refused = machine.run(f"PGOPTIONS='-c statement_timeout=30000' {ask}")
+    assert "unsupported startup parameter" in refused.stderr
+    assert machine.check_output(ask) == "30s"

@@ -8,7 +8,7 @@ import shlex
 from urllib.parse import urlsplit
 
 import pytest
-from conftest import APPS, STORING, playbook
+from conftest import APPS, STORING, ours, playbook
 from testinfra.host import Host
 
 PAIRS = list(zip(STORING, [*STORING[1:], STORING[0]], strict=True))
@@ -45,6 +45,7 @@ def test_one_systems_database_is_out_of_the_others_reach(
         assert as_user(machine, app, f"psql {shlex.quote(intruding.geturl())} -c 'SELECT 1'") != 0
 
 
+@ours
 @pytest.mark.parametrize(("app", "other"), PAIRS)
 def test_one_systems_keys_are_out_of_the_others_reach(machine: Host, app: str, other: str) -> None:
     given = environment(machine, app)
@@ -98,18 +99,22 @@ git push --quiet origin HEAD:main
 """
 
 
-def test_a_release_of_one_leaves_the_others_alone(machine: Host, services: Host) -> None:
+def test_a_release_of_one_and_the_way_back_leave_the_others_alone(
+    machine: Host, services: Host
+) -> None:
     services.check_output(f"sh -c {shlex.quote(CHANGE)}")
-    before = processes(machine)
-    released = playbook("deploy", "-e", "app=propflow", "-e", "app_watch_seconds=0")
-    assert released.returncode == 0, released.stdout + released.stderr
-    after = processes(machine)
-    assert machine.file("/srv/propflow/current/source/CHANGED").exists
-    assert set(after) == set(before)
-    changed = {name for name in before if before[name] != after[name]}
-    assert changed == {name for name in before if name.startswith("propflow-")}
+    for name, changed in (("deploy", True), ("rollback", False)):
+        before = processes(machine)
+        released = playbook(name, "-e", "app=propflow", "-e", "app_watch_seconds=0")
+        assert released.returncode == 0, released.stdout + released.stderr
+        assert machine.file("/srv/propflow/current/source/CHANGED").exists is changed
+        after = processes(machine)
+        assert set(after) == set(before)
+        restarted = {unit for unit in before if before[unit] != after[unit]}
+        assert restarted == {unit for unit in before if unit.startswith("propflow-")}
 
 
+@ours
 def test_backups_are_verified_and_one_database_is_restored_alone(machine: Host) -> None:
     def ask(database: str, sql: str) -> str:
         answer: str = machine.check_output(
