@@ -93,8 +93,7 @@ def test_a_database_is_filled_from_a_dump_as_the_page_says(machine: Host, provid
     dump = machine.check_output("ls -t /var/backups/slipway/propflow/*.dump").split()[0]
     commands = written.replace("/var/backups/slipway/shop/<file>.dump", dump)
     commands = commands.replace("shop", "propflow")
-    for unit in ("propflow-asgi", "propflow-worker-default", "propflow-beat"):
-        machine.check_output(f"systemctl stop {unit}.service {unit}.socket")
+    machine.check_output("systemctl stop 'propflow-*.socket' 'propflow-*.service'")
     count = "SELECT count(*) FROM properties"
     before = ask(provider, count, "propflow")
     ask(provider, "INSERT INTO properties (address) VALUES ('after')", "propflow")
@@ -102,3 +101,8 @@ def test_a_database_is_filled_from_a_dump_as_the_page_says(machine: Host, provid
     assert ask(provider, count, "propflow") == before
     again = playbook("site")
     assert again.returncode == 0, again.stdout + again.stderr
+    closed = "SELECT has_database_privilege('public', 'propflow', 'CONNECT')"
+    assert ask(provider, closed) == "f"
+    limits = "SELECT setconfig FROM pg_db_role_setting WHERE setrole = 'propflow'::regrole"
+    assert "statement_timeout=30" in ask(provider, limits)
+    assert machine.service("propflow-asgi").is_running
