@@ -25,7 +25,13 @@ SCRIPT = """
 set -e
 room=$(mktemp -d)
 bin=$(echo /usr/lib/postgresql/*/bin)
-trap '$bin/pg_ctl -D $room/data -m immediate stop >/dev/null; kill $redis; rm -r $room' EXIT
+end() {
+  $bin/pg_ctl -D $room/data -m immediate stop >/dev/null
+  kill $redis
+  wait || true
+  rm -r $room
+}
+trap end EXIT
 redis-server --port 0 --unixsocket $room/redis --dir $room >$room/redis.log &
 redis=$!
 $bin/initdb --pgdata=$room/data --auth=trust --no-sync >/dev/null
