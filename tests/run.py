@@ -27,6 +27,7 @@ CACHE = ROOT / ".cache"
 STEP = re.compile(r"^INFO +\[\S+ > (\w+)\] Executing$", re.MULTILINE)
 COMPLAINT = re.compile(r"E  |FAILED |ERROR |fatal: |\[ERROR\]|tests/\S+:\d+: ")
 SCENARIO_SECONDS = 45 * 60
+LONG_SCENARIO_SECONDS = 3 * 60 * 60
 LONG = "-m 'long or not long'"
 # All five systems of the guides: not in `make test` before they have passed there whole.
 LONG_SCENARIOS = frozenset({"guides"})
@@ -253,17 +254,27 @@ class _Scenarios:
     def _watch(self, name: str, process: subprocess.Popen[bytes], log: Path) -> int:
         """Say which step a scenario has come to until it ends; end it when it takes too long."""
         started, said = time.monotonic(), ""
+        limit = LONG_SCENARIO_SECONDS if _is_long() else SCENARIO_SECONDS
         while (code := process.poll()) is None:
             steps = STEP.findall(log.read_text(errors="replace"))
             if steps and steps[-1] != said:
                 said = steps[-1]
                 shell.say(f"{name}: {said} ({minutes(time.monotonic() - started)} so far)")
-            if time.monotonic() > started + SCENARIO_SECONDS:
-                shell.say(f"{name}: ended after {minutes(SCENARIO_SECONDS)}")
-                os.killpg(process.pid, signal.SIGKILL)
-                return process.wait() or 1
+            if time.monotonic() > started + limit:
+                shell.say(f"{name}: ended after {minutes(limit)}")
+                return _end_in_words(process) or 1
             time.sleep(1)
         return code
+
+
+def _end_in_words(process: subprocess.Popen[bytes]) -> int:
+    """Interrupted, pytest says what has failed until then; killed, nobody learns of it."""
+    os.killpg(process.pid, signal.SIGINT)
+    try:
+        return process.wait(60)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        return process.wait()
 
 
 def _turn(name: str) -> tuple[bool, bool, str]:

@@ -19,7 +19,7 @@ BIN = Path(sys.executable).parent
 # What stands in an archive besides its two manifests.
 SHIPPED = {
     *("CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "README.md"),
-    *("changelogs", "docs", "meta", "playbooks", "plugins", "roles"),
+    *("changelogs", "docs", "inventories", "meta", "playbooks", "plugins", "roles"),
 }
 
 
@@ -58,7 +58,10 @@ def test_the_archive_holds_what_users_need_and_nothing_else(archive: Path) -> No
         ).stdout.split()
         assert set(tracked) - names == set()
     assert [name for name in names if name.endswith((".py", ".pyc")) and "docs" in name] == []
-    assert [name for name in names if "__pycache__" in name] == []
+    assert [name for name in names if "__pycache__" in name or "changelogs/f" in name] == []
+    # What the README has people copy.
+    assert "inventories/prod/hosts.yml" in names
+    assert "inventories/demo" not in names
 
 
 def test_the_execution_environment_takes_this_very_archive(archive: Path) -> None:
