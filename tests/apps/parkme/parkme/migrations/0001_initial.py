@@ -3,7 +3,7 @@ from django.db import migrations, models
 
 
 def number_spots(apps, schema_editor):
-    spots = apps.get_model("parkme", "Spot").objects
+    spots = apps.get_model("parkme", "Spot").objects.using(schema_editor.connection.alias)
     spots.bulk_create(spots.model(number=f"A{number:03}") for number in range(1, 201))
 
 
