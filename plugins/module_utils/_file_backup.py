@@ -37,6 +37,7 @@ STATE = "files.json"
 FILES = "files"
 NAMED_BY_CONTENT = ("data", "index", "keys", "snapshots")
 SOME_UNREAD = 3  # restic's exit code
+READ_ONLY = ("--no-lock", "--no-cache")  # neither the repository nor this machine is written to
 # A mount that is gone, or an emptied directory, is a backup of nothing.
 COLLAPSED = 0.5
 
@@ -226,7 +227,7 @@ def verify(options: Settings, means: Means, max_age: int) -> dict[str, t.Any]:
         said = {"severity": severity, "object": where, "expected": expected}
         return {**verdict, "findings": [{**said, "found": what, "remedy": remedy}]}
 
-    code, output, said = means.restic("--no-lock", "snapshots", "--json")
+    code, output, said = means.restic(*READ_ONLY, "snapshots", "--json")
     if code:
         return found("unknown", "a list of snapshots", _reason(said), "mend what it says")
     snapshots = json.loads(output or "[]") or []
@@ -240,7 +241,7 @@ def verify(options: Settings, means: Means, max_age: int) -> dict[str, t.Any]:
         wish = f"a snapshot of at most {max_age / 3600:.1f} h"
         return found("critical", wish, old, "see journalctl -u slipway-backup-files")
     verdict["level"] = "present"
-    code, output, said = means.restic("--no-lock", "check", "--read-data")
+    code, output, said = means.restic(*READ_ONLY, "check", "--read-data")
     if code:
         reason = _reason(said or output)
         return found("critical", "every byte as it was sent", reason, "see restic check --help")

@@ -58,7 +58,7 @@ class Run:
             body = f"pack {self.number}".encode()
             self.put(f"data/ab/{hashlib.sha256(body).hexdigest()}", body)
             self.put("locks/1", b"a lock")
-        words = words[1:] if words[0] == "--no-lock" else words
+        words = tuple(each for each in words if each not in _file_backup.READ_ONLY)
         if words[0] in self.answers:
             return self.answers[words[0]]
         summary = {
@@ -248,7 +248,7 @@ def test_a_verdict_on_the_files_reads_every_byte(
     assert backup_table({"web1": [verdict]}).count("\n") == (3 if severity else 2)
     if severity is None:
         assert (verdict["key"], verdict["age"]) == ("00000003", 3 * 3600)
-        assert run.asked[-1] == ("--no-lock", "check", "--read-data")
+        assert run.asked[-1] == ("--no-lock", "--no-cache", "check", "--read-data")
 
 
 def test_the_program_runs_alone_and_says_in_one_sentence_what_is_wrong(
