@@ -105,3 +105,33 @@ def test_a_directory_that_was_emptied_is_told(host: Host) -> None:
 def test_the_secrets_are_read_by_root_alone(host: Host) -> None:
     assert (host.file(SECRETS).user, host.file(SECRETS).mode) == ("root", 0o600)
     assert "lab-only-cipher-pass" not in host.check_output("journalctl --no-pager")
+
+
+# One pack turned over in the store, by the client that the program is installed with.
+FLIP = """
+import json, sys
+sys.path.insert(0, "/opt/slipway/backup")
+from slipway_backup import _s3
+keys = {"access_key": "lab", "secret_key": "lab-secret-key"}
+where = _s3.target({**json.load(open("/etc/slipway/backup/files.json"))["target"], **keys})
+s3 = _s3.client(where)
+largest = max(_s3.list_objects(s3, where, "data"), key=lambda one: (one.size, one.key)).key
+body = bytearray(_s3.read_whole(s3, where, largest, 2**30))
+body[len(body) // 2] ^= 1
+s3.put_object(Bucket=where.bucket, Key=largest, Body=bytes(body))
+"""
+
+
+def test_every_saved_byte_is_read_by_a_verification(host: Host) -> None:
+    program = "python3 /opt/slipway/backup/back_up_files.py /etc/slipway/backup/files.json"
+
+    def verdict() -> dict[str, t.Any]:
+        found: dict[str, t.Any] = json.loads(host.check_output(f"{program} verify 90000"))
+        return found
+
+    assert (verdict()["level"], verdict()["findings"]) == ("readable", [])
+    flip = shlex.join(["python3", "-c", FLIP])
+    with broken(host, flip, flip):
+        (finding,) = verdict()["findings"]
+    assert finding["severity"] == "critical"
+    assert verdict()["verified"]
