@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import subprocess
+import sys
 import typing as t
 from pathlib import Path
 
@@ -69,6 +70,13 @@ def apply(host: Host, **variables: t.Any) -> subprocess.CompletedProcess[str]:
         check=False,
         env=quiet,
     )
+
+
+def reboot(host: Host) -> None:
+    """Shut the machine down and start it again; it is up when this ends."""
+    lab, _dash, machine = host.backend.get_hostname().rpartition("-")
+    command = [sys.executable, "-m", "tests.lab", "reboot", "--name", lab, machine]
+    subprocess.run(command, cwd=os.environ["MOLECULE_PROJECT_DIRECTORY"], check=True)
 
 
 @contextlib.contextmanager
