@@ -17,7 +17,7 @@ from statistics import median
 from benchmarks.bed import ROOT, Bed, Host
 from benchmarks.contenders import Slipway, measure
 from benchmarks.table import spread
-from tests.lab import engine, images, repository, shell
+from tests.lab import engine, images, machines, repository, shell
 from tests.lab.stages import Stages
 
 DATABASE = "auction"
@@ -71,10 +71,11 @@ def main(arguments: list[str]) -> int:
     try:
         engine.ensure()
         images.ensure([options.release, "services"])
-        bed.clean()
-        bed.prepare()
+        if not options.again:
+            bed.clean()
+            bed.prepare()
         with stages.stage("machine"):
-            host = _machine(bed)
+            host = _kept(bed) if options.again else _machine(bed)
         with stages.stage("rows"):
             size = _fill(host, int(options.gigabytes * 2**30 / ROW))
         rounds = []
@@ -103,6 +104,15 @@ def _machine(bed: Bed) -> Host:
     # The first run of the unit waits for none of the timer's own.
     host.inside("systemctl", "start", "slipway-backup-physical.service")
     return host
+
+
+def _kept(bed: Bed) -> Host:
+    """The machine that an earlier run has left."""
+    container = machines.container(bed.lab, "backups")
+    described = machines.describe(bed.lab)
+    if container not in described:
+        raise shell.LabError(f"there is no {container}: run once with --keep and without --again.")
+    return Host(container, described[container].address)
 
 
 def _fill(host: Host, rows: int) -> int:
@@ -259,6 +269,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--release", choices=images.RELEASES, default="debian13")
     parser.add_argument("--name", default="slipway-bench-backups", help="name of the lab")
     parser.add_argument("--keep", action="store_true", help="leave the machine running")
+    parser.add_argument("--again", action="store_true", help="on the machine that --keep has left")
     return parser
 
 
