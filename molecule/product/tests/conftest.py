@@ -155,6 +155,9 @@ PLAYBOOKS = sorted(path for path in (ROOT / "playbooks").glob("*.yml") if path.s
 # A busy computer is unwell, the first release has none to go back to, nothing was backed up yet.
 EXCUSES = ("see the table above", "no good release besides", "the table says why")
 
+# What AWX tells each job besides the answers.
+TOLD = {"awx_job_id": 7, "awx_user_name": "ada", "tower_job_launch_type": "manual"}
+
 
 def answers(path: Path, **others: str) -> dict[str, str]:
     """What a survey answers with, for each option that a playbook takes."""
@@ -165,7 +168,7 @@ def answers(path: Path, **others: str) -> dict[str, str]:
 
 
 def write_as_awx(path: Path, variables: t.Mapping[str, t.Any]) -> Path:
-    """A file of extra variables: AWX marks every text as unsafe, names as well.
+    """A file of extra variables as AWX writes them: it marks every text as unsafe, names as well.
 
     Ansible reads a marked text like an unmarked one: an empty one becomes None, 1.10 a number.
     """
@@ -175,7 +178,7 @@ def write_as_awx(path: Path, variables: t.Mapping[str, t.Any]) -> Path:
 
     lines = [
         f"{marked(name)}: {marked(value) if isinstance(value, str) else json.dumps(value)}\n"
-        for name, value in variables.items()
+        for name, value in {**variables, **TOLD}.items()
     ]
     path.write_text("".join(lines))
     return path
