@@ -9,7 +9,17 @@ from pathlib import Path
 import pytest
 import testinfra
 import yaml
-from conftest import LAB, PLAYBOOKS, ROOT, SCENARIO, answers, playbook, write_as_awx
+from conftest import (
+    LAB,
+    PLAYBOOKS,
+    ROOT,
+    SCENARIO,
+    Visitor,
+    address_of,
+    answers,
+    playbook,
+    write_as_awx,
+)
 
 pytestmark = pytest.mark.skipif(SCENARIO != "default", reason="it has a machine that stays bare")
 MACHINE = f"{LAB}-bare"
@@ -76,7 +86,7 @@ def test_the_archive_and_four_lines_stand_up_a_machine(
 ) -> None:
     installed("ansible-playbook", "slipway.stack.site", *bare)
     machine = testinfra.get_host(f"docker://{MACHINE}")
-    asked = "curl -fsSk --resolve auction.test:443:127.0.0.1 https://auction.test/health/"
-    assert "connected" in machine.check_output(asked)
+    certificate = machine.check_output("cat /etc/slipway/tls/*/fullchain.pem")
+    assert b"connected" in Visitor(address_of(MACHINE), certificate).get("/health/").body
     said = installed("ansible-playbook", "slipway.stack.site", *bare)
     assert re.findall(r"changed=[1-9]\d*", said) == [], said
