@@ -23,16 +23,16 @@ TEMPLATE = {
     "organization": "{{ awx_organization }}",
     "project": "{{ awx_project }}",
     "execution_environment": "{{ awx_execution_environment }}",
-    "credentials": "{{ awx_job_credentials }}",
     "job_type": "run",
     # Which machines, and whether it is only tried, is said with each launch.
     "ask_inventory_on_launch": True,
     "ask_limit_on_launch": True,
     "ask_job_type_on_launch": True,
     "ask_diff_mode_on_launch": True,
+    # Staging may have another key than production.
+    "ask_credential_on_launch": True,
     "ask_variables_on_launch": False,
     "use_fact_cache": False,
-    "notification_templates_error": "{{ awx_notified }}",
 }
 
 Data = dict[str, t.Any]
@@ -74,8 +74,9 @@ def _template(playbook: Path, questions: Data) -> Data:
 
 
 def _takes(plays: list[Data]) -> list[str]:
-    """Return the options that a playbook says it heeds."""
-    return [name for play in plays for name in play.get("vars", {}).get("common_takes", [])]
+    """Return the options that a playbook says it heeds; others that it imports say theirs again."""
+    said = [name for play in plays for name in play.get("vars", {}).get("common_takes", [])]
+    return list(dict.fromkeys(said))
 
 
 def _summary(text: str) -> str:

@@ -7,13 +7,16 @@ import http.server
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
+import textwrap
 import threading
 import typing as t
 from pathlib import Path
 
 import boto3
+import jinja2
 import pytest
 import yaml
 from moto.server import ThreadedMotoServer
@@ -101,6 +104,17 @@ def sops(folder: Path) -> None:
     program.chmod(0o755)
 
 
+def of_a_credential(url: str) -> str:
+    """What AWX gives a job that has a credential of the type for HashiCorp Vault."""
+    given = {"url": url, "role_id": "slipway", "secret_id": "of-the-role"}
+    text = (ROOT / "awx/vars/credentials.yml").read_text(encoding="utf-8").replace("!unsafe ", "")
+    types = {each["name"]: each for each in yaml.safe_load(text)["controller_credential_types"]}
+    injected = types["Slipway HashiCorp Vault"]["injectors"]["extra_vars"]
+    return json.dumps(
+        {name: jinja2.Template(each).render(given) for name, each in injected.items()}
+    )
+
+
 def test_the_documented_lookups_bring_secrets(
     vault: str, aws: dict[str, str], tmp_path: Path
 ) -> None:
@@ -113,26 +127,58 @@ def test_the_documented_lookups_bring_secrets(
     play = PLAY.format(documented=tmp_path / "documented.yml", told=told, names=names)
     (tmp_path / "play.yml").write_text(play)
     programs = Path(sys.executable).parent
-    environment = {
-        **os.environ,
-        **aws,
-        "PATH": f"{tmp_path}:{programs}:/usr/bin:/bin",
+    environment = {**os.environ, **aws, "PATH": f"{tmp_path}:{programs}:/usr/bin:/bin"}
+    mine = {
         "ANSIBLE_HASHI_VAULT_ADDR": vault,
         "ANSIBLE_HASHI_VAULT_AUTH_METHOD": "approle",
         "ANSIBLE_HASHI_VAULT_ROLE_ID": "slipway",
         "ANSIBLE_HASHI_VAULT_SECRET_ID": "of-the-role",
     }
-    done = subprocess.run(
-        [programs / "ansible-playbook", "play.yml"],
+    ways: list[tuple[dict[str, str], list[str]]] = [
+        (mine, []),
+        ({}, ["-e", of_a_credential(vault)]),
+    ]
+    for more, words in ways:
+        told.unlink(missing_ok=True)
+        done = subprocess.run(
+            [programs / "ansible-playbook", "play.yml", *words],
+            cwd=tmp_path,
+            env=environment | more,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert json.loads(told.read_text()) == {
+            "vault_stack_pgbouncer_password": POOLER,
+            "vault_stack_backup_s3": BACKUP,
+            "vault_stack_applications": APPLICATIONS,
+        }
+
+
+def test_awx_imports_an_inventory_whose_values_are_encrypted_without_their_password(
+    tmp_path: Path,
+) -> None:
+    shutil.copytree(ROOT / "inventories/prod", tmp_path / "prod")
+    (tmp_path / "password").write_text("of-the-vault")
+    programs = Path(sys.executable).parent
+    vault: list[str | Path] = [
+        programs / "ansible-vault",
+        "encrypt_string",
+        "--vault-password-file",
+        "password",
+    ]
+    made = subprocess.run(
+        [*vault, "--name", "secret_key", "of-the-shop"],
         cwd=tmp_path,
-        env=environment,
         capture_output=True,
         text=True,
-        check=False,
+        check=True,
     )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert json.loads(told.read_text()) == {
-        "vault_stack_pgbouncer_password": POOLER,
-        "vault_stack_backup_s3": BACKUP,
-        "vault_stack_applications": APPLICATIONS,
-    }
+    secrets = tmp_path / "prod/group_vars/all/secrets.yml"
+    before, after = secrets.read_text().split('    secret_key: ""\n', 1)
+    secrets.write_text(before + textwrap.indent(made.stdout, "    ") + after)
+    command: list[str | Path] = [programs / "ansible-inventory", "-i", "prod", "--list", "--export"]
+    said = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    exported = json.loads(said.stdout)["all"]["vars"]["vault_stack_applications"]["shop"]
+    assert exported["secret_key"]["__ansible_vault"].startswith("$ANSIBLE_VAULT;1.1;AES256")
