@@ -159,7 +159,8 @@ def few(*more: str) -> tuple[str, ...]:
 def test_check_mode_says_what_a_first_run_would_make() -> None:
     with Controller() as controller:
         said = " ".join(configure(controller, *few("--check")).split())
-        assert "would make Slipway, Slipway, Slipway, staging, production, Slipway back" in said
+        assert "would make organization Slipway, execution environment Slipway, project" in said
+        assert "inventory production, template Slipway back up" in said
         assert controller.changes == []
 
 
