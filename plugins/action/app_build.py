@@ -33,21 +33,25 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             if built:
                 done = self._receive(arguments, first, variables)
             elif first == own or self._task.check_mode:
-                done = self._build(arguments, _lacking(alike[1:], variables, name), variables)
+                waiting = _lacking(alike[1:], variables, name)
+                done = self._build(arguments, waiting, variables)
             else:
                 done = {"changed": False, "release": ""}
         finally:
             self._remove_tmp_path(self._connection._shell.tmpdir)
         return {**result, **done, "application": name}
 
-    def _build(self, arguments: Result, waiting: bool, variables: Result) -> Result:
+    def _build(self, arguments: Result, waiting: list[Result], variables: Result) -> Result:
         if self._task.check_mode:
             return self._module(arguments, variables)
         self._send(arguments)
         if not waiting:
             return self._module(arguments, variables)
         packed = self._remote("release.tar.gz")
-        done = self._module({**arguments, "pack": packed}, variables)
+        # What one of them lacks, all of them are sent.
+        present = set.intersection(*(set(each.get("dependencies", [])) for each in waiting))
+        asked = {**arguments, "pack": packed, "present": sorted(present)}
+        done = self._module(asked, variables)
         if not done.get("failed"):
             # Ansible removes this folder of its own when it ends.
             local = tempfile.mkdtemp(dir=constants.DEFAULT_LOCAL_TMP)
@@ -60,6 +64,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         if theirs.get("application") != arguments["name"] or not theirs.get("release"):
             return {"failed": True, "msg": f"{builder} failed, nothing is built here."}
         arguments["release"] = theirs["release"]
+        arguments["dependencies"] = theirs.get("dependencies", "")
         if theirs.get("fetched"):
             arguments["packed"] = self._upload(Path(theirs["fetched"]))
         return self._module(arguments, variables)
@@ -101,9 +106,10 @@ def machines_alike(peers: list[str], variables: Result, name: str) -> list[str]:
     ]
 
 
-def _lacking(others: list[str], variables: Result, name: str) -> bool:
-    """Whether one of the other machines has not built the revision before."""
-    return any(not _info(variables, peer)["applications"][name]["built"] for peer in others)
+def _lacking(others: list[str], variables: Result, name: str) -> list[Result]:
+    """What is known of those of the other machines that have not built the revision before."""
+    told = [_info(variables, peer)["applications"][name] for peer in others]
+    return [each for each in told if not each["built"]]
 
 
 def _info(variables: Result, peer: str) -> Result:

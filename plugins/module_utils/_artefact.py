@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import os
 import platform
+import typing as t
 from pathlib import Path
 
 from ansible_collections.slipway.stack.plugins.module_utils import (
     _application_commands as _commands,
 )
 from ansible_collections.slipway.stack.plugins.module_utils._errors import StackError
-
-OWNED = ("source", "venv")
 
 
 def kind_of_machine(system: Path = Path("/etc/os-release")) -> str:
@@ -24,32 +23,36 @@ def kind_of_machine(system: Path = Path("/etc/os-release")) -> str:
     return " ".join([*(told[key].strip('"') for key in ("ID", "VERSION_ID")), platform.machine()])
 
 
-def pack(application: str, release: Path, target: Path) -> None:
-    """Write it into a folder of whoever fetches it, who can then read it."""
+def pack(application: str, home: Path, folders: t.Sequence[Path], target: Path) -> None:
+    """Write folders into a file where whoever fetches it can read it."""
     # What is fast to make is fast to send as well.
-    command = ["tar", "--create", "--use-compress-program=gzip -1", "--file=-", *OWNED]
+    command = ["tar", "--create", "--use-compress-program=gzip -1", "--file=-"]
     with target.open("xb") as file:
         os.fchmod(file.fileno(), 0o600)
         outcome = _commands.as_user(
-            application, command, home=release, directory=release, writes=file
+            application, [*command, *_below(home, folders)], home=home, writes=file
         )
         fetcher = target.parent.stat()
         os.fchown(file.fileno(), fetcher.st_uid, fetcher.st_gid)
     if outcome.code:
         raise StackError(
-            f"{release.name} of {application} cannot be packed for other machines:"
+            f"What was built of {application} cannot be packed for other machines:"
             f" {outcome.tail(3)}"
         )
 
 
-def unpack(application: str, archive: Path, release: Path) -> None:
-    """Put it into the folders of a new release, as the user, who can write nowhere else."""
+def unpack(application: str, home: Path, folders: t.Sequence[Path], archive: Path) -> None:
+    """Put them where they were, as the user, who can write nowhere else."""
     command = ["tar", "--extract", "--gzip", "--preserve-permissions", "--no-same-owner"]
     with archive.open("rb") as file:
         outcome = _commands.as_user(
-            application, [*command, "--file=-"], home=release, directory=release, reads=file
+            application, [*command, "--file=-", *_below(home, folders)], home=home, reads=file
         )
     if outcome.code:
         raise StackError(
             f"What another machine has built of {application} cannot be unpacked: {outcome.tail(3)}"
         )
+
+
+def _below(home: Path, folders: t.Sequence[Path]) -> list[str]:
+    return [str(folder.relative_to(home)) for folder in folders]

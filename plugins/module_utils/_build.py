@@ -9,6 +9,7 @@ import datetime
 import os
 import subprocess
 import tempfile
+import typing as t
 from pathlib import Path
 
 from ansible_collections.slipway.stack.plugins.module_utils import (
@@ -16,6 +17,7 @@ from ansible_collections.slipway.stack.plugins.module_utils import (
     _artefact,
     _dependencies,
     _frontend,
+    _installed,
     _releases,
     _sources,
 )
@@ -52,6 +54,7 @@ class Order:
     served: str
     packed: str
     release: str
+    dependencies: str
 
 
 def existing(order: Order) -> _releases.Release | None:
@@ -76,15 +79,12 @@ def build(order: Order, now: datetime.datetime) -> str:
     _require_room(order, releases)
     if order.runtime == PYTHON:
         _require_interpreter(order)
-    if order.runtime == PYTHON and not order.packed:
-        ensure_uv(order)
     try:
-        # What a build runs may write into its own two folders, and root never writes there.
+        # What a build runs may write into source and environment, and root never writes there.
         _application_commands.own(path, "root", order.name)
-        for folder in _artefact.OWNED:
-            _application_commands.own(path / folder, order.name, order.name)
+        _application_commands.own(path / "source", order.name, order.name)
         if order.packed:
-            _artefact.unpack(order.name, Path(order.packed), path)
+            _unpack(order, path)
         else:
             _fetch(order, path / "source")
         _make(order, path)
@@ -105,7 +105,9 @@ def _require_interpreter(order: Order) -> None:
 
 def _require_room(order: Order, releases: _releases.Releases) -> None:
     """Refuse before the first byte what could fill the disk that the live release writes to."""
-    largest = max((_size(releases.path(one.name)) for one in releases.all()[:2]), default=0)
+    newest = [releases.path(one.name) for one in releases.all()[:2]]
+    # Its environment lies elsewhere, or within.
+    largest = max((max(_size(path), _size(path / "venv")) for path in newest), default=0)
     needed = _RESERVE_BYTES + 2 * largest
     disk = os.statvfs(releases.directory)
     free = disk.f_bavail * disk.f_frsize
@@ -123,6 +125,30 @@ def _size(path: Path) -> int:
         for folder, _folders, names in os.walk(path)
         for name in names
     )
+
+
+def _unpack(order: Order, path: Path) -> None:
+    folders = [path / "source"]
+    installed = _installed.Installed(order.home)
+    venv = None
+    if order.runtime == PYTHON:
+        venv = installed.provide(path, order.dependencies, order.name)
+    if venv:
+        folders.append(venv)
+    _artefact.unpack(order.name, order.home, folders, Path(order.packed))
+    if venv and order.dependencies:
+        installed.finish(order.dependencies)
+
+
+def pack(order: Order, name: str, present: t.Sequence[str], target: Path) -> None:
+    """Write what the application owns of a release into a file, but not what is there already."""
+    path, installed = order.home / "releases" / name, _installed.Installed(order.home)
+    digest, folders = installed.of(path), [path / "source"]
+    if digest and digest not in present:
+        folders.append(installed.venv(digest))
+    if not digest and order.runtime == PYTHON:
+        folders.append(path / "venv")
+    _artefact.pack(order.name, order.home, folders, target)
 
 
 def _fetch(order: Order, source: Path) -> None:
@@ -174,17 +200,30 @@ def _make(order: Order, path: Path) -> None:
 
 
 def _install(order: Order, path: Path, project: Path) -> None:
-    _dependencies.install(
-        order.name,
-        project,
-        path / "venv",
-        uv=UV_HOME / "bin" / "uv",
-        python=order.python,
-        cache=order.home / "cache",
-    )
+    _dependencies.find_lock(project, order.name)
+    about = (order.python, _interpreter(order), _artefact.kind_of_machine(), order.uv_version)
+    digest = _dependencies.digest(project, path / "source", *about)
+    installed = _installed.Installed(order.home)
+    if venv := installed.provide(path, digest, order.name):
+        ensure_uv(order)
+        _dependencies.install(
+            order.name,
+            project,
+            venv,
+            uv=UV_HOME / "bin" / "uv",
+            python=order.python,
+            cache=order.home / "cache",
+        )
+        if digest:
+            installed.finish(digest)
     compile_all = [str(path / "venv/bin/python"), "-m", "compileall", "-q", str(path / "source")]
     # A file that is no valid Python may be a template: only what is imported must compile.
     _application_commands.as_user(order.name, compile_all, home=order.home / "cache")
+
+
+def _interpreter(order: Order) -> str:
+    """Its version and how it was built: what was compiled for another may not run on it."""
+    return run([order.python, "-c", "import sys; print(sys.version)"]).output
 
 
 def ensure_uv(order: Order) -> None:

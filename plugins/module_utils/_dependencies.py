@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import tomllib
 import typing as t
 from pathlib import Path
 
@@ -13,6 +15,10 @@ from ansible_collections.slipway.stack.plugins.module_utils._errors import Stack
 
 LOCK = "uv.lock"
 REQUIREMENTS = "requirements.txt"
+# What uv reads of a project, and of the folders around it.
+_READ = (LOCK, REQUIREMENTS, "pyproject.toml", "uv.toml", ".python-version")
+# Packages that are not copied into the environment, or are not known by a hash of the lock.
+_LOCAL = {"editable", "directory", "path"}
 
 
 def find_lock(source: Path, application: str) -> Path:
@@ -43,6 +49,32 @@ def without_hash(text: str) -> list[str]:
         for line in requirements
         if line and not line.startswith(("#", "-i", "--")) and "--hash=" not in line
     ]
+
+
+def digest(project: Path, source: Path, *about: str) -> str:
+    """What an environment is made from; nothing where it depends on where the source lies as well.
+
+    `about` is what else makes a difference: interpreter, machine, uv.
+    """
+    summed = hashlib.sha256(repr(about).encode())
+    for folder in (each for each in (project, *project.parents) if each.is_relative_to(source)):
+        for name in _READ:
+            path = folder / name
+            if not path.is_file():
+                continue
+            text = path.read_bytes()
+            if name == LOCK and _has_local(text):
+                return ""
+            summed.update(repr((str(path.relative_to(source)), text)).encode())
+    return summed.hexdigest()[:16]
+
+
+def _has_local(lock: bytes) -> bool:
+    try:
+        packages = tomllib.loads(lock.decode()).get("package", [])
+    except ValueError:
+        return True  # uv says what is wrong with it
+    return any(_LOCAL & set(package.get("source", {})) for package in packages)
 
 
 def commands(uv: Path, lock: Path, venv: Path, python: str) -> list[list[str]]:

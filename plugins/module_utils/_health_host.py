@@ -22,7 +22,7 @@ OPTIONS: dict[str, t.Any] = {
     "directories": {
         "type": "list",
         "elements": "path",
-        "default": ["/srv/*/releases", "/var/backups/slipway"],
+        "default": ["/srv/*/releases", "/srv/*/dependencies", "/var/backups/slipway"],
     },
     "clock_server": {"type": "str", "default": ""},
     "reference_time": {"type": "float"},

@@ -14,6 +14,8 @@ import os
 import shutil
 from pathlib import Path
 
+from ansible_collections.slipway.stack.plugins.module_utils import _installed
+
 RECORD = "release.json"
 BUILT = "built"
 GOOD = "good"
@@ -104,6 +106,7 @@ class Releases:
 
     def remove(self, name: str) -> None:
         shutil.rmtree(self.path(name), ignore_errors=True)
+        _installed.Installed(self.home).sweep()
 
     def discard(self, name: str) -> None:
         """Remove a release that was refused, unless it has been good before."""

@@ -103,6 +103,15 @@ options:
     description: Name of the release on that machine.
     type: str
     default: ""
+  dependencies:
+    description: What the release links to as its environment on that machine.
+    type: str
+    default: ""
+  present:
+    description: Environments that need not be packed, for the other machines have them.
+    type: list
+    elements: str
+    default: []
   peers:
     description:
       - Machines that release the same revision, by their names in the inventory. The first of each
@@ -138,6 +147,11 @@ release:
   returned: always
   type: str
   sample: 20261121T080000Z-3f2c5d0e8a1b
+dependencies:
+  description: The environment that it shares with the releases of the same lock, or nothing.
+  returned: success
+  type: str
+  sample: 0f3e5d7c9b1a2486
 """
 
 import datetime
@@ -146,15 +160,15 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.slipway.stack.plugins.module_utils import (
-    _artefact,
     _build,
     _deployments,
+    _installed,
 )
 from ansible_collections.slipway.stack.plugins.module_utils._errors import StackError
 
 
 def order_from(params: dict[str, t.Any]) -> _build.Order:
-    unused = ("directory", "deployment", "pack", "peers", "built")
+    unused = ("directory", "deployment", "pack", "present", "peers", "built")
     given = {key: value for key, value in params.items() if key not in unused}
     given["home"] = Path(params["home"])
     given["uv_hashes"] = tuple(params["uv_hashes"])
@@ -186,6 +200,8 @@ def argument_spec() -> dict[str, t.Any]:
         "pack": _option(),
         "packed": _option(),
         "release": _option(),
+        "dependencies": _option(),
+        "present": {"type": "list", "elements": "str", "default": []},
         "peers": {"type": "list", "elements": "str", "default": []},
         "built": {"type": "dict", "default": {}},
         "deployment": _option(),
@@ -203,11 +219,13 @@ def main() -> None:
         with _deployments.phase(order.name, module.params["deployment"]):
             name = name or _build.build(order, datetime.datetime.now(datetime.UTC))
             if module.params["pack"]:
-                path = order.home / "releases" / name
-                _artefact.pack(order.name, path, Path(module.params["pack"]))
+                present = module.params["present"]
+                _build.pack(order, name, present, Path(module.params["pack"]))
     except StackError as error:
         module.fail_json(msg=str(error))
-    module.exit_json(changed=not found, release=name)
+    release = order.home / "releases" / name
+    digest = _installed.Installed(order.home).of(release)
+    module.exit_json(changed=not found, release=name, dependencies=digest)
 
 
 if __name__ == "__main__":

@@ -81,7 +81,8 @@ applications:
   description: By name, the C(wanted) revision (empty if it cannot be known yet), the release that
     is C(current) and the C(previous) one, whether the wanted one was C(built) before, whether a
     release is C(needed), and whether that is so
-    only because the revision was C(withdrawn). If asked for, its C(history), oldest first, and its
+    only because the revision was C(withdrawn); the C(dependencies) that its releases share, by
+    their digests. If asked for, its C(history), oldest first, and its
     C(lock).
   returned: always
   type: dict
@@ -105,6 +106,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.slipway.stack.plugins.module_utils import (
     _artefact,
     _deployments,
+    _installed,
     _lock,
     _releases,
     _sources,
@@ -127,6 +129,7 @@ def examine(
     withdrawn = not again and _is_withdrawn(releases, wanted)
     return application["name"], {
         "wanted": wanted,
+        "dependencies": _installed.Installed(releases.home).complete(),
         "built": bool(wanted) and _is_built(releases, wanted, application["python"]),
         "current": current.name if current else "",
         "previous": previous.name if previous else "",

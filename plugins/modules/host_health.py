@@ -31,7 +31,7 @@ options:
     description: Directories, also as patterns, that must not eat their disk.
     type: list
     elements: path
-    default: ["/srv/*/releases", /var/backups/slipway]
+    default: ["/srv/*/releases", "/srv/*/dependencies", /var/backups/slipway]
   clock_server:
     description: NTP server, C(host) or C(host:port), that is asked directly.
     type: str

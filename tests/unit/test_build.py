@@ -20,7 +20,9 @@ from ansible_collections.slipway.stack.plugins.module_utils import (
     _application_commands,
     _artefact,
     _build,
+    _dependencies,
     _deployments,
+    _installed,
     _releases,
 )
 from ansible_collections.slipway.stack.plugins.module_utils._errors import StackError
@@ -60,10 +62,10 @@ def shop(room: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, t.Any]:
     }
 
 
-def archive(path: Path, lock: str = LOCK) -> dict[str, str]:
+def archive(path: Path, lock: str = LOCK, code: str = "x = 1\n") -> dict[str, str]:
     """An archive of a small application, and its revision."""
     with tarfile.open(path, "w") as bundle:
-        for name, text in {"requirements.txt": lock, "app.py": "x = 1\n", "t.py": "{{"}.items():
+        for name, text in {"requirements.txt": lock, "app.py": code, "t.py": "{{"}.items():
             (path.parent / "member").write_text(text)
             bundle.add(path.parent / "member", arcname=name)
     return {"bundle": str(path), "revision": hashlib.sha256(path.read_bytes()).hexdigest()}
@@ -149,7 +151,7 @@ def test_files_are_built_and_open_to_nginx_alone(page: t.Any) -> None:
     ]
     assert (path / "source/server.js").stat().st_mode & 0o007 == 0
     assert not (path / "source/node_modules").exists()
-    assert not list((path / "venv").iterdir())
+    assert not (path / "venv").exists()
 
 
 def test_a_server_keeps_the_packages_that_it_runs_on(page: t.Any) -> None:
@@ -159,6 +161,16 @@ def test_a_server_keeps_the_packages_that_it_runs_on(page: t.Any) -> None:
     assert (path / "project/pruned").read_text() == "--omit=dev\n"
     assert path.stat().st_mode & 0o007 == 0
     assert _build.build(order(page(runtime="node")), NOW)
+
+
+def test_a_server_is_packed_without_any_environment(page: t.Any, tmp_path: Path) -> None:
+    given = page(runtime="node")
+    name = _build.build(order(given), NOW)
+    _build.pack(order(given), name, [], tmp_path / "packed")
+    _releases.Releases(Path(given["home"])).remove(name)
+    _build.build(order({**given, "packed": str(tmp_path / "packed"), "release": name}), NOW)
+    path = Path(given["home"]) / "releases" / name
+    assert (path / "project/server.js").exists() and not (path / "venv").exists()
 
 
 @pytest.mark.parametrize(
@@ -176,35 +188,104 @@ def test_a_bad_project_is_refused(page: t.Any, given: dict[str, t.Any], sentence
     assert releases(given) == []
 
 
+def entries(home: Path) -> dict[str, tuple[int, int]]:
+    """What an application has on the disk: of each its mode and its owner."""
+    found = [each for name in ("releases", "dependencies") for each in (home / name).rglob("*")]
+    return {
+        str(each.relative_to(home)): (each.lstat().st_mode, each.lstat().st_uid) for each in found
+    }
+
+
+@pytest.mark.parametrize("own", [False, True], ids=["shared", "own"])
 def test_what_one_machine_has_built_is_the_same_on_another(
-    shop: dict[str, t.Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    shop: dict[str, t.Any],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    own: bool,
 ) -> None:
+    if own:
+        monkeypatch.setattr(_dependencies, "digest", lambda *_about: "")
     given = archive(tmp_path / "shop.tar")
     packed = tmp_path / "packed.tar.gz"
     first = run_module("app_build", capsys, **shop | given | {"pack": str(packed)})
     assert packed.stat().st_mode & 0o777 == 0o600
+    assert bool(first["dependencies"]) is not own
     home = Path(shop["home"])
     path = home / "releases" / first["release"]
-    before = {str(each.relative_to(path)): each.lstat() for each in path.rglob("*")}
+    before = entries(home)
     _releases.Releases(home).remove(first["release"])
+    assert not list(home.glob("dependencies/*"))
     # Nothing is fetched and nothing installed: there is not even an index or a uv.
-    other = {**shop, "revision": given["revision"], "uv_version": "none", "release": path.name}
-    second = run_module("app_build", capsys, **other | {"packed": str(packed)})
+    other = {**shop, "revision": given["revision"], "uv_version": "none"}
+    told = {key: first[key] for key in ("release", "dependencies")}
+    second = run_module("app_build", capsys, **other | told | {"packed": str(packed)})
     assert (second["changed"], second["release"]) == (True, first["release"])
-    after = {str(each.relative_to(path)): each.lstat() for each in path.rglob("*")}
-    assert set(after) == set(before)
-    for name, one in after.items():
-        assert (one.st_mode, one.st_uid) == (before[name].st_mode, before[name].st_uid), name
+    assert entries(home) == before
     assert (path / "venv/bin/python").exists()
     packed.unlink()
     again = run_module("app_build", capsys, **shop | given | {"pack": str(packed)})
     assert (again["changed"], packed.exists()) == (False, True)
 
 
+def test_releases_of_one_lock_share_what_is_installed(
+    shop: dict[str, t.Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def built(name: str, **given: t.Any) -> tuple[Path, dict[str, t.Any]]:
+        said = run_module("app_build", capsys, **shop | archive(tmp_path / name, **given))
+        return Path(shop["home"]) / "releases" / said["release"], said
+
+    first, said = built("first.tar")
+    shop["uv_hashes"] = []
+    (_build.UV_HOME / "bin/uv").unlink()  # nothing more can be installed
+    second, again = built("second.tar", code="x = 2\n")
+    assert again["dependencies"] == said["dependencies"]
+    environment = (first / "venv").resolve()
+    assert (second / "venv").resolve() == environment
+    kept = _releases.Releases(Path(shop["home"]))
+    kept.remove(first.name)
+    assert (second / "venv/bin/python").exists()
+    assert _installed.Installed(kept.home).complete() == [said["dependencies"]]
+    packed = tmp_path / "packed.tar.gz"
+    given = {"pack": str(packed), "present": [said["dependencies"]]}
+    run_module(
+        "app_build", capsys, **shop | archive(tmp_path / "second.tar", code="x = 2\n") | given
+    )
+    with tarfile.open(packed) as file:
+        assert {name.split("/")[0] for name in file.getnames()} == {"releases"}
+    kept.remove(second.name)
+    # Where it is, it is not unpacked again; where it is not, the one who packed was told otherwise.
+    lost = {**shop, "revision": "r", "packed": str(packed), "release": second.name}
+    refused = run_module("app_build", capsys, **lost | {"dependencies": said["dependencies"]})
+    assert "cannot be unpacked" in refused["msg"]
+
+
+def test_what_a_killed_build_has_left_is_installed_anew(
+    shop: dict[str, t.Any], tmp_path: Path
+) -> None:
+    wanted = order(shop, **archive(tmp_path / "shop.tar"))
+    path = Path(shop["home"]) / "releases" / _build.build(wanted, NOW)
+    digest = _installed.Installed(wanted.home).of(path)
+    place = wanted.home / "dependencies" / digest
+    (place / "complete").unlink()
+    (place / "venv/half").touch()
+    (path / "release.json").unlink()
+    built = _build.build(wanted, NOW + datetime.timedelta(hours=1))
+    assert _installed.Installed(wanted.home).complete() == [digest]
+    assert not (place / "venv/half").exists()
+    # A link to something incomplete, of a release that is no leftover.
+    (place / "complete").unlink()
+    (place / "venv/half").touch()
+    other = order(shop, **archive(tmp_path / "other.tar", code="x = 3\n"))
+    _build.build(other, NOW + datetime.timedelta(hours=2))
+    assert not (place / "venv/half").exists()
+    assert (wanted.home / "releases" / built / "venv/bin/python").exists()
+
+
 def test_what_cannot_be_packed_or_unpacked_is_told(shop: dict[str, t.Any], tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    with pytest.raises(StackError, match="empty of daemon cannot be packed for other machines"):
-        _artefact.pack(USER, tmp_path / "empty", tmp_path / "packed")
+    with pytest.raises(StackError, match="built of daemon cannot be packed for other machines"):
+        _artefact.pack(USER, tmp_path, [tmp_path / "none"], tmp_path / "packed")
     (tmp_path / "bad").write_text("x")
     bad = order(shop, packed=str(tmp_path / "bad"), release="1-x", revision="x")
     with pytest.raises(StackError, match="has built of daemon cannot be unpacked"):
@@ -414,6 +495,17 @@ def test_one_machine_of_each_kind_builds_for_those_that_need_it() -> None:
     assert got["arguments"]["packed"] == "/there/release.tar.gz"
     own, connection = build_on("c", every, built=every["c"]["__app_build"])
     assert own["release"] == "1-x" and not connection.removed
+
+
+def test_what_every_machine_has_installed_need_not_be_packed() -> None:
+    every = world(a=("12", True, False), b=("12", True, False), c=("12", True, False))
+    for name, present in {"b": ["one", "two"], "c": ["two", "three"]}.items():
+        every[name]["__app_info"]["applications"]["shop"]["dependencies"] = present
+    first, _connection = build_on("a", every)
+    assert first["arguments"]["present"] == ["two"]
+    every["a"]["__app_build"] = {**first, "release": "1-x", "dependencies": "three"}
+    got, _connection = build_on("b", every, built={"changed": False})
+    assert got["arguments"]["dependencies"] == "three"
 
 
 def test_what_every_machine_has_built_before_is_sent_to_none() -> None:

@@ -53,3 +53,56 @@ def test_nothing_is_resolved_or_downloaded_that_is_not_locked(name: str) -> None
     assert "--no-python-downloads" in create
     assert {"--no-python-downloads", "--compile-bytecode"} <= set(sync)
     assert "--frozen" in sync if name == "uv.lock" else "--require-hashes" in sync
+
+
+VIRTUAL = """
+[[package]]
+name = "shop"
+source = { virtual = "." }
+[[package]]
+name = "django"
+source = { registry = "https://pypi.example.com/simple" }
+"""
+
+
+def project(source: Path, lock: str = VIRTUAL) -> Path:
+    folder = source / "web"
+    folder.mkdir(parents=True)
+    (folder / "uv.lock").write_text(lock)
+    return folder
+
+
+def test_the_same_lock_is_the_same_environment_wherever_it_lies(tmp_path: Path) -> None:
+    first, second = tmp_path / "one", tmp_path / "two"
+    digests = {
+        _dependencies.digest(project(source), source, "3.13", "debian 13")
+        for source in (first, second)
+    }
+    assert len(digests) == 1 and len(digests.pop()) == 16
+
+
+@pytest.mark.parametrize("name", ["web/uv.lock", "web/pyproject.toml", "uv.toml", "../about"])
+def test_another_lock_setting_or_interpreter_is_another_environment(
+    tmp_path: Path, name: str
+) -> None:
+    source = tmp_path / "source"
+    folder = project(source)
+    before = _dependencies.digest(folder, source, "3.13")
+    (tmp_path / "pyproject.toml").touch()  # not the release's own
+    assert _dependencies.digest(folder, source, "3.13") == before
+    with (source / name).open("a") as file:
+        file.write("# more")
+    about = "3.14" if name == "../about" else "3.13"
+    assert _dependencies.digest(folder, source, about) != before
+
+
+@pytest.mark.parametrize(
+    "lock",
+    [
+        VIRTUAL.replace("virtual", "editable"),
+        VIRTUAL.replace('registry = "https://pypi.example.com/simple"', 'directory = "libs/x"'),
+        "[[",
+    ],
+)
+def test_what_depends_on_the_place_of_the_source_is_not_shared(tmp_path: Path, lock: str) -> None:
+    assert _dependencies.digest(project(tmp_path, lock), tmp_path) == ""

@@ -284,6 +284,30 @@ def test_a_release_that_falls_ill_while_it_is_watched_is_taken_back(
         assert (line["result"], "has not been well" in line["reason"]) == ("failed", True)
 
 
+def test_code_alone_needs_no_index_and_no_installation(
+    machines: list[Host], deploy: Deploy
+) -> None:
+    """The release links to what the one before has, of which not even a time has changed."""
+
+    def installed() -> list[str]:
+        environment = "$(readlink -f /srv/shop/current/venv)"
+        told = f"echo {environment}; find {environment} -newer /root/began | wc -l"
+        return [machine.check_output(told) for machine in machines]
+
+    for machine in machines:
+        machine.check_output("touch /root/began; mv /opt/slipway/uv/bin/uv /root/uv")
+    before = installed()
+    try:
+        done = deploy(replace("shop.py", "repeat what", "repeat only what"), entry="deploy")
+    finally:
+        for machine in machines:
+            machine.check_output("mv /root/uv /opt/slipway/uv/bin/uv")
+    assert done.returncode == 0, done.stdout
+    assert installed() == before
+    for machine in machines:
+        assert machine.check_output("ls /srv/shop/dependencies").count("\n") == 0
+
+
 def test_a_changed_environment_restarts_its_application_alone(
     machines: list[Host], deploy: Deploy
 ) -> None:
