@@ -3,7 +3,8 @@
 
 A project of 2,000 files, of which one changes. Measured is the time from the start to the first
 visitor who gets an answer from the new code. The limit unpacks the same files over the live release
-and restarts the same units; it tries nothing, keeps nothing, and visitors wait. Interleaved.
+and restarts the same units; it tries nothing, keeps nothing, and visitors wait. Interleaved. Then a
+release is built once and brought to eight machines, beside the same for one.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from tests.lab import engine, images, repository, shell
 from tests.lab.stages import Stages
 
 AIM = 2.5
+AIM_OF_MANY = 2.0
 HEALTH = "def health(request: HttpRequest) -> JsonResponse:\n"
 MARK = '    if "mark" in request.GET:\n        return JsonResponse({{"mark": "{mark}"}})\n'
 UNITS = ("auction-web.service", "auction-asgi.service", "auction-worker-default.service")
@@ -115,6 +117,7 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python3 -m benchmarks.code_deploy", description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--files", type=int, default=2000)
+    parser.add_argument("--machines", type=int, default=8, help="to build once for; 1: leave out")
     parser.add_argument("--release", choices=images.RELEASES, default="debian13")
     parser.add_argument("--name", default="slipway-bench-code", help="name of the lab")
     options = parser.parse_args(arguments)
@@ -124,22 +127,25 @@ def main(arguments: list[str]) -> int:
         images.ensure([options.release, "services"])
         bed.clean()
         bed.prepare()
-        with tempfile.TemporaryDirectory() as room, stages.stage("machine and rounds"):
+        with tempfile.TemporaryDirectory() as room:
             project = Project(Path(room), options.files)
-            rows = _rounds(bed, project, options.rounds)
+            with stages.stage("machine and rounds"):
+                host, rows = _rounds(bed, project, options.rounds)
+            with stages.stage("built once"):
+                once = _once(bed, project, host, options)
     except shell.LabError as error:
         print(f"\nbenchmarks: {error}", file=sys.stderr)
         return 1
     finally:
         bed.clean()
-    print(f"\n{report(rows)}\n\n{stages.table()}")
+    print(f"\n{report(rows)}\n{report_once(once, options.machines)}\n\n{stages.table()}")
     return 0
 
 
 Row = tuple[float, float, float]
 
 
-def _rounds(bed: Bed, project: Project, rounds: int) -> list[Row]:
+def _rounds(bed: Bed, project: Project, rounds: int) -> tuple[Host, list[Row]]:
     """Seconds of a deploy, of the limit, and the deploy's remote executions, in each round."""
     project.mark("first")
     source = repository.publish(bed.lab, project.folder, "auction", "")
@@ -159,7 +165,45 @@ def _rounds(bed: Bed, project: Project, rounds: int) -> list[Row]:
         project.mark(f"tar-{number}")
         limit = until_served(host, f"tar-{number}", lambda: unpack(host, project.archive()))
         rows.append((seconds, limit, executions))
-    return rows
+    return host, rows
+
+
+def _once(
+    bed: Bed, project: Project, host: Host, options: argparse.Namespace
+) -> list[tuple[float, float]]:
+    """Seconds of a build for one machine, and for several of one kind, in each round."""
+    if options.machines < 2:
+        return []
+    every = bed.copy(host, options.machines)
+    rounds = []
+    for number in range(options.rounds):
+        seconds = []
+        for hosts in (every[:1], every):
+            mark = f"once-{number}-{len(hosts)}"
+            project.mark(mark)
+            source = repository.publish(bed.lab, project.folder, "auction", mark)
+            wanted = {"built_application": "auction", "built_source": source}
+            build = Playbook("build", ROOT / "benchmarks/build_once.yml", wanted)
+            seconds.append(measure(build, hosts, cold=True).seconds)
+        rounds.append((seconds[0], seconds[1]))
+    return rounds
+
+
+def report_once(rounds: list[tuple[float, float]], machines: int) -> str:
+    if not rounds:
+        return ""
+    ratios = [many / one for one, many in rounds]
+    verdict = "reached" if median(ratios) <= AIM_OF_MANY else "missed"
+    return "\n".join(
+        [
+            "\n| built once for | seconds | x one machine |",
+            "|---|---|---|",
+            f"| 1 machine | {spread([one for one, _many in rounds], '.1f')} | 1 |",
+            f"| {machines} machines | {spread([many for _one, many in rounds], '.1f')}"
+            f" | {spread(ratios, '.2f')} |",
+            f"\nAim {AIM_OF_MANY:g} x: {verdict}.",
+        ]
+    )
 
 
 def report(rows: list[Row]) -> str:
