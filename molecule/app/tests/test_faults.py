@@ -38,9 +38,15 @@ def told(done: subprocess.CompletedProcess[str]) -> str:
 def test_a_disk_that_fills_up_while_building_leaves_what_serves(
     machines: list[Host], deploy: Deploy
 ) -> None:
+    def anew(folder: Path) -> None:
+        repeat("in a full house")(folder)
+        # Of the same lock there would be nothing to install.
+        with (folder / "pyproject.toml").open("a") as file:
+            file.write("# another one\n")
+
     before = state(machines)
     with shoppers(machines) as load, broken(machines[0], FULL, "umount /srv/shop/cache"):
-        done = deploy(repeat("in a full house"), entry="deploy")
+        done = deploy(anew, entry="deploy")
     assert done.returncode != 0
     assert "No space left on device" in told(done)
     assert load.lost() == []
