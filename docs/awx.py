@@ -35,7 +35,23 @@ TEMPLATE = {
     "use_fact_cache": False,
 }
 
+
 Data = dict[str, t.Any]
+
+
+class _Unsafe(str):
+    """What whoever reads the file must not template, for AWX's jobs do."""
+
+
+# Templates that a workflow alone is meant to start, and what they give their playbook unasked. Of
+# all variables AWX leaves those of a template to Jinja; jobs of a workflow know its number.
+OF_WORKFLOWS: dict[str, tuple[str, Data]] = {
+    "Slipway deploy approved": (
+        "deploy",
+        {"deploy_approved": _Unsafe("{{ version if awx_workflow_job_id is defined else '' }}")},
+    ),
+    "Slipway return": ("rollback", {"rollback_if_critical": True}),
+}
 
 
 class _Dumper(yaml.SafeDumper):  # type: ignore[misc]
@@ -45,11 +61,21 @@ class _Dumper(yaml.SafeDumper):  # type: ignore[misc]
         super().increase_indent(flow, False)
 
 
+_Dumper.add_representer(
+    _Unsafe, lambda dumper, text: dumper.represent_scalar("!unsafe", str(text), style='"')
+)
+
+
 def templates() -> str:
     """Return awx/vars/templates.yml."""
     questions = yaml.safe_load((ROOT / "awx" / "questions.yml").read_text(encoding="utf-8"))
     playbooks = sorted((ROOT / "playbooks").glob("*.yml"))
     found = [_template(each, questions) for each in playbooks if each.stem not in INNER]
+    for name, (playbook, given) in OF_WORKFLOWS.items():
+        told = {**questions, **dict.fromkeys(given)}
+        template = _template(ROOT / "playbooks" / f"{playbook}.yml", told)
+        survey = {**template["survey_spec"], "name": name}
+        found.append({**template, "name": name, "extra_vars": given, "survey_spec": survey})
     return HEADER + yaml.dump(
         {"controller_templates": found}, Dumper=_Dumper, sort_keys=False, width=88
     )

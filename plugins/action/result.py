@@ -27,6 +27,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             argument_spec={
                 "begun": {"type": "dict", "default": {}},
                 "next": {"type": "str", "default": ""},
+                "found": {"type": "dict", "default": {}},
                 "json": {"type": "path"},
             }
         )
@@ -35,7 +36,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         if first:
             left = variables["ansible_play_hosts"]
             spent = time.time() - first["began"]
-            result = _result.ended(first["result"], left, spent, given["next"])
+            result = _result.ended(first["result"], left, spent, given["next"], given["found"])
         else:
             result = _result.begun(context.CLIARGS.get("args", ()), variables)
         _whole_file.write(given["json"], json.dumps(result, indent=2, ensure_ascii=False) + "\n")

@@ -13,7 +13,7 @@ short_description: What is to be examined on one machine
 version_added: 0.1.0
 author: The Slipway authors (@slipway)
 description: Follows from the applications and the machine's groups; nothing is declared twice.
-positional: topology, acme_directory, options
+positional: topology, acme_directory, options, application
 options:
   _input:
     description: The result of P(slipway.stack.resolve_applications#filter).
@@ -34,6 +34,12 @@ options:
         its defaults.
     type: dict
     default: {}
+  application:
+    description:
+      - Name of an application; only what a release of it answers for is then examined, which is its
+        servers, workers and pages.
+    type: str
+    default: ""
 """
 
 EXAMPLES = """
@@ -53,13 +59,17 @@ def health_checks(
     topology: dict[str, t.Any],
     acme_directory: str,
     options: dict[str, dict[str, t.Any]] | None = None,
+    application: str = "",
 ) -> list[dict[str, t.Any]]:
     """See DOCUMENTATION."""
     given = options or {}
     applications = [{**each, "acme_directory": acme_directory} for each in resolved]
     # The machines' clocks are compared with this one.
     placed = _derive.Topology(**topology)
-    checks = _derive.health_checks(applications, placed, now=time.time())
+    if application:
+        checks = _derive.release_checks(applications, placed, application)
+    else:
+        checks = _derive.health_checks(applications, placed, now=time.time())
     told = [{**check, **given.get(check["kind"], {})} for check in checks]
     return [each for each in told if each["kind"] != "backup" or _is_backed_up(each)]
 

@@ -29,6 +29,10 @@ options:
   html:
     description: File on the controller for the report as an HTML page.
     type: path
+  fail_when_unhealthy:
+    description: Whether a finding that is V(critical) or V(unknown) fails it.
+    type: bool
+    default: true
 attributes:
   check_mode:
     description: Does the same in check mode.
@@ -58,6 +62,10 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+healthy:
+  description: Whether no finding is V(critical) or V(unknown).
+  returned: always
+  type: bool
 state:
   description: The worst state of all findings.
   returned: always

@@ -23,6 +23,10 @@ options:
     description: What to do after a playbook that came to a good end.
     type: str
     default: ""
+  found:
+    description: What the playbook found besides; with a V(false) under C(healthy) it failed.
+    type: dict
+    default: {}
   json:
     description: File on the controller for the result as JSON.
     type: path
@@ -63,6 +67,12 @@ result:
     application: {description: The one it was about; empty for all., type: str, returned: always}
     machines: {description: Those it was about., type: list, elements: str, returned: always}
     check: {description: Whether it was only tried., type: bool, returned: always}
+    released:
+      description: >-
+        What a deploy has released, in its own result and in those of the jobs of a workflow that
+        follow it: C(version), C(release), the one C(before), and whether it is C(new).
+      type: dict
+      returned: always
     state:
       description: >-
         V(done), V(failed) on a machine, or V(begun), when it did not come to its end.

@@ -379,6 +379,19 @@ def health_checks(
     return checks
 
 
+def release_checks(
+    resolved: list[Application], topology: Topology, name: str
+) -> list[dict[str, t.Any]]:
+    """What a release of one application answers for on this machine; its certificate does not."""
+
+    def here(group: str) -> bool:
+        return topology.host in topology.groups.get(group, [])
+
+    (application,) = [each for each in resolved if each["name"] == name]
+    checks = _application_checks(application, topology, here)
+    return [check for check in checks if check["kind"] != "tls"]
+
+
 def _postgres_check(topology: Topology) -> dict[str, t.Any]:
     """The server on this machine, or a provider's over the network as its administrator."""
     given = topology.postgres

@@ -26,6 +26,7 @@ OPTIONS = {
     "deploy_approved": "-e deploy_approved=v1.4.2",
     "back_up_first": "-e back_up_first=true",
     "release": "-e release=v1.4.1",
+    "rollback_if_critical": "-e rollback_if_critical=true",
     "reason": """-e '{{"reason": "checkout is slow"}}'""",
     "restore_to": "-e restore_to=2026-11-28T21:14:05Z",
     "restore_dump": "-e restore_dump=/var/backups/slipway/{name}/<file>.dump",
@@ -74,7 +75,7 @@ _WORKFLOW = ("awx_workflow_job_id", "tower_workflow_job_id")
 def check(inputs: t.Mapping[str, t.Any], names: list[str]) -> None:
     """Refuses what is missing, unknown, wrong or would not be heeded; `names` are applications."""
     extra = inputs.get("extra") or {}
-    asked = _asked(extra) | _asked(inputs.get("request") or {})
+    asked = _asked(extra, inputs.get("request") or {})
     takes = inputs.get("takes")
     if takes is not None and any(name in extra for name in _WORKFLOW):
         asked = {name: value for name, value in asked.items() if name in takes}
@@ -111,8 +112,13 @@ def check(inputs: t.Mapping[str, t.Any], names: list[str]) -> None:
     _check_limit(inputs)
 
 
-def _asked(given: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
-    """What is asked for; AWX sends nothing, or an empty text, where nobody answered."""
+def _asked(extra: t.Mapping[str, t.Any], templated: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """What is asked for; AWX sends nothing, or an empty text, where nobody answered.
+
+    What was templated is what is meant, also where it came to nothing.
+    """
+    meant = {name: value for name, value in templated.items() if value is not None}
+    given = {**extra, **meant}
     return {name: given[name] for name in OPTIONS if given.get(name) not in (None, "")}
 
 
@@ -442,6 +448,7 @@ def _check_source(name: str, value: t.Any) -> None:
 _CHECKS: dict[str, t.Callable[[str, t.Any], None]] = {
     "command": _check_command,
     "back_up_first": _check_flag,
+    "rollback_if_critical": _check_flag,
     "version": _check_version,
     "release": _check_version,
     "deploy_approved": _check_version,

@@ -18,6 +18,7 @@ def begun(playbooks: t.Sequence[str], variables: t.Mapping[str, t.Any]) -> dict[
         "application": str(variables.get("app") or ""),
         "machines": list(variables.get("ansible_play_hosts_all") or []),
         "check": bool(variables.get("ansible_check_mode")),
+        "released": _handed(variables),
         "state": "begun",
         "seconds": None,
         "next": FAILED,
@@ -25,16 +26,31 @@ def begun(playbooks: t.Sequence[str], variables: t.Mapping[str, t.Any]) -> dict[
 
 
 def ended(
-    first: t.Mapping[str, t.Any], left: t.Sequence[str], seconds: float, then: str
+    first: t.Mapping[str, t.Any],
+    left: t.Sequence[str],
+    seconds: float,
+    then: str,
+    found: t.Mapping[str, t.Any] | None = None,
 ) -> dict[str, t.Any]:
     """What came of it, where `left` are the machines on which nothing failed."""
-    whole = set(first["machines"]) <= set(left)
+    more = found or {}
+    whole = set(first["machines"]) <= set(left) and more.get("healthy", True)
     return {
         **first,
+        **more,
         "state": "done" if whole else "failed",
         "seconds": round(seconds, 1),
         "next": then if whole else FAILED,
     }
+
+
+def _handed(variables: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """What an earlier job of the workflow released of the same application in the same place."""
+    earlier = variables.get(NAME) or {}
+    same = str(variables.get("stack_environment")), str(variables.get("app"))
+    if (earlier.get("environment"), earlier.get("application")) != same:
+        return {}
+    return dict(earlier.get("released") or {})
 
 
 def name(playbook: str) -> str:

@@ -47,9 +47,9 @@ def read(name: str) -> dict[str, t.Any]:
     return loaded
 
 
-TEMPLATES = {
-    Path(each["playbook"]).name: each for each in read("templates.yml")["controller_templates"]
-}
+EVERY = read("templates.yml")["controller_templates"]
+# Those that only give their playbook what nobody is asked for come besides.
+TEMPLATES = {Path(each["playbook"]).name: each for each in EVERY if "extra_vars" not in each}
 
 
 KEYS = {
@@ -99,13 +99,14 @@ def test_a_survey_asks_for_what_its_playbook_heeds(name: str) -> None:
     asked = {question["variable"] for question in questions}
     assert asked <= takes
     # Files would go with the pod.
-    assert all(re.search("json|html|file|reports", option) for option in takes - asked)
+    unasked = "json|html|file|reports|rollback_if_critical"
+    assert all(re.search(unasked, option) for option in takes - asked)
     needed = {question["variable"] for question in questions if question["required"]}
     assert needed >= takes & set(_request.NEEDED)
 
 
 def test_schedules_and_workflows_run_what_there_is() -> None:
-    names = {template["name"] for template in TEMPLATES.values()}
+    names = {template["name"] for template in EVERY}
     objects = read("objects.yml")
     schedules = objects["__awx_schedules"] + objects["__awx_quarterly"]
     assert {schedule["unified_job_template"] for schedule in schedules} <= names
@@ -152,7 +153,7 @@ def few(*more: str) -> tuple[str, ...]:
     """The job templates that the workflow and the schedules need, for the others are alike."""
     files = [ROOT / "awx/vars" / f"{name}.yml" for name in ("objects", "workflows")]
     text = "".join(path.read_text(encoding="utf-8") for path in files)
-    chosen = [each for each in TEMPLATES.values() if each["name"] in text]
+    chosen = [each for each in EVERY if each["name"] in text]
     return ("-e", json.dumps({"controller_templates": chosen}), *more)
 
 
@@ -182,7 +183,7 @@ def test_awx_is_given_everything_once() -> None:
     with Controller() as controller:
         configure(controller, *OPTIONAL)
         held = {name: len(items) for name, items in controller.items.items()}
-        assert held["job_templates"] == len(TEMPLATES)
+        assert held["job_templates"] == len(EVERY)
         assert held["inventories"] == held["inventory_sources"] == 3
         assert held["workflow_job_template_nodes"] == 8
         assert held["schedules"] == 4 and held["notification_templates"] == 1

@@ -219,6 +219,12 @@ def test_the_action_prints_writes_and_fails(tmp_path: Path) -> None:
     assert (colours["CRITICAL"], colours["WARNING"], colours["ok"]) == ("red", "yellow", "green")
 
 
+def test_the_action_fails_only_where_it_may() -> None:
+    results = {"one": {"unreachable": True, "msg": "gone"}}
+    said, _lines = run(results=results, fail_when_unhealthy=False)
+    assert (said["failed"], said["healthy"]) == (False, False)
+
+
 def test_the_action_writes_nothing_unasked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     said, printed = run(results={"one": {"findings": [row("a")]}})

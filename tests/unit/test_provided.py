@@ -225,6 +225,17 @@ def checks(**provided: dict[str, t.Any]) -> list[dict[str, t.Any]]:
     return list(health_checks(found, placed, "https://acme.example.com"))
 
 
+def test_what_a_release_answers_for_is_neither_a_service_nor_a_certificate() -> None:
+    placed = topology(GROUPS, {"one": {"stack_address": "10.0.0.1"}}, "one", {})
+    found = resolve_applications([SHOP], {"shop": SHOP_SECRETS}, placed)
+    every = health_checks(found, placed, "https://acme.example.com")
+    its = health_checks(found, placed, "https://acme.example.com", {}, "shop")
+    kinds = {check["kind"] for check in its}
+    assert {"unit", "http"} <= kinds <= {"unit", "http", "pooling", "celery", "websocket"}
+    assert all(check in every for check in its)
+    assert "slipway-backup.timer" not in {check["name"] for check in its}
+
+
 def test_a_providers_servers_are_examined_over_the_network() -> None:
     found = {check["name"]: check for check in checks(postgres=POSTGRES, redis=REDIS)}
     server = found["db.example.com"]

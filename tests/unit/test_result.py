@@ -11,6 +11,7 @@ from pathlib import Path
 
 import fakes
 import pytest
+import yaml
 from ansible import context
 from ansible_collections.slipway.stack.plugins.action import result as action
 from ansible_collections.slipway.stack.plugins.plugin_utils import _result, _variables
@@ -51,6 +52,7 @@ def test_a_run_that_does_not_come_to_its_end_has_begun(monkeypatch: pytest.Monke
         "application": "shop",
         "machines": ["one", "two"],
         "check": False,
+        "released": {},
         "state": "begun",
         "seconds": None,
         "next": _result.FAILED,
@@ -72,6 +74,96 @@ def test_the_end_has_the_keys_of_the_beginning(
     assert (ended["state"], ended["next"]) == (state, then)
     assert ended["seconds"] >= 0
     assert json.loads(file.read_text()) == ended
+
+
+def test_what_a_playbook_finds_is_told_and_may_be_a_failure() -> None:
+    found = {"health": "critical", "healthy": False}
+    ended = tell(SITE, begun=tell(SITE), next="Watch it.", found=found)["result"]
+    assert (ended["state"], ended["next"], ended["health"]) == (
+        "failed",
+        _result.FAILED,
+        "critical",
+    )
+    well = {"health": "warning", "healthy": True}
+    assert tell(SITE, begun=tell(SITE), found=well)["result"]["state"] == "done"
+
+
+@pytest.mark.parametrize(
+    ("change", "carried"),
+    [({}, True), ({"app": "blog"}, False), ({"stack_environment": "staging"}, False)],
+)
+def test_the_next_jobs_hear_what_was_released_of_the_same_in_the_same_place(
+    change: dict[str, str], carried: bool
+) -> None:
+    released = {"version": "v2", "release": "20261129T080000Z-2", "before": "", "new": True}
+    deployed = tell(SITE, begun=tell(SITE), found={"released": released})["result"]
+    examined = tell({**SITE, "slipway_result": deployed})["result"]
+    assert examined["released"] == released
+    after = tell({**SITE, **change, "slipway_result": examined})["result"]
+    assert after["released"] == (released if carried else {})
+
+
+def run(playbook: Path | str, *words: str, **given: t.Any) -> str:
+    # Machines that answer to nobody, whatever the demo's are doing.
+    nowhere = {
+        **{"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 1},
+        "ansible_ssh_args": "-F/dev/null",
+    }
+    command = [str(Path(sys.executable).parent / "ansible-playbook"), str(playbook)]
+    extra = json.dumps(nowhere | given)
+    done = subprocess.run(
+        [*command, "-i", "inventories/demo", "-e", extra, *words],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return " ".join((done.stdout + done.stderr).split())
+
+
+def test_a_health_check_tells_its_verdict_also_when_it_fails(tmp_path: Path) -> None:
+    told = tmp_path / "result.json"
+    assert "1 critical on 1 machine; see the table above" in run(
+        "playbooks/check_health.yml", result_json=str(told)
+    )
+    said = json.loads(told.read_text())
+    assert (said["state"], said["health"], said["healthy"]) == ("failed", "critical", False)
+
+
+@pytest.mark.parametrize("needed", [True, False])
+def test_a_deploy_tells_what_it_released(needed: bool, tmp_path: Path) -> None:
+    """Its last words, after what the role would have registered on the machines."""
+    told, play = tmp_path / "result.json", tmp_path / "play.yml"
+    *_others, last = yaml.safe_load((ROOT / "playbooks/deploy.yml").read_text())
+    info = {"applications": {"auction": {"current": "one", "needed": needed}}}
+    facts = {"__app_info": info, "__app_build": {"release": "two"}}
+    begin = {"slipway.stack.result": {}, "register": "common_begun"}
+    last["ansible.builtin.import_playbook"] = str(ROOT / "playbooks/say_result.yml")
+    tasks = [begin, {"ansible.builtin.set_fact": facts}]
+    plays = [{"hosts": "all", "gather_facts": False, "tasks": tasks}, last]
+    play.write_text(yaml.safe_dump(plays, sort_keys=False))
+    run(play, app="auction", version="v2", result_json=str(told), stack_release=[])
+    said = json.loads(told.read_text())
+    new = "two" if needed else "one"
+    released = {"version": "v2", "release": new, "before": "one", "new": needed}
+    assert (said["application"], said["released"]) == ("auction", released)
+
+
+@pytest.mark.parametrize(
+    ("told", "said"),
+    [
+        ({"awx_workflow_job_id": 7}, "slipway-demo-1 cannot be reached"),
+        ({}, "deploy_approved is missing, and this environment deploys only what was approved"),
+    ],
+)
+def test_what_a_workflow_of_awx_approved_is_deployed_by_it_alone(
+    told: dict[str, int], said: str
+) -> None:
+    text = (ROOT / "awx/vars/templates.yml").read_text().replace("!unsafe ", "")
+    templates = {each["name"]: each for each in yaml.safe_load(text)["controller_templates"]}
+    given = templates["Slipway deploy approved"]["extra_vars"]
+    wanted = {"app": "auction", "version": "v2", "stack_approval_required": True}
+    assert said in run("playbooks/deploy.yml", "--check", **given, **wanted, **told)
 
 
 def test_a_workflow_hands_it_on_without_a_playbook_minding() -> None:
