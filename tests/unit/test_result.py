@@ -142,11 +142,46 @@ def test_a_deploy_tells_what_it_released(needed: bool, tmp_path: Path) -> None:
     tasks = [begin, {"ansible.builtin.set_fact": facts}]
     plays = [{"hosts": "all", "gather_facts": False, "tasks": tasks}, last]
     play.write_text(yaml.safe_dump(plays, sort_keys=False))
-    run(play, app="auction", version="v2", result_json=str(told), stack_release=[])
+    run(play, app="auction", version="v2", result_json=str(told))
     said = json.loads(told.read_text())
     new = "two" if needed else "one"
     released = {"version": "v2", "release": new, "before": "one", "new": needed}
     assert (said["application"], said["released"]) == ("auction", released)
+
+
+@pytest.mark.parametrize(
+    ("environment", "state", "said"),
+    [
+        ("demo", "critical", "it goes back"),
+        ("demo", "warning", "auction stays at v2, for none of its servers, workers and pages is"),
+        (
+            "staging",
+            "critical",
+            "auction stays as it is, for no deploy before this in its workflow",
+        ),
+    ],
+)
+def test_a_workflow_goes_back_from_its_own_release_when_that_is_critical(
+    environment: str, state: str, said: str, tmp_path: Path
+) -> None:
+    """Who examines the machine is replaced by what it would have found."""
+    plays = yaml.safe_load((ROOT / "playbooks/rollback.yml").read_text())
+    (look,) = [play for play in plays if play["name"] == "Look for a reason"]
+    block = look["tasks"][0]["block"]
+    (examine,) = [each for each in block if "slipway.stack.stack_health" in each]
+    found = {examine["register"]: {"findings": [{"state": "ok"}, {"state": state}]}}
+    block[block.index(examine)] = {"ansible.builtin.set_fact": found}
+    block.append({"ansible.builtin.debug": {"msg": "it goes back"}})
+    begin = {"slipway.stack.result": {}, "register": "common_begun"}
+    plays = [{"hosts": "all", "gather_facts": False, "tasks": [begin]}, {**look, "become": False}]
+    play = tmp_path / "play.yml"
+    play.write_text(yaml.safe_dump(plays, sort_keys=False))
+    earlier: dict[str, t.Any] = {"environment": environment, "application": "auction"}
+    earlier["released"] = {"version": "v2", "new": True}
+    given = {"app": "auction", "rollback_if_critical": True, "slipway_result": earlier}
+    shown = run(play, **given)
+    assert said in shown
+    assert ("it goes back" in shown) == (said == "it goes back")
 
 
 @pytest.mark.parametrize(
