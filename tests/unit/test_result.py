@@ -130,8 +130,8 @@ def test_a_health_check_tells_its_verdict_also_when_it_fails(tmp_path: Path) -> 
     assert (said["state"], said["health"], said["healthy"]) == ("failed", "critical", False)
 
 
-@pytest.mark.parametrize("needed", [True, False])
-def test_a_deploy_tells_what_it_released(needed: bool, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("needed", "version"), [(True, "v2"), (False, "")])
+def test_a_deploy_tells_what_it_released(needed: bool, version: str, tmp_path: Path) -> None:
     """Its last words, after what the role would have registered on the machines."""
     told, play = tmp_path / "result.json", tmp_path / "play.yml"
     *_others, last = yaml.safe_load((ROOT / "playbooks/deploy.yml").read_text())
@@ -142,10 +142,11 @@ def test_a_deploy_tells_what_it_released(needed: bool, tmp_path: Path) -> None:
     tasks = [begin, {"ansible.builtin.set_fact": facts}]
     plays = [{"hosts": "all", "gather_facts": False, "tasks": tasks}, last]
     play.write_text(yaml.safe_dump(plays, sort_keys=False))
-    run(play, app="auction", version="v2", result_json=str(told))
+    run(play, app="auction", version=version, result_json=str(told))
     said = json.loads(told.read_text())
     new = "two" if needed else "one"
-    released = {"version": "v2", "release": new, "before": "one", "new": needed}
+    declared = "main"
+    released = {"version": version or declared, "release": new, "before": "one", "new": needed}
     assert (said["application"], said["released"]) == ("auction", released)
 
 
