@@ -67,10 +67,23 @@ def users_at(wanted: Stages, seconds: float) -> int | None:
     return None
 
 
+def mean_users(wanted: Stages) -> float:
+    """How many users there are on average: a profile with quiet hours asks less."""
+    begins = [0.0, *(until for until, _users in wanted)]
+    asked = sum(
+        (until - begin) * users for begin, (until, users) in zip(begins, wanted, strict=False)
+    )
+    return asked / begins[-1]
+
+
 def breaches(
-    measured: t.Sequence[Measured], wanted: Stages, slow: t.Container[str], seconds: float
+    measured: t.Sequence[Measured],
+    wanted: Stages,
+    slow: t.Container[str],
+    seconds: float,
+    refused: int = 0,
 ) -> list[str]:
-    """Everything that was not kept to, one sentence each."""
+    """Everything that was not kept to, one sentence each; `refused` answers were 429."""
     requests = sum(each.requests for each in measured)
     if not requests:
         return ["no request was made; see what Locust said."]
@@ -79,8 +92,13 @@ def breaches(
     limits = Limits()
     if share >= limits.errors_percent:
         found.append(f"{share:.1f} % of all requests failed, less than 1 % may.")
+    if refused:
+        found.append(
+            f"{refused} answers were 429: a client address gets only so many a second. Add that of"
+            " the machine that asks to nginx_certbot_unlimited_clients of the web machines."
+        )
     rate = requests / max(seconds, 1)
-    if max(users for _until, users in wanted) >= USERS_FOR_A_RATE and rate <= limits.rate:
+    if mean_users(wanted) >= USERS_FOR_A_RATE and rate <= limits.rate:
         found.append(f"{rate:.0f} requests a second were answered, more than 100 must be.")
     return found
 

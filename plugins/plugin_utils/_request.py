@@ -63,6 +63,8 @@ _LIKENESS = 0.75
 _EVERYWHERE = ("result_json",)
 # A variable of the operator's own may well be called so.
 _COMMON_WORDS = ("command", "release", "reason", "service")
+# How environments with real visitors are called.
+_REAL = re.compile(r"(^|[^a-z])(prod|live)", re.IGNORECASE)
 _LEVELS = ("present", "intact", "readable", "kept")
 # Services that may be restarted, and where they run.
 _SERVICES = {"postgres": "database", "pgbouncer": "database", "redis": "cache", "nginx": "web"}
@@ -257,7 +259,7 @@ def _check_load(inputs: t.Mapping[str, t.Any], asked: t.Mapping[str, t.Any]) -> 
             " give the inventory of the environment that you mean."
         )
     wanted = str(asked.get("load_production", "")).lower() in ("true", "yes")
-    if str(here).startswith("prod") and not wanted:
+    if _REAL.search(str(here)) and not wanted:
         raise InventoryError(
             f"{here} serves real visitors, whom a load test slows down; test staging, or add"
             f" {OPTIONS['load_production']}."

@@ -74,3 +74,14 @@ def test_what_an_application_has_to_keep_to(
     found = _load.breaches(measured, wanted, ("/ai",), 10)
     assert len(found) == len(said)
     assert all(one.startswith(other) for one, other in zip(found, said, strict=True))
+
+
+def test_who_is_held_to_a_visitors_share_is_told() -> None:
+    (_failed, told) = _load.breaches([path(failures=1000)], FEW, (), 10, refused=990)
+    assert told.startswith("990 answers were 429: a client address gets only so many a second.")
+    assert "nginx_certbot_unlimited_clients" in told
+
+
+@pytest.mark.parametrize(("name", "users"), [("smoke", 10), ("day", 320 / 6), ("rush", 124)])
+def test_a_profile_with_quiet_hours_asks_less(name: str, users: float) -> None:
+    assert _load.mean_users(_load.stages(name)) == pytest.approx(users)

@@ -337,6 +337,9 @@ def test_real_visitors_are_spared_unless_they_are_meant() -> None:
     assert "production serves real visitors" in problem(extra=asked, **here)
     assert problem(extra={**asked, "load_production": True}, **here) == ""
     assert problem(extra={**STAGING, "load_from": "one"}, takes=LOAD) == ""
+    for name in ("eu-production", "Live", "shop_prod"):
+        there = {"environment": name, "takes": LOAD}
+        assert "serves real visitors" in problem(extra={**asked, "load_environment": name}, **there)
 
 
 @pytest.mark.parametrize(

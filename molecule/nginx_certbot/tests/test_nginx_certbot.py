@@ -21,10 +21,11 @@ HEADERS = {
 HANDSHAKE = "echo | openssl s_client -connect 127.0.0.1:443 -servername {name}"
 
 
-def codes(host: Host, url: str, times: int) -> list[str]:
+def codes(host: Host, url: str, times: int, *more: str) -> list[str]:
     """Answers to many requests of one client at once."""
     options = "--silent --insecure --parallel --parallel-max 50 --write-out '%{http_code}\\n'"
-    said = host.run(f"curl {options} --output '/tmp/answer#1' '{url}[1-{times}]'")
+    words = " ".join((options, *more))
+    said = host.run(f"curl {words} --output '/tmp/answer#1' '{url}[1-{times}]'")
     return said.stdout.split()
 
 
@@ -133,6 +134,12 @@ def test_requests_are_limited_per_second(host: Host, name: str) -> None:
 def test_the_api_may_be_asked_more_often(host: Host, name: str) -> None:
     assert set(codes(host, f"https://{name}/api/", 60)) == {"200"}
     assert "429" in codes(host, f"https://{name}/api/", 150)
+
+
+def test_whoever_tests_with_many_visitors_is_not_limited(host: Host, name: str) -> None:
+    other = ("--connect-to ::127.0.0.1:", "--interface")
+    assert set(codes(host, f"https://{name}/", 60, *other, "127.0.0.9")) == {"200"}
+    assert "429" in codes(host, f"https://{name}/", 60, *other, "127.0.0.8")
 
 
 def test_a_limit_can_be_lifted(host: Host, name: str) -> None:

@@ -30,11 +30,13 @@ def judge(environment, **_):
     total = environment.stats.total
     seconds = (total.last_request_timestamp or 0) - total.start_time
     paths = [measured(entry) for entry in environment.stats.entries.values()]
+    errors = environment.stats.errors.values()
+    refused = sum(each.occurrences for each in errors if "429" in str(each.error))
     result = {
         "report": environment.parsed_options.csv_prefix,
         "paths": [vars(each) for each in paths],
         "requests_per_second": round(total.num_requests / max(seconds, 1), 1),
-        "breaches": _load.breaches(paths, STAGES, ASKED["slow_paths"], seconds),
+        "breaches": _load.breaches(paths, STAGES, ASKED["slow_paths"], seconds, refused),
     }
     Path(ASKED["result"]).write_text(json.dumps(result))
     # What is too slow is said by whoever reads the result; Locust's own failures remain.
