@@ -4,13 +4,18 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
 import yaml
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
-from ansible_collections.slipway.stack.plugins.plugin_utils import _dotenv, _import_environment
+from ansible_collections.slipway.stack.plugins.plugin_utils import (
+    _dotenv,
+    _import_environment,
+    _rules,
+)
 
 ARGUMENTS = {
     "path": {"type": "path", "required": True},
@@ -38,13 +43,19 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         _said, given = self.validate_argument_spec(argument_spec=ARGUMENTS)
         # Ansible's own texts are no texts to YAML.
         name, framework = str(given["name"]), str(given["framework"])
+        for rule in _rules.RULES["stack_applications[].name"]:
+            if not rule.holds(name):
+                raise AnsibleActionFail(f"app is {name!r}; {rule.remedy}")
         try:
             text = Path(given["path"]).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise AnsibleActionFail(
                 f"env_file is {given['path']!r}, which cannot be read; name a text file"
             ) from error
-        values, complaints = _dotenv.read(text)
+        try:
+            values, complaints = _dotenv.read(text)
+        except _dotenv.Unclear as error:
+            raise AnsibleActionFail(f"nothing was written: {error}") from error
         placed = _import_environment.place(values, name, framework)
         secrets = self._encrypted(_yaml({"vault_stack_applications": {name: placed.secrets}}))
         files = {
@@ -69,6 +80,15 @@ class _Dumper(yaml.SafeDumper):  # type: ignore[misc]
 
     def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
         super().increase_indent(flow, False)
+
+    def represent_str(self, data: str) -> yaml.ScalarNode:
+        """What Ansible would take for a template stays what it is."""
+        if re.search(r"\{[{%#]", data):
+            return self.represent_scalar("!unsafe", data, style='"')
+        return super().represent_str(data)
+
+
+_Dumper.add_representer(str, _Dumper.represent_str)
 
 
 def _yaml(value: dict[str, Any]) -> str:

@@ -12,10 +12,12 @@ description:
   - Writes C(applications.yml) and C(secrets.yml) into a folder. What follows from the declaration,
     as the address of the database, is left out, under whichever name the application reads it.
   - C(secrets.yml) is encrypted when the playbook was given a vault's password. No value is shown.
+  - A variable that shells, Docker Compose and python-dotenv would read differently is refused by
+    name and line, and nothing is written then. A value that Jinja would read is marked C(!unsafe).
   - Files that are there are never changed. Runs on the controller.
 options:
   path:
-    description: The C(.env) file.
+    description: The C(.env) file. A relative path is one of the folder that you are in.
     type: path
     required: true
   into:
@@ -23,7 +25,7 @@ options:
     type: path
     required: true
   name:
-    description: Name of the application.
+    description: Name of the application, as I(stack_applications[].name) may be.
     type: str
     required: true
   framework:

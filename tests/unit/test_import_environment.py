@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import typing as t
 from pathlib import Path
 
@@ -10,8 +11,9 @@ import fakes
 import pytest
 import yaml
 from ansible.errors import AnsibleActionFail
+from ansible.parsing.dataloader import DataLoader
 from ansible.parsing.vault import VaultLib, VaultSecret
-from ansible.template import trust_as_template
+from ansible.template import Templar, trust_as_template
 from ansible_collections.slipway.stack.plugins.action import import_environment
 from ansible_collections.slipway.stack.plugins.plugin_utils import (
     _dotenv,
@@ -153,45 +155,111 @@ def test_passwords_come_out_of_urls() -> None:
     assert "domain is not known; write the name that visitors use" in placed("propflow").remarks
 
 
+# By the second word: whether a shell reads the file at all.
+READABLE = [
+    ("A=b", True, "b"),
+    ("export A=b # why\n", True, "b"),
+    ("\ufeffA=b\r\n", False, "b"),
+    ("A=b#c", True, "b#c"),
+    ("A='it $B # \\d is'", True, "it $B # \\d is"),
+    ('A="a\\"b\\\\n"', True, 'a"b\\n'),
+    ('A="two\nlines"\nB=1', True, "two\nlines"),
+    ("  A = b c  ", False, "b c"),
+    ("A=", True, ""),
+    ("B=1\nA=x${B}-${B}", True, "x1-1"),
+    ('B=1\nA="${B} ${C:-d}"', True, "1 d"),
+    ("A=${C:-}", True, ""),
+    ("B=1\nA=${B:-d}", True, "1"),
+    ("A=it's", False, "it's"),
+    ('A={"a": 1, "b": [2]}', False, '{"a": 1, "b": [2]}'),
+    ("A=1\n\n# A=2\n", True, "1"),
+]
+
+
+@pytest.mark.parametrize(("text", "shell", "value"), READABLE)
+def test_a_line_is_read_as_a_shell_reads_it(
+    text: str, shell: bool, value: str, tmp_path: Path
+) -> None:
+    found = _dotenv.read(text)
+    assert (found.values["A"], found.complaints) == (value, [])
+    if shell:
+        (tmp_path / "env").write_text(text, encoding="utf-8")
+        script = 'set -a; . "$1"; printf %s "$A"'
+        ran = subprocess.run(
+            ["/bin/sh", "-c", script, "sh", tmp_path / "env"],
+            env={},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert ran.stdout == value
+
+
 @pytest.mark.parametrize(
-    ("text", "name", "value"),
+    ("text", "what"),
     [
-        ("A=b", "A", "b"),
-        ("\ufeffexport A=b # why\r\n", "A", "b"),
-        ("A=b#c", "A", "b#c"),
-        ("A='it $B # is'", "A", "it $B # is"),
-        ('A="a\\"b\\nc"', "A", 'a"b\nc'),
-        ('A="two\nlines"\nB=1', "A", "two\nlines"),
-        ("  A = b c  ", "A", "b c"),
-        ("A=", "A", ""),
-        ("B=1\nA=x${B}$B", "A", "x11"),
-        ("A=${C:-d}", "A", "d"),
-        ("A=it's", "A", "it's"),
-        ("A=1\n\n# A=2\n", "A", "1"),
+        (f'A="p\\ass{SECRET}"', "A of line 1 has a backslash"),
+        (f'A="^\\d+\\.\\w{SECRET}$"', "A of line 1 has a backslash"),
+        ('A="a\\nb"', "A of line 1 has a backslash"),
+        (f'B=1\nA="{SECRET}\\$A"', "A of line 2 has a backslash"),
+        (f"A={SECRET}\\\\", "A of line 1 has a backslash"),
+        (f"A=Ab${SECRET}", "A of line 1 has a $"),
+        (f"A={SECRET}$$", "A of line 1 has a $"),
+        ("A=`date`", "A of line 1 has a backtick"),
+        ("A=${B:?must be set}", "A of line 1 has a $"),
+        ("B=1\nA=${B:+other}", "A of line 2 has a $"),
+        ("A=${B:-${C}}", "A of line 1 has a $"),
+        ("B=\nA=${B:-d}", "A of line 2 has a default for a variable that is empty"),
+        (f"A=${{B}}{SECRET}", "A of line 1 has the value of a variable that no line before sets"),
+        (f"A=${{{SECRET}}}", "A of line 1 has the value of a variable that no line before sets"),
+        ("A='${B}'", "A of line 1 has a backslash or ${ within single quotes"),
+        (f"A='{SECRET}\\'", "A of line 1 has a backslash or ${ within single quotes"),
+        ("A='a\\\\b'", "A of line 1 has a backslash or ${ within single quotes"),
+        (f"A='{SECRET}'\\''s'", "A of line 1 has quotes that do not hold its whole value"),
+        (f'A="{SECRET}"b', "A of line 1 has quotes that do not hold its whole value"),
+        (f'A="{SECRET}"#b', "A of line 1 has quotes that do not hold its whole value"),
+        (f'B=1\nA="{SECRET}', "A of line 2 has quotes that do not hold its whole value"),
+        (f'A={SECRET}"b"', "A of line 1 has quotes within its value"),
+        ("export A=1 B=2", "A of line 1 has several words without quotes"),
+        ("export A=1 b", "A of line 1 has several words without quotes"),
+        (f"A=1 B={SECRET}", "A of line 1 has several words without quotes"),
+        ("A=~/shop", "A of line 1 has a ~ in front"),
+        ("A= # nothing", "A of line 1 has only a comment behind its ="),
+        (f"A=-----BEGIN KEY-----\n{SECRET}=", "A of line 1 has several lines without quotes"),
     ],
 )
-def test_a_line_is_read_as_shells_and_docker_read_it(text: str, name: str, value: str) -> None:
-    found = _dotenv.read(text)
-    assert (found.values[name], found.complaints) == (value, [])
+def test_what_readers_take_differently_is_refused_without_a_value(text: str, what: str) -> None:
+    with pytest.raises(_dotenv.Unclear) as refusal:
+        _dotenv.read(text)
+    assert str(refusal.value).startswith(f"{what}, which readers of such files take differently;")
+    assert SECRET not in str(refusal.value)
+
+
+def test_all_that_is_refused_is_one_sentence() -> None:
+    with pytest.raises(_dotenv.Unclear) as refusal:
+        _dotenv.read("A=$B\nC=${A}\nD='x'y\n")
+    assert str(refusal.value).startswith(
+        "A of line 1 has a $, D of line 3 has quotes that do not hold its whole value, which"
+    )
 
 
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
         (f"A=1\nexport\n{SECRET}", "line 2 is no NAME=value; correct it, or remove it"),
-        (f'A=1\nB="{SECRET}', "B"),
         (f"A={SECRET}\nA=2", "A is there twice; the one of line 2 was taken"),
-        (f"A=${{B}}{SECRET}", "A uses B, which is not in the file; write its value"),
         (f"{SECRET} {SECRET}", "line 1 is no NAME=value; correct it, or remove it"),
     ],
 )
-def test_what_cannot_be_read_is_said_without_a_value(text: str, sentence: str) -> None:
+def test_what_is_no_variable_is_said_without_a_value(text: str, sentence: str) -> None:
     found = _dotenv.read(text)
-    if sentence == "B":  # an open quote is a value of its own line
-        assert found.values["B"] == f'"{SECRET}'
-        return
     assert sentence in found.complaints
     assert SECRET not in str(found.complaints)
+
+
+ANOTHER = "x8Rk2mB7qHd4VnC1tGz0"
+URL = f"postgresql://u:{SECRET}@db/main"
+GETS = "was left out; the application gets"
 
 
 @pytest.mark.parametrize(
@@ -199,21 +267,155 @@ def test_what_cannot_be_read_is_said_without_a_value(text: str, sentence: str) -
     [
         ({"PATH": "/bin"}, "PATH was left out; how processes start, the units decide"),
         ({"KEY": "a\nb"}, "KEY has several lines; encode it, for example in base64"),
-        ({"DATABASE_URL": "postgresql://u:p@h:x/d"}, "DATABASE_URL is no URL; correct it"),
+        ({"KEY": "a\0b"}, "KEY has several lines; encode it, for example in base64"),
+        ({"DATABASE_URL": "postgresql://u:p@h:x/d"}, "DATABASE_URL is no URL; correct it, and"),
+        ({"REDIS_URL": f"redis://:a.b/{SECRET}@h"}, "REDIS_URL is no URL; correct it, and"),
         ({"DATABASE_URL": "your-url"}, "DATABASE_URL is a placeholder; its value is to be written"),
-        ({"AWS_S3_REGION_NAME": "eu"}, "s3.bucket is not known; write it, or remove s3"),
+        ({"AWS_STORAGE_BUCKET_NAME": "{bucket}"}, "s3.bucket is not known; write it, or remove s3"),
+        ({"DB_HOST": URL}, "DB_HOST is no name of a server; correct it"),
+        (
+            {"DATABASE_URL": URL, "POSTGRES_DB": "other"},
+            "POSTGRES_DB has another database_name than DATABASE_URL, which was taken",
+        ),
+        (
+            {"DB_PASSWORD": ANOTHER, "DATABASE_URL": URL},
+            "DATABASE_URL has another database_password than DB_PASSWORD, which was taken",
+        ),
+        ({"DATABASE_URL": f"{URL}?sslmode=require"}, "DATABASE_URL has options behind its ?"),
+        ({"DATABASE_URL": URL}, "DATABASE_URL names another user; the application logs in as main"),
+        ({"DATABASE_URL": "mysql://u:p@db/d"}, "DATABASE_URL is no postgresql:// URL, but"),
+        ({"DATABASE_URL": "postgis://u:p@db/d"}, "DATABASE_URL is no postgresql:// URL, but"),
+        ({"CELERY_BROKER_URL": "amqp://u:p@mq//"}, "CELERY_BROKER_URL is no redis:// URL, but"),
+        ({"REDIS_URL": "redis://redis:6379/5"}, "REDIS_URL is of another database of Redis than 0"),
+        ({"REDIS_URL": "redis://a:b@redis"}, "REDIS_URL names another user; the application logs"),
+        ({"CSRF_TRUSTED_ORIGINS": "https://a.b"}, f"CSRF_TRUSTED_ORIGINS {GETS} https://<domain>"),
+        ({"REDIS_KEY_PREFIX": "old:"}, f"REDIS_KEY_PREFIX {GETS} shop: instead"),
+        ({"MEDIA_ROOT": "/data"}, f"MEDIA_ROOT {GETS} /srv/shop/media instead"),
+        ({"CONN_MAX_AGE": "600"}, f"CONN_MAX_AGE {GETS} 0 instead"),
+        ({"CELERY_BROKER_URL": ""}, "CELERY_BROKER_URL is Celery's; declare celery too"),
+        ({"PSQL_HOST": "db.old.example.com"}, "PSQL_HOST was kept and may lead to a server of"),
+        ({"REPORTS": URL}, "REPORTS was kept and may lead to a server of today"),
+        ({"REDIS_URL": "redis://redis"}, "REDIS_URL becomes the cache, which may forget; let"),
+        (
+            {"REDIS_URL": "redis://redis", "CELERY_RESULT_BACKEND": "django-db"},
+            "REDIS_URL becomes the cache, which may forget; let queues use the broker",
+        ),
+        (
+            {"CACHE_URL": "redis://redis", "BROKER_URL": "redis://redis"},
+            "CACHE_URL becomes the cache, which may forget; let queues use the broker",
+        ),
+        ({"ALLOWED_HOSTS": '["a.example.com"]'}, "ALLOWED_HOSTS is a list; the application gets"),
+        (
+            {"ALLOWED_HOSTS": "a.example.com", "DJANGO_ALLOWED_HOSTS": "b.example.com"},
+            "DJANGO_ALLOWED_HOSTS has b.example.com too; add it to redirects",
+        ),
+        ({"ALLOWED_HOSTS": "a.example.com,*"}, "ALLOWED_HOSTS has a pattern, which was left out"),
     ],
 )
 def test_what_cannot_be_placed_is_said(values: dict[str, str], sentence: str) -> None:
-    assert sentence in _import_environment.place(values, "shop").remarks
+    remarks = _import_environment.place(values, "shop").remarks
+    assert [each for each in remarks if each.startswith(sentence)], remarks
+    assert not any(secret in str(remarks) for secret in (SECRET, ANOTHER))
 
 
-def test_what_looks_like_a_secret_goes_into_the_vault() -> None:
+def test_what_does_not_change_is_not_said() -> None:
     values = {
-        "STRIPE": "sk_live_0123456789abcdefghij",
-        "ELASTIC": "https://user:pass@search.example.com",
-        "ADMIN_TOKEN": "x",
-        "REGION": "eu-central-1",
+        "DATABASE_URL": f"postgresql://shop:{SECRET}@db:5432/shop",
+        "DATABASE_PASSWORD": SECRET,
+        "CACHE_URL": f"redis://shop:{SECRET}@redis:6379/0",
+        "REDIS_URL": "redis://redis:6379/0",
+        "BROKER_URL": "redis://broker:6379",
+        "REDIS_HOST": "",
+        "SECRET_KEY": SECRET,
+        "ALLOWED_HOSTS": "shop.example.com,localhost",
+        "CSRF_TRUSTED_ORIGINS": "https://shop.example.com",
+        "CONN_MAX_AGE": "0",
+        "MEDIA_ROOT": "/srv/shop/media",
+        "DATABASE_HOST": "fd00::1",
+    }
+    found = _import_environment.place(values, "shop")
+    assert found.remarks == ["source.repository and web.wsgi are not known; write them"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *((name, "x") for name in ("ADMIN_TOKEN", "EMAIL_PASS", "MAIL_PWD", "PASSPHRASE", "SALT")),
+        *((name, "x") for name in ("BASIC_AUTH", "ENCRYPTION_KEYS", "email_password", "Api_Key")),
+        ("STRIPE", "sk_live_0123456789"),
+        ("ELASTIC", "https://user:pass@search.example.com"),
+        ("TRACKER", "https://abc@tracker.example.com"),
+        ("STORE", "AccountName=a;AccountKey=b"),
+        ("ACCOUNT", '{"private_key": "x"}'),
+        ("ADMIN", "tr0ub4dor&3#horse*x"),
+    ],
+)
+def test_what_looks_like_a_secret_goes_into_the_vault(name: str, value: str) -> None:
+    found = _import_environment.place({name: value}, "shop")
+    assert found.secrets["environment"] == {name: value}
+    assert "environment" not in found.application
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("REGION", "eu-central-1"),
+        ("FEATURES", '{"a": 1, "b": [2]}'),
+        ("LIMITS", "{}"),
+        ("GREETING", "your order is ready"),
+        ("EMAIL_BACKEND", "django.core.mail.backends.smtp.EmailBackend"),
+        ("CELERY_RESULT_BACKEND", "django-db"),
+        ("AWS_S3_REGION_NAME", "eu-central-1"),
+    ],
+)
+def test_what_is_no_secret_stays_what_it_is(name: str, value: str) -> None:
+    found = _import_environment.place({name: value}, "shop")
+    assert found.application["environment"] == {name: value}
+    assert not any("placeholder" in remark for remark in found.remarks)
+
+
+def test_names_in_lower_case_hold_facts_as_well() -> None:
+    found = _import_environment.place({"secret_key": SECRET, "database_url": URL}, "shop")
+    assert found.secrets["secret_key"] == found.secrets["database_password"] == SECRET
+    names = {"secret_key": "secret_key", "database_url": "database_url"}
+    assert found.application["environment_names"] == names
+    assert "environment" not in found.application
+
+
+def test_keys_without_a_bucket_are_secrets_of_the_application() -> None:
+    values = {"AWS_ACCESS_KEY_ID": "AKIAEXAMPLE", "AWS_SECRET_ACCESS_KEY": SECRET}
+    for more in ({}, {"AWS_STORAGE_BUCKET_NAME": ""}):
+        found = _import_environment.place({**values, **more}, "shop")
+        assert values.items() <= found.secrets["environment"].items()
+        assert "s3" not in found.application and "s3_access_key" not in found.secrets
+
+
+@pytest.mark.parametrize("last", ["JWT_SECRET_KEY", "DJANGO_SECRET_KEY"])
+def test_a_second_key_stays_another_one(last: str) -> None:
+    found = _import_environment.place({"SECRET_KEY": SECRET, last: ANOTHER}, "shop")
+    assert (found.secrets["secret_key"], found.secrets["environment"]) == (SECRET, {last: ANOTHER})
+    assert last not in found.application.get("environment_names", {})
+
+
+@pytest.mark.parametrize(
+    ("values", "secret"),
+    [
+        ({"SECRET_KEY": SECRET, "JWT_SECRET_KEY": ""}, "secret_key"),
+        ({"SECRET_KEY": "", "JWT_SECRET_KEY": SECRET}, "secret_key"),
+        ({"DATABASE_URL": URL, "DB_PASSWORD": ""}, "database_password"),
+        (
+            {"DB_PASSWORD": SECRET, "DATABASE_URL": "postgresql://u:{password}@h/d"},
+            "database_password",
+        ),
+        ({"REDIS_PASSWORD": SECRET, "REDIS_URL": "redis://redis"}, "redis_password"),
+    ],
+)
+def test_an_empty_one_never_replaces_a_full_one(values: dict[str, str], secret: str) -> None:
+    assert _import_environment.place(values, "shop").secrets[secret] == SECRET
+
+
+def test_empty_ones_declare_nothing() -> None:
+    values = {
         "ALLOWED_HOSTS": "localhost,.example.com,*",
         "DATABASE_NAME": "",
         "AWS_S3_ENDPOINT_URL": "",
@@ -221,8 +423,6 @@ def test_what_looks_like_a_secret_goes_into_the_vault() -> None:
         "REDIS_URL": "redis://:{password}@10.0.0.1",
     }
     found = _import_environment.place(values, "shop")
-    assert set(found.secrets["environment"]) == {"STRIPE", "ELASTIC", "ADMIN_TOKEN"}
-    assert found.application["environment"] == {"REGION": "eu-central-1"}
     assert (found.application["domain"], found.secrets["redis_password"]) == ("", "")
     assert "database" not in found.application and "s3" not in found.application
 
@@ -274,10 +474,48 @@ def test_with_a_password_the_secrets_are_encrypted(asked: dict[str, t.Any], tmp_
     [
         ({"path": "/nonexistent/.env"}, "env_file is '/nonexistent/.env', which cannot be read"),
         ({"into": "/proc/none"}, "into is '/proc/none', where nothing can be written"),
+        ({"name": "../../x"}, "app is '../../x'; write 2 to 31 lower-case letters"),
+        ({"name": "My-App"}, "app is 'My-App'; write 2 to 31 lower-case letters"),
+        ({"name": "postgres"}, "app is 'postgres'; the system uses that name itself"),
     ],
 )
-def test_files_that_cannot_be_are_one_sentence(
+def test_what_cannot_be_is_one_sentence(
     asked: dict[str, t.Any], change: dict[str, str], sentence: str
 ) -> None:
     with pytest.raises(AnsibleActionFail, match=sentence):
         run(None, **{**asked, **change})
+
+
+def test_what_is_refused_writes_nothing(asked: dict[str, t.Any], tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text(f"DB_PASSWORD={SECRET}$x\n")
+    with pytest.raises(AnsibleActionFail, match=r"nothing was written: DB_PASSWORD of line 1 has"):
+        run(None, **asked)
+    assert not (tmp_path / "all").exists()
+
+
+def test_a_relative_path_is_one_of_the_folder_that_one_is_in(
+    asked: dict[str, t.Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run(None, **{**asked, "path": ".env", "into": "here"})
+    assert (tmp_path / "here" / "secrets.yml").exists()
+
+
+def test_what_jinja_would_read_stays_what_it_is(asked: dict[str, t.Any], tmp_path: Path) -> None:
+    values = {
+        "PAGE_TITLE": "Hi {{ name }} and {% raw %}x",
+        "REMARK": 'a {# b #} "c"',
+        "STRIPE_API_KEY": "sk{{1+1}}abc",
+        "SECRET_KEY": f"{SECRET}{{{{ 1 + 1 }}}}",
+        "PLAIN": "{a}",
+    }
+    (tmp_path / ".env").write_text("".join(f"{name}='{each}'\n" for name, each in values.items()))
+    run(None, **asked)
+    found: dict[str, t.Any] = {}
+    for file in sorted((tmp_path / "all").iterdir()):
+        loader = DataLoader()
+        read = loader.load_from_file(str(file), trusted_as_template=True)
+        found |= Templar(loader=loader, variables=read).template(read)
+    twin = found["vault_stack_applications"]["parkme"]
+    told = {**found["stack_applications"][0]["environment"], **twin["environment"]}
+    assert {**told, "SECRET_KEY": twin["secret_key"]} == {**values, "PLAIN": ""}
