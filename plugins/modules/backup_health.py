@@ -34,6 +34,10 @@ options:
     description: Whether the cluster must have a physical backup.
     type: bool
     default: false
+  second:
+    description: Whether a second place must have the physical backups as well.
+    type: bool
+    default: false
   rehearsal:
     description: Whether a restore must have been rehearsed.
     type: bool

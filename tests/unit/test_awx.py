@@ -61,7 +61,10 @@ KEYS = {
 
 
 def configure(
-    controller: Controller, *arguments: str, keys: dict[str, str] = KEYS, fails: bool = False
+    controller: Controller,
+    *arguments: str,
+    keys: t.Mapping[str, str] | None = None,
+    fails: bool = False,
 ) -> str:
     environment = {
         name: value
@@ -77,7 +80,7 @@ def configure(
     done = subprocess.run(
         [*command, *GIVEN, *arguments],
         cwd=ROOT,
-        env=environment | keys,
+        env={**environment, **(KEYS if keys is None else keys)},
         capture_output=True,
         text=True,
         check=False,

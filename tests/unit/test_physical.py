@@ -188,7 +188,7 @@ def test_a_ladder_of_full_backups_stays_and_the_window_keeps_its_wal(run: Run) -
     assert {one.label.partition("_")[0] for one in left if one.kind == "diff"} == {
         one.label for one in fulls[-whole:]
     }
-    assert gone == sorted(gone, key=lambda one: found.index(one), reverse=True)
+    assert gone == sorted(gone, key=found.index, reverse=True)
 
 
 def test_what_leaves_the_ladder_is_named_to_pgbackrest(run: Run) -> None:
