@@ -16,7 +16,7 @@ from ansible_collections.slipway.stack.plugins.module_utils._errors import Stack
 
 _NAME = r"(export[ \t]+)?([A-Za-z_][A-Za-z0-9_]*)[ \t]*=([ \t]*)"
 # A value in quotes may go over lines; without them it ends at the line, or at a comment.
-_VALUE = r"""'([^']*)'|"((?:[^"\\]|\\.)*)"|((?!["'])(?:(?![ \t]#)[^\r\n])*)"""
+_VALUE = r"""'([^']*)'|"((?:[^"\\]|\\.)*)"|((?![ \t"'])(?:(?![ \t]#)[^\r\n])*)"""
 _ENTRY = re.compile(rf"[ \t]*{_NAME}(?:{_VALUE})[ \t]*(?:[ \t]#[^\n]*)?(?:\r?\n|$)", re.DOTALL)
 _OPENED = re.compile(rf"[ \t]*{_NAME}[\"']")
 _NOTHING = re.compile(r"[ \t]*(?:#[^\n]*)?(?:\r?\n|$)")
@@ -26,7 +26,7 @@ _SPECIAL = re.compile(rf"{_OTHER}|\\([\"\\])|[\\$`]", re.DOTALL)
 # Within single quotes python-dotenv alone reads these.
 _SINGLE = re.compile(r"\\\\|\\\Z|\$\{")
 # A pair of quotes within a value, which a shell drops; JSON is for those that keep it.
-_PAIR = re.compile(r"(?![{\[]).*?([\"']).*\1")
+_PAIR = re.compile(r"([\"']).*\1")
 _WORDS = re.compile(r"[ \t][A-Za-z_][A-Za-z0-9_]*=")
 _NOT_PLAIN = {"\\": "a backslash", "$": "a $", "`": "a backtick"}
 
@@ -95,20 +95,23 @@ def _value(entry: re.Match[str], known: t.Mapping[str, str]) -> str:
         return single
     text = double if double is not None else plain.strip()
     if double is None:
-        _refuse_words(text, bool(export), bool(space))
+        _refuse_words(text, entry.string[entry.start(6) : entry.end()], bool(export), bool(space))
     return _SPECIAL.sub(lambda found: _meant(found, known, double is not None), text)
 
 
-def _refuse_words(text: str, export: bool, space: bool) -> None:
+def _refuse_words(text: str, line: str, export: bool, space: bool) -> None:
+    """With the line from the value on, as a quote may reach into what looks like a comment."""
+    words = f" {text}" if space and text else text
+    shell = export or not text.startswith(("{", "["))
     if space and text.startswith("#"):
         raise _Differs("only a comment behind its =")
     if text.startswith("~"):
         raise _Differs("a ~ in front")
     if text.startswith("-----BEGIN"):
         raise _Differs("several lines without quotes")
-    if _WORDS.search(text) or (export and re.search(r"\s", text)):
+    if _WORDS.search(words) or (export and re.search(r"\s", words)):
         raise _Differs("several words without quotes")
-    if _PAIR.match(text):
+    if shell and re.search("[\"']", text) and _PAIR.search(line):
         raise _Differs("quotes within its value")
 
 
