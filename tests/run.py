@@ -29,8 +29,8 @@ COMPLAINT = re.compile(r"E  |FAILED |ERROR |fatal: |\[ERROR\]|tests/\S+:\d+: ")
 SCENARIO_SECONDS = 45 * 60
 LONG_SCENARIO_SECONDS = 3 * 60 * 60
 LONG = "-m 'long or not long'"
-# All five systems of the guides: not in `make test` before they have passed there whole.
-LONG_SCENARIOS = frozenset({"guides"})
+# The systems of the guides: not in `make test` before they have passed there whole.
+LONG_SCENARIOS = frozenset({"guides", "guides_bookworm"})
 NEWER_CORES = ("2.20", "2.21")
 NEWER_PYTHON = "3.12"
 MEMORY_OF_ONE_KIB = 3 * 1024 * 1024
