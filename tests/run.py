@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import concurrent.futures
+import contextlib
 import os
 import re
 import shutil
@@ -268,13 +269,28 @@ class _Scenarios:
 
 
 def _end_in_words(process: subprocess.Popen[bytes]) -> int:
-    """Interrupted, pytest says what has failed until then; killed, nobody learns of it."""
-    os.killpg(process.pid, signal.SIGINT)
+    """Interrupted, pytest says what has failed until then; Molecule would not pass that on."""
+    for pid in _of_pytest(process.pid):
+        os.kill(pid, signal.SIGINT)
     try:
         return process.wait(60)
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         return process.wait()
+
+
+def _of_pytest(group: int) -> list[int]:
+    """The processes of pytest in a group of processes."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        # Whoever has ended meanwhile is not meant.
+        with contextlib.suppress(OSError):
+            words = (folder / "cmdline").read_bytes().split(b"\0")
+            if os.getpgid(int(folder.name)) == group and any(
+                word.endswith(b"/pytest") for word in words[:2]
+            ):
+                found.append(int(folder.name))
+    return found
 
 
 def _turn(name: str) -> tuple[bool, bool, str]:

@@ -16,6 +16,13 @@ from .database import NOBODY, Database
 
 STANZA = "shop"
 Sections = dict[str, dict[str, t.Any]]
+SERVER = """
+[shop]
+pg1-path={place}/data
+pg1-socket-path={place}
+pg1-user=postgres
+pg1-database=template1
+"""
 CONFIGURATION = """
 [global]
 repo1-path={place}/repositories/plain
@@ -36,13 +43,8 @@ spool-path={place}/spool
 process-max=2
 compress-level=1
 start-fast=y
-
-[shop]
-pg1-path={place}/data
-pg1-socket-path={place}
-pg1-user=postgres
-pg1-database=template1
 """
+
 # Each attack reads every file of the newest backup, and a database has three hundred.
 FEWER_FILES = (
     "ALTER DATABASE template0 IS_TEMPLATE false",
@@ -68,7 +70,7 @@ class Archiving(Database):
     def __init__(self, place: Path, home: Path) -> None:
         super().__init__(place, home)
         self.configuration = place / "pgbackrest.conf"
-        self.configuration.write_text(CONFIGURATION.format(place=place))
+        self.configuration.write_text((CONFIGURATION + SERVER).format(place=place))
 
     def begin(self) -> None:
         program = f"pgbackrest --config={self.configuration} --stanza={STANZA}"

@@ -12,7 +12,7 @@ import pytest
 from ansible_collections.slipway.stack.plugins.module_utils import _physical, _recovery, _s3
 
 from . import database as postgres
-from .repository import Archiving, home
+from .repository import SERVER, Archiving, home
 
 CONFIGURATION = """
 [global]
@@ -29,12 +29,6 @@ start-fast=y
 
 [global:backup]
 expire-auto=n
-
-[shop]
-pg1-path={place}/data
-pg1-socket-path={place}
-pg1-user=postgres
-pg1-database=template1
 """
 
 
@@ -42,7 +36,7 @@ pg1-database=template1
 def cluster() -> t.Iterator[Archiving]:
     place = pathlib.Path(tempfile.mkdtemp(prefix="slipway-ladder-"))
     made = Archiving(place, home())
-    made.configuration.write_text(CONFIGURATION.format(place=place))
+    made.configuration.write_text((CONFIGURATION + SERVER).format(place=place))
     made.begin()
     yield made
     postgres.remove(made)

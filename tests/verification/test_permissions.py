@@ -26,7 +26,7 @@ from ansible_collections.slipway.stack.plugins.module_utils import (
 from . import database as postgres
 from .conftest import Dumps
 from .guarded import Guarded, Keys
-from .repository import Archiving, home
+from .repository import SERVER, Archiving, home
 
 DOCUMENT = pathlib.Path(__file__).parents[2] / "docs" / "bucket.md"
 BUCKET = "example-backups"
@@ -57,12 +57,6 @@ start-fast=y
 
 [global:backup]
 expire-auto=n
-
-[shop]
-pg1-path={place}/data
-pg1-socket-path={place}
-pg1-user=postgres
-pg1-database=template1
 """
 
 
@@ -191,7 +185,7 @@ def test_pgbackrest_backs_up_and_other_keys_expire(
     place = pathlib.Path(tempfile.mkdtemp(prefix="slipway-guarded-"))
     cluster = Archiving(place, home())
     cluster.configuration.write_text(
-        REPOSITORY.format(
+        (REPOSITORY + SERVER).format(
             port=server.tls_port, certificate=server.certificate, keys=keys, place=place
         )
     )
