@@ -108,6 +108,16 @@ def test_a_backup_is_taken_and_read_back() -> None:
     assert "verified" in result.stdout
 
 
+def test_other_keys_than_the_machines_prune() -> None:
+    done = playbook("prune_backups")
+    assert done.returncode == 0, done.stdout
+    assert "Nothing was old." in done.stdout
+    refused = playbook("prune_backups", "-e", json.dumps({"vault_stack_backup_s3_prune": None}))
+    assert refused.returncode != 0
+    assert "vault_stack_backup_s3_prune is missing: write access_key" in refused.stdout
+    assert "Nothing was old." not in refused.stdout
+
+
 def test_what_lies_in_s3_could_be_restored() -> None:
     result = playbook("verify_backups")
     assert result.returncode == 0, result.stdout + result.stderr
