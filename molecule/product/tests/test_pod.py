@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -11,7 +12,6 @@ import subprocess
 import sys
 import tempfile
 import typing as t
-import venv
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -88,12 +88,26 @@ def pod() -> Iterator[Pod]:
         shutil.rmtree(room)
 
 
+def _python(wanted: str) -> str:
+    """The image's Python, or another that nobody may run: those of pyenv are root's own."""
+    recent = "import sys; sys.exit(sys.version_info < (3, 11))"
+    for name in (wanted, "python3.13", "python3.11", "python3"):
+        for folder in os.environ["PATH"].split(os.pathsep):
+            with contextlib.suppress(OSError):
+                done = subprocess.run([f"{folder}/{name}", "-c", recent], check=False, **NOBODY)
+                if done.returncode == 0:
+                    return f"{folder}/{name}"
+    raise AssertionError("no Python from 3.11 on here can be run by everybody")
+
+
 def _install(room: Path) -> None:
     """What execution-environment.yml puts into the image."""
     declared = yaml.safe_load((ROOT / "execution-environment.yml").read_text())["dependencies"]
     packages = [declared[name]["package_pip"] for name in ("ansible_core", "ansible_runner")]
-    venv.create(room / "venv", with_pip=True)
-    make(room / "venv/bin/pip", "install", "--quiet", *packages)
+    python = _python(declared["python_interpreter"]["package_system"])
+    make(python, "-m", "venv", "--without-pip", room / "venv")
+    pip = (sys.executable, "-m", "pip", "--python", room / "venv/bin/python")
+    make(*pip, "install", "--quiet", *packages)
     galaxy = Path(sys.executable).parent / "ansible-galaxy"
     make(galaxy, "collection", "build", ROOT, "--output-path", room, cwd=room)
     (archive,) = room.glob("*.tar.gz")
