@@ -8,6 +8,7 @@ object by the sha256 of its bytes, so whatever a run has added can be read back 
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import pathlib
@@ -248,6 +249,24 @@ def verify(options: Settings, means: Means, max_age: int) -> dict[str, t.Any]:
     return {**verdict, "level": "readable", "verified": True}
 
 
+def restic(program: str, *words: str) -> Answer:
+    try:
+        ended = subprocess.run(
+            [program, *words],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+        )
+    except OSError as error:
+        raise _errors.BackupError(
+            f"{program} cannot be run ({error.strerror}): no files of this machine are saved, or"
+            " site.yml has not set that up yet; run it first."
+        ) from error
+    return ended.returncode, ended.stdout, ended.stderr
+
+
 def done(answer: Answer, action: str) -> str:
     code, output, said = answer
     if code:
@@ -267,18 +286,9 @@ def main(arguments: list[str]) -> int:
     try:
         options = settings(pathlib.Path(arguments[1]))
         action = prune if arguments[2:3] == [PRUNE] else run
-
-        def restic(*words: str) -> Answer:
-            ended = subprocess.run(
-                [options.restic, *words],
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                check=False,
-            )
-            return ended.returncode, ended.stdout, ended.stderr
-
-        means = Means(restic, _s3.client(options.target), now, say)
+        means = Means(
+            functools.partial(restic, options.restic), _s3.client(options.target), now, say
+        )
         if arguments[2:3] == [VERIFY]:
             say(json.dumps(verify(options, means, int(arguments[3]))))
             return 0

@@ -69,13 +69,17 @@ lines:
   elements: str
 """
 
-import subprocess
+import functools
 import typing as t
 from datetime import UTC, datetime
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.slipway.stack.plugins.module_utils import _errors, _restore_files
+from ansible_collections.slipway.stack.plugins.module_utils import (
+    _errors,
+    _file_backup,
+    _restore_files,
+)
 
 ARGUMENTS: dict[str, t.Any] = {
     "to": {"type": "str"},
@@ -88,27 +92,9 @@ ARGUMENTS: dict[str, t.Any] = {
 }
 
 
-def restic(program: str, *words: str) -> tuple[int, str, str]:
-    try:
-        ended = subprocess.run(
-            [program, *words],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            check=False,
-        )
-    except OSError as error:
-        raise _errors.BackupError(
-            f"{program} cannot be run ({error.strerror}): no files of this machine are saved, or"
-            " site.yml has not set that up yet; run it first."
-        ) from error
-    return ended.returncode, ended.stdout, ended.stderr
-
-
 def bring_about(asked: dict[str, t.Any], *, predicting: bool) -> dict[str, t.Any]:
     means = _restore_files.Means(
-        restic=lambda *words: restic(asked["program"], *words),
+        restic=functools.partial(_file_backup.restic, asked["program"]),
         beside=Path(asked["directory"]),
         journal=Path(asked["state_directory"]) / "restore.json",
         clock=lambda: datetime.now(UTC),
