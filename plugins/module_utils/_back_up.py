@@ -30,6 +30,7 @@ from ._backup_state import (
     read,
     say,
     turn,
+    unprunable,
     utc,
     write,
 )
@@ -354,11 +355,10 @@ def prune(directory: pathlib.Path, options: Settings, now: datetime) -> list[_ba
 
 def prune_stores(options: Settings, means: Means) -> bool:
     """Delete what no rule keeps in any bucket, but nothing of a database whose last run failed."""
-    known = read(options.state / "state.json").get("databases", {})
     fine = True
     for database in options.databases:
-        if known.get(database, {}).get("ok") is not True:
-            means.say(f"{ERROR}{database}: its last backup failed, so nothing of it is deleted.")
+        if why := unprunable(options.state / "state.json", database):
+            means.say(why)
             fine = False
             continue
         for store in means.stores:

@@ -34,6 +34,15 @@ def read(path: pathlib.Path) -> dict[str, t.Any]:
     return value if isinstance(value, dict) else {}
 
 
+def unprunable(path: pathlib.Path, name: str) -> str:
+    """Why nothing may be deleted of what a state names; empty where its last backup succeeded."""
+    known = read(path).get("databases", {}).get(name)
+    if known and known.get("ok") is True:
+        return ""
+    why = "the last backup failed" if known else "no backup was taken yet"
+    return f"{ERROR}{name}: {why}, so nothing is deleted."
+
+
 def write(path: pathlib.Path, text: str) -> None:
     """Whole or not at all, also when the power fails."""
     draft = path.with_name(f".{path.name}.new")

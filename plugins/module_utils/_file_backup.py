@@ -29,6 +29,7 @@ from ._backup_state import (
     now,
     read,
     say,
+    unprunable,
     utc,
     write,
 )
@@ -195,8 +196,8 @@ def read_back(options: Settings, means: Means, since: str | None) -> tuple[int, 
 
 def prune(options: Settings, means: Means) -> bool:
     """Forget old snapshots, but none where the last run failed."""
-    if read(options.state / STATE).get("databases", {}).get(FILES, {}).get("ok") is not True:
-        means.say(f"{ERROR}files: their last backup failed, so nothing of them is deleted.")
+    if why := unprunable(options.state / STATE, FILES):
+        means.say(why)
         return False
     return thin_out(options, means)
 

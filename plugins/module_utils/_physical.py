@@ -32,6 +32,7 @@ from ._backup_state import (
     read,
     say,
     turn,
+    unprunable,
     utc,
     write,
 )
@@ -288,11 +289,10 @@ def ladder(backups: t.Sequence[Taken], days: int, moment: datetime) -> tuple[lis
 
 def prune(options: Settings, means: Means) -> bool:
     """Delete what is older than promised, but nothing where the last backup failed."""
-    known = read(options.state / "physical.json").get("databases", {})
     fine = True
     for one in options.repositories:
-        if known.get(one.name, {}).get("ok") is not True:
-            means.say(f"{ERROR}{one.name}: its last backup failed, so nothing of it is deleted.")
+        if why := unprunable(options.state / "physical.json", one.name):
+            means.say(why)
             fine = False
             continue
         fine = expire(one, options, means, listed(one, means)) and fine

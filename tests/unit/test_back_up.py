@@ -350,7 +350,7 @@ def test_what_may_not_be_deleted_at_night_is_pruned_with_other_keys(run: Run) ->
     assert not run()
     before = len(run.stored())
     assert not _back_up.prune_stores(run.options, run.means())
-    assert run.said[-1] == "<3>shop: its last backup failed, so nothing of it is deleted."
+    assert run.said[-1] == "<3>shop: the last backup failed, so nothing is deleted."
     assert len(run.stored()) == before
 
 
@@ -361,6 +361,12 @@ def test_a_failed_run_deletes_nothing_in_the_bucket(run: Run) -> None:
     run.options = dataclasses.replace(run.options, store_retention_days=90, databases=["shop"])
     assert not run()
     assert run.stored() == before
+
+
+def test_a_database_that_was_never_backed_up_is_not_called_failed(run: Run) -> None:
+    run.options = dataclasses.replace(run.options, store_retention_days=90, databases=["shop"])
+    assert not _back_up.prune_stores(run.options, run.means())
+    assert run.said == ["<3>shop: no backup was taken yet, so nothing is deleted."]
 
 
 def test_a_failed_database_is_not_pruned_while_the_others_are(run: Run) -> None:

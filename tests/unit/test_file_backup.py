@@ -208,7 +208,11 @@ def test_old_snapshots_that_go_are_named_and_staying_is_no_failure(run: Run) -> 
     assert _file_backup.prune(run.options, means)
     (run.options.state / _file_backup.STATE).unlink()
     assert not _file_backup.prune(run.options, means)
-    assert run.said[-1] == "<3>files: their last backup failed, so nothing of them is deleted."
+    assert run.said[-1] == "<3>files: no backup was taken yet, so nothing is deleted."
+    run.answers["backup"] = (1, "", "Fatal: no answer\n")
+    assert not run()
+    assert not _file_backup.prune(run.options, means)
+    assert run.said[-1] == "<3>files: the last backup failed, so nothing is deleted."
 
 
 def snapshots(*hours: int) -> tuple[int, str, str]:

@@ -264,7 +264,7 @@ def test_keys_that_may_not_delete_make_a_backup_no_worse(run: Run) -> None:
 def test_what_may_not_be_deleted_at_night_is_pruned_with_other_keys(run: Run) -> None:
     means = run.means()
     assert not _physical.prune(run.options, means), "there was no run yet"
-    assert run.said == ["<3>cluster: its last backup failed, so nothing of it is deleted."]
+    assert run.said == ["<3>cluster: no backup was taken yet, so nothing is deleted."]
     run.backups = [backup("full", 100 * DAY), backup("full", DAY)]
     assert run()
     run.expired = run.backups[:1]
@@ -276,6 +276,10 @@ def test_what_may_not_be_deleted_at_night_is_pruned_with_other_keys(run: Run) ->
     assert run.forgotten == [("cluster", label)]
     run.failing = {"expire"}
     assert not _physical.prune(run.options, means)
+    run.failing = {"backup"}
+    assert not run()
+    assert not _physical.prune(run.options, means)
+    assert run.said[-1] == "<3>cluster: the last backup failed, so nothing is deleted."
 
 
 @pytest.fixture
