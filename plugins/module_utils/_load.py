@@ -76,10 +76,21 @@ def mean_users(wanted: Stages) -> float:
     return asked / begins[-1]
 
 
+def is_slow(path: str, slow: t.Iterable[str]) -> bool:
+    """Whether a path is one of the slow ones or lies below one, whatever its query."""
+    place = path.partition("?")[0].rstrip("/") + "/"
+    return any(place.startswith(each.rstrip("/") + "/") for each in slow)
+
+
+def visited(paths: t.Sequence[str], slow: t.Sequence[str]) -> list[str]:
+    """What is asked for: a slow path too, unless paths below it are, which it then only judges."""
+    return [*paths, *(each for each in slow if not any(is_slow(path, [each]) for path in paths))]
+
+
 def breaches(
     measured: t.Sequence[Measured],
     wanted: Stages,
-    slow: t.Container[str],
+    slow: t.Sequence[str],
     seconds: float,
     refused: int = 0,
 ) -> list[str]:
@@ -87,7 +98,7 @@ def breaches(
     requests = sum(each.requests for each in measured)
     if not requests:
         return ["no request was made; see what Locust said."]
-    found = [said for each in measured for said in _of_a_path(each, each.path in slow)]
+    found = [said for each in measured for said in _of_a_path(each, is_slow(each.path, slow))]
     share = 100 * sum(each.failures for each in measured) / requests
     limits = Limits()
     if share >= limits.errors_percent:

@@ -76,6 +76,43 @@ def test_what_an_application_has_to_keep_to(
     assert all(one.startswith(other) for one, other in zip(found, said, strict=True))
 
 
+@pytest.mark.parametrize(
+    ("asked", "slow", "covered"),
+    [
+        ("/api/ai/", "/api/ai/", True),
+        ("/api/ai", "/api/ai/", True),
+        ("/api/ai/", "/api/ai", True),
+        ("/api/ai/recommendations/7", "/api/ai/", True),
+        ("/api/ai/chat?stream=1", "/api/ai", True),
+        ("/api/ai?q=a", "/api/ai/", True),
+        ("/api/ai/[id]", "/api/ai/", True),
+        ("/anything", "/", True),
+        ("/api/aircraft/", "/api/ai", False),
+        ("/api/", "/api/ai/", False),
+        ("/", "/api/ai/", False),
+        ("/shop?next=/api/ai/", "/api/ai/", False),
+    ],
+)
+def test_a_slow_path_covers_what_lies_below_it(asked: str, slow: str, covered: bool) -> None:
+    found = _load.breaches([path(asked, p95=2900, p99=4900)], FEW, ["/other/", slow], 10)
+    assert (found == []) == covered
+
+
+@pytest.mark.parametrize(
+    ("paths", "slow", "asked"),
+    [
+        (["/"], [], ["/"]),
+        (["/"], ["/api/ai/"], ["/", "/api/ai/"]),
+        (["/", "/api/ai/chat"], ["/api/ai/"], ["/", "/api/ai/chat"]),
+        (["/", "/api/ai/"], ["/api/ai/", "/slow"], ["/", "/api/ai/", "/slow"]),
+    ],
+)
+def test_a_slow_path_is_asked_for_where_none_below_it_is(
+    paths: list[str], slow: list[str], asked: list[str]
+) -> None:
+    assert _load.visited(paths, slow) == asked
+
+
 def test_who_is_held_to_a_visitors_share_is_told() -> None:
     (_failed, told) = _load.breaches([path(failures=1000)], FEW, (), 10, refused=990)
     assert told.startswith("990 answers were 429: a client address gets only so many a second.")

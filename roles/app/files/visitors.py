@@ -5,9 +5,11 @@ import os
 import random
 from pathlib import Path
 
+import _load
 from locust import FastHttpUser, between, task
 
 ASKED = json.loads(Path(os.environ["SLIPWAY_LOAD"]).read_text())
+PATHS = _load.visited(ASKED["paths"], ASKED["slow_paths"])
 
 
 class Visitor(FastHttpUser):
@@ -16,4 +18,4 @@ class Visitor(FastHttpUser):
 
     @task
     def look(self):
-        self.client.get(random.choice(ASKED["paths"]))  # noqa: S311
+        self.client.get(random.choice(PATHS))  # noqa: S311
