@@ -18,6 +18,7 @@ OPTIONS: dict[str, t.Any] = {
     "home": {"type": "path"},
     "framework": {"type": "str", "default": "django", "choices": ["django", "fastapi", "none"]},
     "port": {"type": "int", "default": 6432},
+    "unseen_allowed": {"type": "bool", "default": False},
 }
 DJANGO_PREPARES_NOT = "OPTIONS['prepare_threshold'] = None"
 PREPARES_NOT = "connect_args prepare_threshold=None (psycopg) or statement_cache_size=0 (asyncpg)"
@@ -41,15 +42,27 @@ def probe(
         value = _health.brief(said or "no answer", 160)
         advice = f"import {check['module']} by hand, with playbooks/manage.yml"
         return [Finding(check["label"], UNKNOWN, value, "", advice)]
-    pooled = [each for each in json.loads(answer.splitlines()[0]) if each["port"] == _port(check)]
-    if not pooled:
-        value = "importing it makes no connection through the pool that could be looked at"
-        return [Finding(check["label"], OK, value)]
-    return [_connection(check, each) for each in pooled]
+    found = json.loads(answer.splitlines()[0])
+    pooled = [each for each in found if each["port"] == str(check["port"])]
+    return [_connection(check, each) for each in pooled] or [_unseen(check, found)]
 
 
-def _port(check: Check) -> str:
-    return str(check["port"])
+def _unseen(check: Check, found: list[dict[str, t.Any]]) -> Finding:
+    """Nothing leads through the pool as far as one sees, so nothing could be judged."""
+    django = check["framework"] == "django"
+    if found:
+        elsewhere = ", ".join(f"{each['name']} to {each['port']}" for each in found)
+        value = f"no connection leads to port {check['port']}, but {elsewhere}"
+    elif django:
+        value = "its settings have no database of PostgreSQL"
+    else:
+        value = f"importing {check['module']} makes no engine of SQLAlchemy"
+    if check["unseen_allowed"]:
+        return Finding(check["label"], OK, f"{value}; that is allowed")
+    place = f"make the engine where {check['module']} is imported"
+    remedy = "let DATABASES follow DATABASE_URL" if django else place
+    advice = f"{remedy}, or write 'stack_health: {{pooling: {{unseen_allowed: true}}}}'"
+    return Finding(check["label"], UNKNOWN, value, "", advice)
 
 
 def _connection(check: Check, found: dict[str, t.Any]) -> Finding:

@@ -15,6 +15,8 @@ description:
     importing the application makes. Only connections to O(port) are judged.
   - Whether the pooler keeps prepared statements is what the application's own
     E(DATABASE_PREPARED_STATEMENTS) says, which the role C(app) writes.
+  - An application of which nothing is seen, because it connects only once it serves, with another
+    library, or not through O(port), is V(unknown) unless O(unseen_allowed).
   - Prepared statements that it forgets are V(critical), server-side cursors and connections
     that are kept V(warning).
 extends_documentation_fragment:
@@ -41,6 +43,10 @@ options:
     description: Port of the pooler.
     type: int
     default: 6432
+  unseen_allowed:
+    description: Whether an application is well of whose connections through the pool none is seen.
+    type: bool
+    default: false
 """
 
 EXAMPLES = r"""

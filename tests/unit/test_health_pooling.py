@@ -65,8 +65,33 @@ def test_what_a_pooler_cannot_carry_is_told_with_its_remedy(
 
 
 def test_only_connections_through_the_pool_are_judged() -> None:
-    (finding,) = judged({**GOOD, "port": "5432", "prepares": True})
-    assert (finding.state, "no connection through the pool" in finding.value) == ("ok", True)
+    (finding,) = judged(GOOD, {**GOOD, "name": "other", "port": "5432", "prepares": True})
+    assert (finding.state, finding.check) == ("ok", "pooling shop shop")
+
+
+@pytest.mark.parametrize(
+    ("found", "framework", "value", "advice"),
+    [
+        ([], "django", "its settings have no database of PostgreSQL", "let DATABASES follow"),
+        ([], "fastapi", "importing shop.wsgi makes no engine of SQLAlchemy", "make the engine"),
+        ([], "none", "importing shop.wsgi makes no engine of SQLAlchemy", "make the engine"),
+        (
+            [{**GOOD, "port": "5432"}, {**GOOD, "name": "old", "port": "None"}],
+            "django",
+            "no connection leads to port 6432, but shop to 5432, old to None",
+            "let DATABASES follow",
+        ),
+    ],
+)
+def test_where_nothing_could_be_looked_at_nothing_is_said_to_be_well(
+    found: list[dict[str, t.Any]], framework: str, value: str, advice: str
+) -> None:
+    (finding,) = judged(*found, framework=framework)
+    assert (finding.state, finding.check, finding.value) == ("unknown", "pooling shop", value)
+    assert advice in finding.advice
+    assert "stack_health" in finding.advice
+    (allowed,) = judged(*found, framework=framework, unseen_allowed=True)
+    assert (allowed.state, allowed.value) == ("ok", f"{value}; that is allowed")
 
 
 def test_a_pooler_that_keeps_prepared_statements_may_be_sent_them() -> None:
