@@ -164,6 +164,11 @@ def _check_kind(application: Application, given: t.Mapping[str, t.Any], label: s
                 f"{label}.{option} is given, but {kind} has none; remove it, or declare it of the"
                 " application that this one asks."
             )
+    if given.get("framework") not in (None, "none"):
+        served_by = "static is served by nginx alone" if served else "web.node is run by Node"
+        raise InventoryError(
+            f"{label}.framework is {application['framework']!r}, but {served_by}; remove it."
+        )
     application.update(database=None, redis_keys=[], framework="none")
 
 
@@ -185,7 +190,9 @@ def _check_source(source: dict[str, t.Any], label: str) -> None:
 def _check_web(application: Application, given: t.Mapping[str, t.Any], label: str) -> None:
     web = application["web"]
     if application["static"]:
-        _check_headers(application["static"], f"{label.removesuffix('.web')}.static")
+        place = f"{label.removesuffix('.web')}.static"
+        _check_headers(application["static"], place)
+        _check_hashed(application["static"]["hashed_paths"], f"{place}.hashed_paths")
         return
     if not (web["wsgi"] or web["asgi"] or web["node"]):
         raise InventoryError(
@@ -210,6 +217,21 @@ def _check_headers(site: dict[str, t.Any], label: str) -> None:
     wrong = _headers.problem(site["headers"])
     if wrong:
         raise InventoryError(f"{label}.headers: {wrong}.")
+
+
+def _check_hashed(paths: list[str], label: str) -> None:
+    """Refuses to keep for a year what changes, or is not the site's to serve."""
+    for path in paths:
+        owner = ""
+        if path == "/":
+            owner = "is the whole site, and its pages change"
+        elif ACME_CHALLENGES.startswith(path) or f"{path}/".startswith("/.well-known/"):
+            owner = "belongs to the certificate authority"
+        if owner:
+            raise InventoryError(
+                f"{label} has {path!r}, which {owner}; write where the build puts files whose names"
+                " change with their content, like '/assets/'."
+            )
 
 
 def _check_paths(web: dict[str, t.Any], label: str) -> None:

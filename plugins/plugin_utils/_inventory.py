@@ -71,7 +71,7 @@ def _check_variables(machines: _variables.Machines) -> None:
 
 def _check_postgres(inputs: dict[str, t.Any]) -> None:
     """Our own server has a pooler that looks up passwords, a provider's has an administrator."""
-    if not inputs.get("postgres"):
+    if inputs.get("postgres") in (None, {}):
         secret, name = inputs.get("pgbouncer_password"), "vault_stack_pgbouncer_password"
         _applications.require_secret(secret, name)
         return
@@ -80,7 +80,7 @@ def _check_postgres(inputs: dict[str, t.Any]) -> None:
 
 
 def _check_redis(inputs: dict[str, t.Any]) -> None:
-    if not inputs.get("redis"):
+    if inputs.get("redis") in (None, {}):
         secret, name = inputs.get("redis_admin_password"), "vault_stack_redis_admin_password"
         _applications.require_secret(secret, name)
         return
@@ -120,12 +120,43 @@ def _check_applications(
 ) -> None:
     resolved = _applications.resolve(inputs.get("applications"), inputs.get("secrets") or {})
     check_topology(resolved, groups, addresses, redis_provided=bool(inputs.get("redis")))
+    _check_administrator(resolved, inputs.get("postgres"))
+    _check_shared_user(resolved, inputs.get("redis"))
     if not inputs.get("postgres"):
         check_connections(resolved, inputs.get("postgres_settings") or {})
     _check_workers(resolved, groups)
     _check_certificates(resolved, groups)
     if inputs.get("sources_needed"):
         _check_sources(resolved)
+
+
+def _check_administrator(applications: list[Application], postgres: t.Any) -> None:
+    """Refuses a provider's administrator or database that an application would take over."""
+    given = postgres if isinstance(postgres, t.Mapping) else {}
+    owners = [each["database"]["name"] for each in applications if each["database"]]
+    if given.get("admin") in owners:
+        raise InventoryError(
+            f"stack_postgres.admin is {given['admin']!r}, which is the owner of a database of"
+            " stack_applications; write the provider's administrator, or rename that database."
+        )
+    if given.get("database") in owners:
+        raise InventoryError(
+            f"stack_postgres.database is {given['database']!r}, which is an application's; write"
+            " the one that the provider made, like 'postgres' or 'defaultdb'."
+        )
+
+
+def _check_shared_user(applications: list[Application], redis: t.Any) -> None:
+    """Refuses two passwords of the one user that all applications log in as."""
+    user = redis.get("user") if isinstance(redis, t.Mapping) else None
+    known = [each for each in applications if each["database"]]
+    for each in known[1:] if user else []:
+        if each["secrets"]["redis_password"] != known[0]["secrets"]["redis_password"]:
+            raise InventoryError(
+                f"vault_stack_applications.{each['name']}.redis_password is not that of"
+                f" {known[0]['name']}, but stack_redis.user {user!r} has one password; write the"
+                " same, or leave user out where the provider has a user for each."
+            )
 
 
 def _check_workers(applications: list[Application], groups: dict[str, list[str]]) -> None:

@@ -215,7 +215,11 @@ _PROVIDED_POSTGRES: dict[str, tuple[Rule, ...]] = {
         matches(r"[A-Za-z_][\w-]{0,62}", "write the role that the provider gave you, 'postgres'"),
     ),
     "database": (
-        matches(r"[A-Za-z_][\w-]{0,62}", "write the database that is always there, 'postgres'"),
+        # A database that is made is a copy of template1, for which nobody may be connected to it.
+        matches(
+            r"(?!template[01]$)[A-Za-z_][\w-]{0,62}",
+            "write the database that is always there, 'postgres'",
+        ),
     ),
     "ca": (_CHAIN,),
 }

@@ -466,6 +466,19 @@ def test_a_node_server_gets_everything_that_nginx_lets_through() -> None:
 
 
 @pytest.mark.parametrize(
+    "application",
+    [
+        changed(FRONTENDS["static"], framework="none"),
+        changed(FRONTENDS["static"], static__hashed_paths=["/assets", "/_next/static/"]),
+        changed(FRONTENDS["static"], static__hashed_paths=[]),
+    ],
+)
+def test_a_frontend_may_say_what_it_is(application: dict[str, t.Any]) -> None:
+    (pages,) = _applications.resolve([application], {})
+    assert pages["framework"] == "none"
+
+
+@pytest.mark.parametrize(
     ("application", "sentence"),
     [
         (changed(FRONTENDS["static"], web__workers=2), "has static and web; make an application"),
@@ -482,6 +495,25 @@ def test_a_node_server_gets_everything_that_nginx_lets_through() -> None:
         (
             changed(FRONTENDS["static"], static__headers={"X A": "1"}),
             "static.headers: 'X A' is not a header's name",
+        ),
+        (
+            changed(FRONTENDS["static"], framework="django"),
+            "framework is 'django', but static is served by nginx alone; remove it",
+        ),
+        (
+            changed(FRONTENDS["node"], framework="fastapi"),
+            "framework is 'fastapi', but web.node is run by Node; remove it",
+        ),
+        (
+            changed(FRONTENDS["static"], static__hashed_paths=["/assets/", "/"]),
+            "static.hashed_paths has '/', which is the whole site, and its pages change; write",
+        ),
+        *(
+            (
+                changed(FRONTENDS["static"], static__hashed_paths=[path]),
+                f"static.hashed_paths has '{path}', which belongs to the certificate authority;",
+            )
+            for path in ("/.well-known/", "/.well-known", "/.well-known/acme-challenge/x", "/.w")
         ),
         (changed(FRONTENDS["static"], static__directory="/dist"), "write a folder of the project"),
         (changed(FRONTENDS["node"], web__node="node a.js"), "write a script of the project"),

@@ -181,6 +181,73 @@ def test_a_wrong_server_of_a_provider_is_one_sentence(
     assert "u:p@" not in problem
 
 
+BLOG = {**SHOP, "name": "blog", "domain": "blog.example.com", "redirects": []}
+
+
+def both(**blog: t.Any) -> dict[str, t.Any]:
+    """The shop and a blog, whose secrets are the shop's but for what is said here."""
+    secrets = {"shop": SHOP_SECRETS, "blog": {**SHOP_SECRETS, **blog}}
+    return {**PROVIDED, "applications": [SHOP, BLOG], "secrets": secrets}
+
+
+def test_who_shares_a_user_of_redis_shares_its_password() -> None:
+    assert _inventory.problems(both(), HERE, ONE) == []
+    (problem,) = _inventory.problems(both(redis_password="another" * 3), HERE, ONE)
+    assert problem == (
+        "vault_stack_applications.blog.redis_password is not that of shop, but stack_redis.user"
+        " 'default' has one password; write the same, or leave user out where the provider has a"
+        " user for each."
+    )
+    own = {**REDIS, "user": ""}
+    apart = {**both(redis_password="another" * 3), "redis": own}
+    assert _inventory.problems(apart, HERE, ONE) == []
+
+
+@pytest.mark.parametrize(
+    ("database", "changes", "sentence"),
+    [
+        ("", {"admin": "shop"}, "stack_postgres.admin is 'shop', which is the owner of a database"),
+        ("main", {"admin": "main"}, "stack_postgres.admin is 'main', which is the owner of a"),
+        ("main", {"admin": "shop"}, ""),
+        ("", {"database": "shop"}, "stack_postgres.database is 'shop', which is an application's"),
+        ("main", {"database": "main"}, "stack_postgres.database is 'main', which is an applic"),
+        (
+            "",
+            {"database": "template1"},
+            "stack_postgres.database is 'template1'; write the database that",
+        ),
+        (
+            "",
+            {"database": "template0"},
+            "stack_postgres.database is 'template0'; write the database that",
+        ),
+        ("", {"database": "defaultdb"}, ""),
+    ],
+)
+def test_a_providers_administrator_is_none_of_the_applications(
+    database: str, changes: dict[str, str], sentence: str
+) -> None:
+    shop = changed(SHOP, database__name=database)
+    given = {**PROVIDED, "applications": [shop], "postgres": {**POSTGRES, **changes}}
+    found = _inventory.problems(given, HERE, ONE)
+    assert len(found) == bool(sentence)
+    assert sentence in "".join(found)
+
+
+@pytest.mark.parametrize("given", [None, {}])
+def test_what_is_empty_is_not_a_providers(given: t.Any) -> None:
+    assert _inventory.problems({**GOOD, "postgres": given, "redis": given}, GROUPS, ONE) == []
+    placed = topology(GROUPS, {"one": {}}, "one", {"postgres": given, "redis": given})
+    assert (placed["postgres"], placed["redis"]) == ({}, {})
+
+
+@pytest.mark.parametrize("given", [False, "", []])
+def test_what_is_no_dictionary_is_no_server_of_a_provider(given: t.Any) -> None:
+    found = _inventory.problems({**GOOD, "postgres": given, "redis": given}, GROUPS, ONE)
+    assert [each.partition(" ")[0] for each in found] == ["stack_postgres", "stack_redis"]
+    assert all(each.endswith("; write a dictionary.") for each in found)
+
+
 def test_broker_and_cache_are_ours_or_a_providers() -> None:
     (problem,) = _inventory.problems(PROVIDED, GROUPS, ONE)
     assert problem == ("stack_redis is given, but the group 'cache' has one; keep one of the two.")
