@@ -8,6 +8,7 @@ import re
 import typing as t
 from collections import Counter
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from ansible_collections.slipway.stack.plugins.module_utils import _health_kinds
 from ansible_collections.slipway.stack.plugins.plugin_utils import (
@@ -77,6 +78,22 @@ def _check_postgres(inputs: dict[str, t.Any]) -> None:
         return
     _applications.typed("stack_postgres", inputs["postgres"])
     _applications.require_secret(inputs.get("postgres_password"), "vault_stack_postgres_password")
+    _require_verification(inputs.get("health"))
+
+
+def _require_verification(health: t.Any) -> None:
+    """The one place where an operator could say otherwise: the health check of the server."""
+    mode = _mapping(_mapping(health).get("postgres")).get("sslmode", "verify-full")
+    if mode != "verify-full":
+        raise InventoryError(
+            f"stack_health.postgres.sslmode is {_specification.shown(mode)}, but the"
+            " server of stack_postgres always has to prove who it is; remove it, or write"
+            " verify-full."
+        )
+
+
+def _mapping(given: t.Any) -> t.Mapping[str, t.Any]:
+    return given if isinstance(given, t.Mapping) else {}
 
 
 def _check_redis(inputs: dict[str, t.Any]) -> None:
@@ -84,7 +101,28 @@ def _check_redis(inputs: dict[str, t.Any]) -> None:
         secret, name = inputs.get("redis_admin_password"), "vault_stack_redis_admin_password"
         _applications.require_secret(secret, name)
         return
-    _applications.typed("stack_redis", inputs["redis"])
+    given = _applications.typed("stack_redis", inputs["redis"])
+    for option in ("broker_url", "cache_url"):
+        _refuse_clear_text(f"stack_redis.{option}", given[option], given["tls_required"])
+
+
+def _refuse_clear_text(label: str, url: str, tls_required: bool) -> None:
+    """A name may be of a private network, which nobody here knows; a public address is none."""
+    host = urlsplit(url).hostname or ""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        address = None
+    if not url.startswith("redis:") or host == "localhost" or (address and address.is_loopback):
+        return
+    said = f"{label} is {url!r}, which sends passwords and data in clear text"
+    if tls_required:
+        raise InventoryError(
+            f"{said}; write rediss://, or add stack_redis.tls_required: false where nothing but a"
+            " private network lies between."
+        )
+    if address and address.is_global:
+        raise InventoryError(f"{said} over the internet; write rediss://.")
 
 
 def _check_health(given: t.Any) -> None:
@@ -132,7 +170,7 @@ def _check_applications(
 
 def _check_administrator(applications: list[Application], postgres: t.Any) -> None:
     """Refuses a provider's administrator or database that an application would take over."""
-    given = postgres if isinstance(postgres, t.Mapping) else {}
+    given = _mapping(postgres)
     owners = [each["database"]["name"] for each in applications if each["database"]]
     if given.get("admin") in owners:
         raise InventoryError(
@@ -148,7 +186,7 @@ def _check_administrator(applications: list[Application], postgres: t.Any) -> No
 
 def _check_shared_user(applications: list[Application], redis: t.Any) -> None:
     """Refuses two passwords of the one user that all applications log in as."""
-    user = redis.get("user") if isinstance(redis, t.Mapping) else None
+    user = _mapping(redis).get("user")
     known = [each for each in applications if each["database"]]
     for each in known[1:] if user else []:
         if each["secrets"]["redis_password"] != known[0]["secrets"]["redis_password"]:

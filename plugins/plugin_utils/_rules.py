@@ -183,7 +183,7 @@ _S3: dict[str, tuple[Rule, ...]] = {
         ),
         matches(
             r"https://.*|http://(?:localhost|127\.0\.0\.1|\[::1\])(?:[:/].*)?",
-            "write https, or dumps would cross the network readable",
+            "write https, or what it holds would cross the network readable",
         ),
     ),
     "bucket": (

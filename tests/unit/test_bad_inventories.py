@@ -128,7 +128,11 @@ WRONG: list[tuple[str, t.Any, str]] = [
     ("app.python", "3.6", "shop.python is '3.6'; write an interpreter's path, or a version from"),
     ("app.source.version", datetime.date(2026, 11, 21), "is the date 2026-11-21; write it in quot"),
     ("environment", "Production", "stack_environment is 'Production'; write its name in lower"),
-    ("backup_s3.endpoint_url", "http://s3.example.com", "write https, or dumps would cross the"),
+    (
+        "backup_s3.endpoint_url",
+        "http://s3.example.com",
+        "write https, or what it holds would cross",
+    ),
     (
         "app.domain",
         _specification.Undefined("Syntax error in template: unexpected '}'"),

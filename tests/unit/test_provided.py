@@ -70,7 +70,7 @@ def test_a_providers_redis_is_reached_over_tls_as_its_user() -> None:
 
 def test_a_provider_with_users_and_databases_has_one_for_each_application() -> None:
     redis = {"broker_url": "redis://10.1.1.1:7000/2", "cache_url": "redis://10.1.1.1/3"}
-    told = resolved(redis=redis)["release"]
+    told = resolved(redis={**redis, "tls_required": False})["release"]
     assert told["environment"]["BROKER_URL"].startswith("redis://shop:")
     assert told["environment"]["BROKER_URL"].endswith("@10.1.1.1:7000/2")
     assert told["environment"]["CACHE_URL"].endswith("@10.1.1.1/3")
@@ -179,6 +179,65 @@ def test_a_wrong_server_of_a_provider_is_one_sentence(
     (problem,) = _inventory.problems({**PROVIDED, **changes}, HERE, ONE)
     assert sentence in problem
     assert "u:p@" not in problem
+
+
+@pytest.mark.parametrize(
+    ("redis", "sentence"),
+    [
+        (
+            {"broker_url": "redis://redis.example.com:6379/0"},
+            "stack_redis.broker_url is 'redis://redis.example.com:6379/0', which sends passwords"
+            " and data in clear text; write rediss://, or add stack_redis.tls_required: false where"
+            " nothing but a private network lies between.",
+        ),
+        ({"broker_url": "redis://10.1.1.1/0"}, "stack_redis.broker_url is 'redis://10.1.1.1/0'"),
+        (
+            {"broker_url": REDIS["broker_url"], "cache_url": "redis://redis.example.com/1"},
+            "stack_redis.cache_url is 'redis://redis.example.com/1', which sends",
+        ),
+        (
+            {"broker_url": "redis://8.8.8.8/0", "tls_required": False},
+            "stack_redis.broker_url is 'redis://8.8.8.8/0', which sends passwords and data in clear"
+            " text over the internet; write rediss://.",
+        ),
+        ({"broker_url": "redis://redis.internal/0", "tls_required": False}, ""),
+        ({"broker_url": "redis://10.1.1.1/0", "tls_required": False}, ""),
+        ({"broker_url": REDIS["broker_url"], "tls_required": False}, ""),
+        # A tunnel that ends on each machine.
+        ({"broker_url": "redis://localhost:6379/0", "cache_url": "redis://127.0.0.1:6380"}, ""),
+    ],
+)
+def test_a_providers_redis_is_not_asked_in_clear_text(
+    redis: dict[str, t.Any], sentence: str
+) -> None:
+    found = _inventory.problems({**PROVIDED, "redis": redis}, HERE, ONE)
+    assert len(found) == bool(sentence)
+    assert "".join(found).startswith(sentence)
+
+
+@pytest.mark.parametrize("mode", ["disable", "prefer", "require", "verify-ca"])
+def test_a_providers_postgresql_is_always_verified(mode: str) -> None:
+    health = {"health": {"postgres": {"sslmode": mode}}}
+    (problem,) = _inventory.problems({**PROVIDED, **health}, HERE, ONE)
+    assert problem == (
+        f"stack_health.postgres.sslmode is '{mode}', but the server of stack_postgres always"
+        " has to prove who it is; remove it, or write verify-full."
+    )
+    # What has no network between may be asked as one likes.
+    assert _inventory.problems({**GOOD, **health}, GROUPS, ONE) == []
+    same = {"health": {"postgres": {"sslmode": "verify-full"}}}
+    assert _inventory.problems({**PROVIDED, **same}, HERE, ONE) == []
+
+
+def test_a_providers_files_are_not_fetched_in_clear_text() -> None:
+    store = {**STORE, "endpoint_url": "http://s3.example.com"}
+    secrets = {"shop": {**SHOP_SECRETS, **STORE_SECRETS}}
+    given = {**GOOD, "applications": [changed(SHOP, s3=store)], "secrets": secrets}
+    (problem,) = _inventory.problems(given, GROUPS, ONE)
+    assert problem.endswith("; write https, or what it holds would cross the network readable.")
+    local = {**STORE, "endpoint_url": "http://127.0.0.1:9000"}
+    given["applications"] = [changed(SHOP, s3=local)]
+    assert _inventory.problems(given, GROUPS, ONE) == []
 
 
 BLOG = {**SHOP, "name": "blog", "domain": "blog.example.com", "redirects": []}
