@@ -81,6 +81,10 @@ def check(inputs: t.Mapping[str, t.Any], names: list[str]) -> None:
     takes = inputs.get("takes")
     if takes is not None and any(name in extra for name in _WORKFLOW):
         asked = {name: value for name, value in asked.items() if name in takes}
+    # Before anything else is asked for, which would be in vain.
+    names_moment = "restore_point" in (takes or ()) and asked.get("restore_point")
+    if inputs.get("postgres") and (inputs.get("cluster_needed") or names_moment):
+        _refuse_provided(inputs["postgres"])
     _refuse_cut(extra)
     for name in extra:
         _refuse_misspelt(str(name))
@@ -95,8 +99,6 @@ def check(inputs: t.Mapping[str, t.Any], names: list[str]) -> None:
     _refuse_undeclared(asked.get("app"), names)
     _refuse_no_database(asked.get("restore_database"), inputs.get("applications"))
     _check_restore(asked, takes or ())
-    if inputs.get("postgres") and (inputs.get("cluster_needed") or asked.get("restore_point")):
-        _refuse_provided(inputs["postgres"])
     if "restore_path" in (takes or ()) and not inputs.get("backup_s3"):
         raise InventoryError(
             "stack_backup_s3 is missing, and with it every backup of files; declare the bucket that"

@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import typing as t
+from pathlib import Path
 
 import pytest
+import yaml
 from ansible_collections.slipway.stack.plugins.filter.health_checks import health_checks
 from ansible_collections.slipway.stack.plugins.filter.resolve_applications import (
     resolve_applications,
@@ -17,6 +19,7 @@ from ansible_collections.slipway.stack.plugins.plugin_utils import (
 )
 from test_applications import GOOD, GROUPS, ONE, SHOP, SHOP_SECRETS, changed
 
+PLAYBOOKS = Path(__file__).parents[2] / "playbooks"
 SECRET = "5f2c0b9e4d7a1c3f"
 CA = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
 POSTGRES = {"host": "db.example.com", "port": 25060, "admin": "doadmin", "ca": CA}
@@ -400,6 +403,40 @@ def test_only_the_provider_goes_back_to_a_moment(asked: dict[str, t.Any]) -> Non
     (problem,) = _inventory.problems({**PROVIDED, **asked}, HERE, ONE)
     assert problem.startswith("stack_postgres.host is 'db.example.com', whose provider alone can")
     assert _inventory.problems({**GOOD, **ARCHIVED, **asked}, GROUPS, ONE) == []
+
+
+@pytest.mark.parametrize(
+    ("playbook", "extra"),
+    [
+        ("restore", {}),
+        ("restore", {"restore_database": "shop"}),
+        ("restore", {"restore_database": "none", "restore_to": "yesterday"}),
+        ("restore", {"restore_dump": "/var/backups/slipway/shop/x.dump"}),
+        ("restore", {"restore_remove": "true"}),
+        ("restore_cluster", {}),
+        ("rehearse_restore", {"restore_to": "latest"}),
+        ("back_up", {"restore_point": "ö"}),
+    ],
+)
+def test_what_the_provider_must_do_is_said_before_anything_else_is_asked_for(
+    playbook: str, extra: dict[str, str]
+) -> None:
+    plays = yaml.safe_load((PLAYBOOKS / f"{playbook}.yml").read_text())
+    told = plays[0]["vars"]
+    asked = {"extra": extra, "takes": told["common_takes"]}
+    asked["cluster_needed"] = told.get("common_cluster_needed", False)
+    (problem,) = _inventory.problems({**PROVIDED, **asked}, HERE, ONE)
+    assert problem == (
+        "stack_postgres.host is 'db.example.com', whose provider alone can go back to a moment or"
+        " name one: restore there into a new server and write its address into stack_postgres.host,"
+        " or fill a database from a dump as docs/external.md says."
+    )
+
+
+def test_a_playbook_that_names_no_moment_says_so_of_a_provider_too() -> None:
+    asked = {"extra": {"restore_point": "x"}, "takes": []}
+    (problem,) = _inventory.problems({**PROVIDED, **asked}, HERE, ONE)
+    assert problem == "restore_point is 'x', which this playbook does not heed; leave it out."
 
 
 def test_a_cluster_comes_back_from_a_bucket_or_a_dump() -> None:
