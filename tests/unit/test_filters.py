@@ -13,6 +13,10 @@ import pytest
 from ansible.errors import AnsibleFilterError
 from ansible_collections.slipway.stack.plugins.filter.backup_list import backup_list
 from ansible_collections.slipway.stack.plugins.filter.backup_table import backup_table
+from ansible_collections.slipway.stack.plugins.filter.backup_verdicts import (
+    MISSING,
+    backup_verdicts,
+)
 from ansible_collections.slipway.stack.plugins.filter.group_addresses import group_addresses
 from ansible_collections.slipway.stack.plugins.filter.inventory_problems import inventory_problems
 from ansible_collections.slipway.stack.plugins.filter.nginx_layout import nginx_layout
@@ -142,6 +146,52 @@ def test_verdicts_are_one_table_and_a_bucket_is_told_once() -> None:
 
 
 # What the controller knows of itself and of its files.
+
+
+DUMP, OTHER, CLUSTER = ({"database": name} for name in ("shop", "blog", "main"))
+
+
+@pytest.mark.parametrize(
+    ("told", "holds", "verdicts"),
+    [
+        ({"backup_verified": {"results": [{"databases": [DUMP, OTHER]}]}}, True, [DUMP, OTHER]),
+        # Two places, of which the second did not answer.
+        (
+            {"backup_verified": {"results": [{"databases": [DUMP]}, {"msg": "no"}]}},
+            True,
+            [DUMP, MISSING],
+        ),
+        ({"backup_verified": {"results": [{"databases": []}]}}, True, []),
+        ({"backup_verified": {"results": []}}, True, [MISSING]),
+        ({"backup_verified": {"skipped": True}}, True, [MISSING]),
+        ({}, True, [MISSING]),
+        ({}, False, []),
+        (
+            {
+                "backup_verified": {"results": [{"databases": [DUMP]}]},
+                "backup_verified_physical": {"results": [{"databases": [CLUSTER]}, {"msg": "no"}]},
+                "backup_verified_files": {"stdout": '{"database": "files"}'},
+            },
+            True,
+            [DUMP, CLUSTER, {"database": "files"}],
+        ),
+        ({"backup_verified_files": {"skipped": True}}, False, []),
+        ({"backup_verified_files": {"stdout": ""}}, False, []),
+    ],
+)
+def test_what_was_said_of_backups_is_gathered(
+    told: dict[str, t.Any], holds: bool, verdicts: list[dict[str, t.Any]]
+) -> None:
+    groups = ["one"] if holds else []
+    hostvars = {"one": told, "two": {}, "three": {}}
+    found = backup_verdicts(["one", "two"], hostvars, groups)
+    assert found == {"one": verdicts, "two": []}
+
+
+def test_a_machine_of_which_nothing_was_said_is_told_in_the_table() -> None:
+    said = backup_table(backup_verdicts(["one"], {"one": {}}, ["one"]))
+    assert said.endswith("0 critical, 1 unknown, 0 unsupported, 0 warning")
+    assert "unknown: database machine: expected a verdict, found no backup of it was" in said
 
 
 def test_without_processes_to_look_at_nobody_is_known(tmp_path: Path) -> None:
