@@ -12,7 +12,7 @@ from ansible_collections.slipway.stack.plugins.module_utils import _backups
 DOCUMENTATION = r"""
 name: backup_list
 short_description: The backups of a machine, of both kinds, as a table
-version_added: 0.2.0
+version_added: 0.1.0
 description:
   - One line for each backup, the newest first. A last column says what is known against one.
 author: The Slipway authors (@slipway)

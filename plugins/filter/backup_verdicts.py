@@ -8,7 +8,7 @@ import typing as t
 DOCUMENTATION = """
 name: backup_verdicts
 short_description: What was said of the backups of all machines
-version_added: 0.2.0
+version_added: 0.1.0
 author: The Slipway authors (@slipway)
 description:
   - Gathers what the entry points C(verify) and C(verify_files) of the role C(backup) have left on

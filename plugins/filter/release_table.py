@@ -8,7 +8,7 @@ import typing as t
 DOCUMENTATION = r"""
 name: release_table
 short_description: The history of deployments as a table
-version_added: 0.2.0
+version_added: 0.1.0
 description:
   - One line for each deployment, the newest first, and one for whoever deploys at this moment.
 options:

@@ -7,7 +7,7 @@ DOCUMENTATION = r"""
 ---
 module: app_deployment
 short_description: Begin or end a deployment of an application
-version_added: 0.2.0
+version_added: 0.1.0
 author:
   - The Slipway authors (@slipway)
 description:

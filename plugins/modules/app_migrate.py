@@ -7,7 +7,7 @@ DOCUMENTATION = r"""
 ---
 module: app_migrate
 short_description: Migrate an application's database without the serving release noticing
-version_added: 0.3.0
+version_added: 0.1.0
 author:
   - The Slipway authors (@slipway)
 description:

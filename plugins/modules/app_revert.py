@@ -7,7 +7,7 @@ DOCUMENTATION = r"""
 ---
 module: app_revert
 short_description: Choose the release to go back to
-version_added: 0.2.0
+version_added: 0.1.0
 author:
   - The Slipway authors (@slipway)
 description:
