@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from ansible_collections.slipway.stack.plugins.plugin_utils import _applications, _derive
 
 ROOT = Path(__file__).resolve().parents[2]
 GUIDES = ["atlas", "auction", "ecommerce", "parkme", "propflow"]
@@ -91,16 +92,65 @@ def test_development_runs_the_same_applications(guide: str) -> None:
 def test_secrets_stand_in_the_vault_twin_alone(guide: str) -> None:
     for environment in ENVIRONMENTS:
         written = text(guide, environment, FILES[0])
+        # Names of facts, whose values are elsewhere.
+        written = re.sub(r"environment_names:(\n {6}.+| .+)+", "", written)
         assert not re.search(r"(?i)(password|secret|_key|token|dsn)\w*:", written)
         assert set(leaves(yaml.safe_load(text(guide, environment, FILES[1])))) == {""}
+
+
+PAGE = (ROOT / "docs/from-the-guides.md").read_text(encoding="utf-8")
+VARIABLES = re.compile(
+    r"^\| (\w+) \| ((?:`[A-Z0-9_]+`(?:, )?)+) "
+    r"\| (Slipway|`environment`|`environment_names`|the vault twin) \|$",
+    re.MULTILINE,
+)
+ONE = {name: ["one"] for name in ("database", "cache", "application", "worker", "web")}
+TOPOLOGY = _derive.Topology(groups=ONE, addresses={"one": "192.0.2.1"}, host="one")
+
+
+def holders(guide: str, environment: str) -> dict[tuple[str, str], set[str]]:
+    """Which variables each application gets, and what holds them."""
+    written = text(guide, environment, FILES[1]).replace(': ""', f": {SECRET}")
+    secrets = yaml.safe_load(written)["vault_stack_applications"]
+    found = {}
+    for each in _applications.resolve(declared(guide, environment)["stack_applications"], secrets):
+        told = set(_derive.environment(each, TOPOLOGY))
+        held = {
+            "`environment`": set(each["environment"]),
+            "the vault twin": set(each["secrets"]["environment"]),
+            "`environment_names`": set(each["environment_names"]) & told,
+        }
+        held["Slipway"] = told.difference(*held.values())
+        found |= {(each["name"], holder): names for holder, names in held.items()}
+    return found
+
+
+def test_the_page_lists_variables_of_every_guide() -> None:
+    rows = VARIABLES.findall(PAGE)
+    assert {row[0] for row in rows} > set(GUIDES)
+    table = PAGE.split("| application | variables | held in |\n")[1].split("\n\n")[0]
+    assert len(rows) == len(table.splitlines()) - 1
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+@pytest.mark.parametrize("guide", GUIDES)
+def test_what_a_guides_environment_file_holds_is_held_here(guide: str, environment: str) -> None:
+    held = holders(guide, environment)
+    lacking = [
+        (application, holder, name)
+        for application, names, holder in VARIABLES.findall(PAGE)
+        if application.startswith(guide)
+        for name in re.findall(r"`(\w+)`", names)
+        if name not in held[application, holder]
+    ]
+    assert lacking == []
 
 
 WRONG = re.compile(r"^\| (\d+) \| (?:.+ \| ){3}(.*)\|$", re.MULTILINE)
 
 
 def test_each_error_of_the_guides_is_answered_by_a_test_that_exists() -> None:
-    page = (ROOT / "docs/from-the-guides.md").read_text(encoding="utf-8")
-    answers = dict(WRONG.findall(page))
+    answers = dict(WRONG.findall(PAGE))
     assert list(answers) == [str(number) for number in range(1, 22)]
     assert all("`" in proof for proof in answers.values())
     for proof in re.findall(r"`([^`]+)`", " ".join(answers.values())):

@@ -22,6 +22,7 @@ from selenium.webdriver.support.wait import WebDriverWait
 from testinfra.host import Host
 
 ROOT = Path(__file__).resolve().parents[3]
+PAGE = (ROOT / "docs/from-the-guides.md").read_text(encoding="utf-8")
 SCENARIO = os.environ.get("MOLECULE_SCENARIO_NAME", "guides")
 LAB = f"molecule-{SCENARIO}"
 INVENTORY = ROOT / "molecule" / SCENARIO / "inventory"

@@ -5,14 +5,19 @@ from __future__ import annotations
 
 import re
 import shlex
-import subprocess
 
 import pytest
-from conftest import ROOT, STORING
+from conftest import APPS, PAGE, ROOT, STORING
+from figures import figures, says
 from testinfra.host import Host
 
-FIGURE = re.compile(r"^\| .+ \| `([^`]+)` \| .+ \| `([^`]+)` \|$", re.MULTILINE)
-FIGURES = FIGURE.findall((ROOT / "docs/from-the-guides.md").read_text(encoding="utf-8"))
+# What a file of the collection says, the unit tests ask; what is a provider's, test_provider.py.
+FIGURES = [
+    (each.figure, each.command)
+    for each in figures(PAGE)
+    if not each.file(ROOT) and each.section != "Of a provider"
+]
+VARIABLES = re.compile(r"^\| (\w+) \| ((?:`[A-Z0-9_]+`(?:, )?)+) \| .+ \|$", re.MULTILINE)
 
 
 def test_the_page_has_figures() -> None:
@@ -21,12 +26,16 @@ def test_the_page_has_figures() -> None:
 
 @pytest.mark.parametrize(("figure", "command"), FIGURES)
 def test_a_machine_has_the_figures_of_the_guides(machine: Host, figure: str, command: str) -> None:
-    if "inventories/" in command:  # of the provider's services, or of a second machine
-        words = shlex.split(command)
-        said = subprocess.run(words, cwd=ROOT, check=True, capture_output=True, text=True).stdout
-    else:
-        said = machine.check_output(command.replace("%", "%%"))
-    assert figure in said
+    said = machine.check_output(command.replace("%", "%%"))
+    assert says(said, figure), said
+
+
+@pytest.mark.parametrize("app", APPS)
+def test_applications_are_told_what_the_guides_files_hold(machine: Host, app: str) -> None:
+    environment = machine.file(f"/etc/slipway/{app}/environment").content_string
+    told = {line.partition("=")[0] for line in environment.splitlines()}
+    rows = [names for name, names in VARIABLES.findall(PAGE) if name == app]
+    assert set(re.findall(r"`(\w+)`", " ".join(rows))) - told == set()
 
 
 @pytest.mark.parametrize("app", STORING)

@@ -8,7 +8,8 @@ import re
 import shlex
 
 import pytest
-from conftest import ROOT, STORING, playbook, provided
+from conftest import PAGE, ROOT, STORING, playbook, provided
+from figures import figures, says
 from testinfra.host import Host
 
 pytestmark = provided
@@ -21,6 +22,17 @@ def ask(provider: Host, sql: str, database: str = "postgres") -> str:
     command = f"runuser -u postgres -- psql -p 25060 -AtX {database} -c {shlex.quote(sql)}"
     answer: str = provider.check_output(command)
     return answer
+
+
+@pytest.mark.parametrize(
+    ("figure", "command"),
+    [(each.figure, each.command) for each in figures(PAGE) if each.section == "Of a provider"],
+)
+def test_a_machine_has_the_figures_of_the_provider(
+    machine: Host, figure: str, command: str
+) -> None:
+    said = machine.check_output(command.replace("%", "%%"))
+    assert says(said, figure), said
 
 
 def test_no_server_is_installed_beside_the_providers(machine: Host) -> None:
