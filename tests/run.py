@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.lab import engine, images, machines, shell, venv
+from tests.lab import applications, engine, images, machines, shell, venv
 from tests.lab.stages import Stages, minutes
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -58,6 +58,8 @@ def unit(stages: Stages, _names: list[str]) -> None:
         command += ["--cov", "--cov-report=term-missing:skip-covered"]
         # Without root, commands that run as somebody else cannot be tried.
         shell.stream(*command, *([] if shell.is_root() else ["--cov-fail-under=0"]))
+    with stages.stage("the applications' own tests"):
+        applications.test()
 
 
 def lint(stages: Stages, _names: list[str]) -> None:

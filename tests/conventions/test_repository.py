@@ -115,6 +115,25 @@ def test_no_tracked_file_is_large_or_a_link() -> None:
         assert path.stat().st_size < 1_000_000, path
 
 
+APPLICATIONS = sorted(path for path in (ROOT / "tests/apps").iterdir() if path.is_dir())
+REGISTRIES = {"pypi.org", "files.pythonhosted.org", "registry.npmjs.org"}
+
+
+@pytest.mark.parametrize("application", APPLICATIONS, ids=lambda path: path.name)
+def test_an_application_has_a_lock_that_is_good_everywhere(application: Path) -> None:
+    """One that was made behind a mirror names it, and is of no use elsewhere."""
+    name = "package-lock.json" if (application / "package.json").exists() else "uv.lock"
+    text = (application / name).read_text(encoding="utf-8")
+    from_where = r'(?:registry = |url = |"resolved": )"\w+://([^/"]+)'
+    assert set(re.findall(from_where, text)) <= REGISTRIES
+
+
+@pytest.mark.parametrize("application", APPLICATIONS, ids=lambda path: path.name)
+def test_an_application_has_tests(application: Path) -> None:
+    names = {path.name for path in application.rglob("*test*")}
+    assert any(re.fullmatch(r"tests?(_\w+)?\.py|\w+\.test\.m?js", name) for name in names)
+
+
 def test_environments_differ_in_their_inventories_only() -> None:
     names = {path.stem for path in PLAYBOOKS}
     assert not names & {"production", "staging", "development", "demo"}

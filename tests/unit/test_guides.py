@@ -112,7 +112,7 @@ def holders(guide: str, environment: str) -> dict[tuple[str, str], set[str]]:
     """Which variables each application gets, and what holds them."""
     written = text(guide, environment, FILES[1]).replace(': ""', f": {SECRET}")
     secrets = yaml.safe_load(written)["vault_stack_applications"]
-    found = {}
+    found: dict[tuple[str, str], set[str]] = {}
     for each in _applications.resolve(declared(guide, environment)["stack_applications"], secrets):
         told = set(_derive.environment(each, TOPOLOGY))
         held = {

@@ -8,7 +8,7 @@ const page = fs
   .replace("%API%", process.env.NEXT_PUBLIC_API_URL);
 const script = fs.readFileSync(`${__dirname}/dashboard.js`);
 
-http
+module.exports = http
   .createServer((request, response) => {
     if (request.url === "/health/") return response.end("up\n");
     if (request.url === "/") return response.setHeader("content-type", "text/html").end(page);
