@@ -245,6 +245,7 @@ EVERY_TIME = (
     "restart_service",
     "restore",
     "restore_cluster",
+    "restore_files",
     "rollback",
 )
 
