@@ -28,6 +28,21 @@ BEGIN
 END $$;
 CREATE TABLE {{name}} (x int CHECK (public.pass()));
 """
+# Whoever wants that table waits for this session, which stands still itself.
+LOCK = f"""
+DO $$ BEGIN
+  LOCK TABLE {{name}};
+  WHILE (pg_stat_file('{GATE}', true)).size IS NOT NULL LOOP
+    IF EXISTS (SELECT FROM pg_locks WHERE NOT granted) THEN
+      COPY (SELECT 1) TO '{HELD}';
+    END IF;
+    PERFORM pg_sleep(0.1);
+  END LOOP;
+END $$
+"""
+LOCKED = (
+    "SELECT 1 FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND relation = '{name}'::regclass"
+)
 # The way to S3: what goes one way over it stands still after its first megabyte, which is more than
 # what there is to look up, and less than a backup or a copy takes.
 LINE = f"""
@@ -88,7 +103,20 @@ START_SERVER = "systemctl start postgresql@17-main"
 Ended = t.TypeVar("Ended")
 
 
-def struck(host: Host, program: str, fault: str, run: t.Callable[[], Ended]) -> Ended:
+def locked(host: Host, database: str, table: str, run: t.Callable[[], Ended]) -> Ended:
+    """What becomes of a run that meets a locked table; only where the gate is closed."""
+    psql = f"runuser -u postgres -- psql -XAtq -d {database} -c"
+    host.check_output(
+        f"systemd-run --quiet --collect {psql} {shlex.quote(LOCK.format(name=table))}"
+    )
+    asked = f"{psql} {shlex.quote(LOCKED.format(name=table))}"
+    host.check_output(f"timeout 60 sh -c {shlex.quote(f'until {asked} | grep -q 1; do :; done')}")
+    return run()
+
+
+def struck(
+    host: Host, program: str, fault: str | t.Callable[[], object], run: t.Callable[[], Ended]
+) -> Ended:
     """What becomes of a run when the fault strikes as soon as that program is held."""
     wait = f"""
     while test -e {GATE}; do
@@ -101,7 +129,10 @@ def struck(host: Host, program: str, fault: str, run: t.Callable[[], Ended]) -> 
     def strike() -> None:
         held = host.run(wait)
         assert held.rc == 0, "nothing struck: the program was never held"
-        host.check_output(fault)
+        if isinstance(fault, str):
+            host.check_output(fault)
+        else:
+            fault()
         host.check_output(f"rm -f {GATE}")
 
     host.check_output(f"rm -f {HELD}; touch {GATE}")

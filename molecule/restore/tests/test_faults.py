@@ -3,54 +3,201 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import shlex
 import typing as t
 
+import conftest
 import gate
 import operations
 import pytest
 from testinfra.host import Host
 
 STATE = "/var/lib/slipway/backup"
+LOCAL = "/var/backups/slipway"
 PHYSICAL = "slipway-backup-physical.service"
 LOGICAL = "slipway-backup.service"
+TIMERS = "slipway-backup.timer slipway-backup-physical.timer"
 # The brackets keep pgrep from finding its own shell.
 COPYING = "[p]gbackrest.* backup"
+DUMPING = "[p]g_dump "
+SENDING = "[b]ack_up.py"
+# More than the line lets pass, and than a disk has left that is as good as full.
+ROWS = """
+CREATE TABLE IF NOT EXISTS held AS
+  SELECT md5(random()::text) || md5(random()::text) AS x FROM generate_series(1, 60000);
+ALTER TABLE held OWNER TO shop;
+"""
+HALF = rf"find {LOCAL} -name '*.partial' -o -name '.*.new'"
 
 
 def start(host: Host, unit: str) -> int:
-    return int(host.run(f"systemctl start {unit}").rc)
+    ended = int(host.run(f"systemctl start {unit}").rc)
+    host.run(f"systemctl reset-failed {unit}")
+    return ended
 
 
-def physical(host: Host) -> dict[str, t.Any]:
-    found = json.loads(host.check_output(f"cat {STATE}/physical.json"))["databases"]["cluster"]
+def sql(host: Host, statement: str) -> str:
+    psql = "runuser -u postgres -- psql -XAtq -v ON_ERROR_STOP=1 -d shop -c"
+    return host.check_output(f"{psql} {shlex.quote(statement)}").strip()
+
+
+def results(host: Host, file: str) -> dict[str, t.Any]:
+    found = json.loads(host.check_output(f"cat {STATE}/{file}"))["databases"]
     assert isinstance(found, dict)
     return found
 
 
+def physical(host: Host) -> dict[str, t.Any]:
+    found = results(host, "physical.json")["cluster"]
+    assert isinstance(found, dict)
+    return found
+
+
+def verified(host: Host) -> set[str]:
+    """The dumps of the shop that may be relied on."""
+    records = host.check_output(f"cat {LOCAL}/shop/*.json").replace("}\n{", "}\0{").split("\0")
+    return {each["file"] for each in map(json.loads, records) if each["verified"]}
+
+
+def reboot(host: Host) -> None:
+    # PostgreSQL archives once more before it ends, and would find the line gone.
+    host.run("test -e /root/hosts && cat /root/hosts >/etc/hosts")
+    operations.reboot(host)
+
+
+def healthy(examine: conftest.Examine) -> dict[str, str]:
+    """What the health module says of each backup that is not well."""
+    found = examine("backup", databases=["shop", "blog"], physical=True)
+    assert len(found) >= 3
+    return {name: row["value"] for name, row in found.items() if row["state"] != "ok"}
+
+
 @pytest.fixture(scope="module", autouse=True)
 def ready(host: Host) -> t.Iterator[None]:
-    """Nothing but what is asked for here."""
-    timers = "slipway-backup.timer slipway-backup-physical.timer"
-    with operations.broken(host, f"systemctl stop {timers}", f"systemctl start {timers}"):
+    """Nothing but what is asked for here, also after a reboot."""
+    begin, end = (f"systemctl {each} --quiet --now {TIMERS}" for each in ("disable", "enable"))
+    with operations.broken(host, begin, end):
+        sql(host, "DROP TABLE IF EXISTS held")
+        sql(host, ROWS)
         host.check_output(f"systemctl start {PHYSICAL} {LOGICAL}")
         yield
+        sql(host, "DROP TABLE held")
         host.check_output(f"systemctl start {PHYSICAL} {LOGICAL}")
 
 
-def test_a_physical_backup_that_is_killed_in_its_middle_is_told_and_in_nobodys_way(
-    host: Host,
+# What comes over a physical backup, and what takes it away again.
+COPIED = {
+    "killed": (f"systemctl kill --signal=SIGKILL {PHYSICAL}", ""),
+    "restarted": (gate.STOP_SERVER, gate.START_SERVER),
+    "rebooted": ("", ""),
+}
+
+
+@pytest.mark.parametrize("fault", COPIED)
+def test_a_physical_backup_that_is_cut_off_is_told_and_in_nobodys_way(
+    host: Host, examine: conftest.Examine, fault: str
 ) -> None:
     before = physical(host)["last_success"]
     host.check_output(f"touch {STATE}/full_wanted")
-    kill = f"systemctl kill --signal=SIGKILL {PHYSICAL}"
+    strike, mend = COPIED[fault]
     with gate.line(host, "sent"):
-        ended = gate.struck(host, COPYING, kill, lambda: start(host, PHYSICAL))
+        ended = gate.struck(
+            host, COPYING, strike or (lambda: reboot(host)), lambda: start(host, PHYSICAL)
+        )
+    if mend:
+        host.check_output(mend)
     assert ended != 0
-    host.check_output(f"systemctl reset-failed {PHYSICAL}")
     assert not physical(host)["ok"]
     assert physical(host)["last_success"] == before
+    assert list(healthy(examine)) == ["physical cluster"]
+    assert "the last run failed: " in healthy(examine)["physical cluster"]
     assert start(host, PHYSICAL) == 0
     found = physical(host)
     # Nothing builds on what did not come to its end.
     assert (found["ok"], found["verified"], found["kind"]) == (True, True, "full")
+    assert healthy(examine) == {}
+
+
+# Where a dump is cut off, and by what.
+CUT_OFF = {
+    "restarted": (DUMPING, "systemctl restart postgresql@17-main.service"),
+    "rebooted": (DUMPING, ""),
+    "killed while sending": (SENDING, f"systemctl kill --signal=SIGKILL {LOGICAL}"),
+    "rebooted while sending": (SENDING, ""),
+}
+
+
+@pytest.mark.parametrize("fault", CUT_OFF)
+def test_a_dump_that_is_cut_off_is_told_and_in_nobodys_way(
+    host: Host, examine: conftest.Examine, fault: str
+) -> None:
+    before, known = results(host, "state.json"), verified(host)
+    program, strike = CUT_OFF[fault]
+
+    def run() -> int:
+        return start(host, LOGICAL)
+
+    with contextlib.ExitStack() as stack:
+        if program == SENDING:
+            stack.enter_context(gate.line(host, "sent"))
+        ended = gate.struck(
+            host,
+            program,
+            strike or (lambda: reboot(host)),
+            run if program == SENDING else lambda: gate.locked(host, "shop", "held", run),
+        )
+    assert ended != 0
+    after = results(host, "state.json")
+    assert not after["shop"]["ok"]
+    assert after["shop"]["last_success"] == before["shop"]["last_success"]
+    assert verified(host) == known
+    assert "the last run failed: " in healthy(examine)["dump shop"]
+    assert start(host, LOGICAL) == 0
+    assert len(verified(host) - known) == 1
+    assert host.check_output(HALF) == ""
+    assert healthy(examine) == {}
+
+
+@contextlib.contextmanager
+def small_disk(host: Host) -> t.Iterator[None]:
+    """The dumps of the shop have a disk of their own, with one good copy on it."""
+    mount = f"mount -t tmpfs -o size=96m,mode=0750,uid=postgres,gid=postgres tmpfs {LOCAL}/shop"
+    with operations.broken(host, mount, f"umount {LOCAL}/shop"):
+        assert start(host, LOGICAL) == 0
+        yield
+
+
+def ballast(left: int) -> str:
+    """So much is left of the disk."""
+    free = f"$(df --output=avail -B1 {LOCAL}/shop | tail -1)"
+    return f"fallocate -l $(({free} - {left})) {LOCAL}/shop/ballast"
+
+
+def test_a_disk_that_is_full_or_fills_up_costs_one_dump_and_no_more(host: Host) -> None:
+    with small_disk(host):
+        good = verified(host)
+        assert len(good) == 1
+        host.check_output(ballast(2**20))
+        assert start(host, LOGICAL) != 0
+        full = results(host, "state.json")
+        host.check_output(f"rm {LOCAL}/shop/ballast")
+        ended = gate.struck(
+            host,
+            DUMPING,
+            ballast(4096),
+            lambda: gate.locked(host, "shop", "held", lambda: start(host, LOGICAL)),
+        )
+        assert ended != 0
+        filled = results(host, "state.json")
+        assert (verified(host), host.check_output(HALF)) == (good, "")
+        host.check_output(f"rm {LOCAL}/shop/ballast")
+        assert start(host, LOGICAL) == 0
+        assert good < verified(host)
+    assert " free, but the dump may take " in full["shop"]["detail"]
+    assert filled["shop"]["detail"].startswith("pg_dump ended with 1: ")
+    assert "No space left on device" in filled["shop"]["detail"]
+    for each in (full, filled):
+        assert (each["shop"]["ok"], each["blog"]["ok"]) == (False, True)
+        assert each["shop"]["last_success"]
