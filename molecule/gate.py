@@ -106,11 +106,12 @@ Ended = t.TypeVar("Ended")
 def locked(host: Host, database: str, table: str, run: t.Callable[[], Ended]) -> Ended:
     """What becomes of a run that meets a locked table; only where the gate is closed."""
     psql = f"runuser -u postgres -- psql -XAtq -d {database} -c"
-    host.check_output(
-        f"systemd-run --quiet --collect {psql} {shlex.quote(LOCK.format(name=table))}"
-    )
+    # systemd reads two dollars as one.
+    lock = shlex.quote(LOCK.format(name=table).replace("$$", "$$$$"))
+    host.check_output(f"systemd-run --quiet --collect {psql} {lock}")
     asked = f"{psql} {shlex.quote(LOCKED.format(name=table))}"
-    host.check_output(f"timeout 60 sh -c {shlex.quote(f'until {asked} | grep -q 1; do :; done')}")
+    until = f"until {asked} | grep -q 1; do sleep 0.1; done"
+    host.check_output(f"timeout 60 sh -c {shlex.quote(until)}")
     return run()
 
 

@@ -20,7 +20,9 @@ from datetime import datetime
 
 from . import _backup_ages, _backups, _dump, _errors, _gpg, _s3
 from ._backup_state import (
+    DRAFT,
     ERROR,
+    GIVEN_UP,
     ON_PURPOSE,
     PRUNE,
     WARNING,
@@ -171,8 +173,9 @@ def back_up(
     _backups.require_directory_name(database)
     directory = options.directory / database
     directory.mkdir(mode=0o750, exist_ok=True)
-    for left in directory.glob(f"*{_backups.PARTIAL}"):  # of a run that was killed
-        left.unlink()
+    for ending in (_backups.PARTIAL, DRAFT):
+        for left in directory.glob(f"*{ending}"):  # of a run that was killed
+            left.unlink()
     record = means.take(database, directory, options, means.clock)
     if means.stores:
         record = send_everywhere(record, directory, options, means)
@@ -345,12 +348,18 @@ def copies(directory: pathlib.Path) -> list[_backups.Copy]:
 
 
 def prune(directory: pathlib.Path, options: Settings, now: datetime) -> list[_backups.Copy]:
-    gone = _backups.prunable(copies(directory), now, options.retention_days, options.keep)
+    there = copies(directory)
+    moment = believed(there, now)
+    gone = _backups.prunable(there, moment, options.retention_days, options.keep)
     for copy in gone:
         path = directory / copy.file
         path.unlink()
         path.with_name(_backups.record_name(copy.file)).unlink(missing_ok=True)
     return gone
+
+
+def believed(there: t.Iterable[_backups.Copy], now: datetime) -> datetime:
+    return _backups.believed(now, [copy.taken for copy in there if copy.verified])
 
 
 def prune_stores(options: Settings, means: Means) -> bool:
@@ -370,9 +379,9 @@ def prune_store(database: str, options: Settings, means: Means, store: Store) ->
     """Delete what no rule keeps in the bucket. That this fails makes the new backup no worse."""
     days = options.store_retention_days
     try:
-        for copy in _backups.prunable(
-            stored(database, store), means.clock(), days, options.keep, WEEKLY, MONTHLY
-        ):
+        there = stored(database, store)
+        moment = believed(there, means.clock())
+        for copy in _backups.prunable(there, moment, days, options.keep, WEEKLY, MONTHLY):
             key = store.target.key(database, copy.file)
             # Without its record it is no backup any more, should the rest not succeed.
             _s3.delete(store.client, store.target, [_backups.record_name(key), key])
@@ -408,6 +417,9 @@ def main(arguments: list[str]) -> int:
             return 0 if action(options, Means(stores, now, say, take)) else 1
     except _errors.StackError as error:
         say(f"{ERROR}Nothing was backed up: {error}")
+        return 1
+    except OSError as error:
+        say(GIVEN_UP.format(error))
         return 1
 
 

@@ -17,10 +17,13 @@ from . import _errors
 # systemd takes these for the priority of the line
 ERROR = "<3>"
 WARNING = "<4>"
+# Not even the state could be written, as on a full disk.
+GIVEN_UP = f"{ERROR}The run was given up: {{}}."
 # The second argument of the programs: only delete what is old, with keys that may.
 PRUNE = "prune"
 VERIFY = "verify"
 ON_PURPOSE = "Where the keys may not on purpose, playbooks/prune_backups.yml deletes with others."
+DRAFT = ".new"
 # Beside the state: the next physical backup is a full one, because nothing builds on those before.
 FULL_WANTED = "full_wanted"
 
@@ -45,10 +48,13 @@ def unprunable(path: pathlib.Path, name: str) -> str:
 
 def write(path: pathlib.Path, text: str) -> None:
     """Whole or not at all, also when the power fails."""
-    draft = path.with_name(f".{path.name}.new")
-    draft.write_text(text)
-    flush(draft)
-    draft.replace(path)
+    draft = path.with_name(f".{path.name}{DRAFT}")
+    try:
+        draft.write_text(text)
+        flush(draft)
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)  # half of it, where the disk is full
     flush(path.parent)
 
 

@@ -22,6 +22,9 @@ TYPES = (
 STAMP = "%Y%m%dT%H%M%SZ"
 # Besides all of the last days: what docs/verification.md calls the ladder.
 WEEKLY, MONTHLY = 4, 12
+# What would be old only by a clock that jumped ahead is not: it is believed so far beyond the
+# copies, until so many were taken by it.
+DOUBT, AGREEING = timedelta(days=7), 3
 
 
 @dataclass(frozen=True)
@@ -118,6 +121,12 @@ def require_directory_name(database: str) -> None:
 
 def newest(copies: t.Iterable[Copy]) -> Copy | None:
     return max(copies, key=lambda copy: (copy.taken, copy.file), default=None)
+
+
+def believed(now: datetime, taken: t.Iterable[datetime]) -> datetime:
+    """What the clock says, but not far beyond what the last few copies have been told by it."""
+    last = sorted(taken)[-AGREEING:]
+    return min(now, last[0] + DOUBT) if last else now
 
 
 def prunable(

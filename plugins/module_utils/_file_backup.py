@@ -21,6 +21,7 @@ from datetime import datetime
 from . import _backup_ages, _backups, _errors, _s3
 from ._backup_state import (
     ERROR,
+    GIVEN_UP,
     ON_PURPOSE,
     PRUNE,
     VERIFY,
@@ -297,4 +298,7 @@ def main(arguments: list[str]) -> int:
             return 0 if action(options, means) else 1
     except _errors.StackError as error:
         say(f"{ERROR}No file was backed up: {error}")
+        return 1
+    except OSError as error:
+        say(GIVEN_UP.format(error))
         return 1

@@ -13,6 +13,8 @@ from ._health import CRITICAL, OK, WARNING, Finding, judge
 
 KIND = "backup"
 HOUR = 3600
+# More than a clock is put right by while it runs.
+FUTURE_HOURS = 0.1
 OPTIONS: dict[str, t.Any] = {
     "directory": {"type": "path", "default": "/var/lib/slipway/backup"},
     "files_directory": {"type": "path", "default": "/var/lib/slipway/files"},
@@ -65,6 +67,9 @@ def _finding(
     if since is None:
         return Finding(label, CRITICAL, "never taken, and not scheduled", limit, "run site.yml")
     hours = (now - since) / HOUR
+    if hours < -FUTURE_HOURS:
+        value = f"{-hours:.1f} h in the future: the clock was ahead then, or is behind now"
+        return Finding(label, WARNING, value, limit, f"timedatectl; start {TIMERS[kind]}")
     state = judge(hours, warning, critical)
     never = age is None or age.succeeded is None
     value = f"none yet, {hours:.1f} h after it was scheduled" if never else f"{hours:.1f} h old"

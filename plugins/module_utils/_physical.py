@@ -24,6 +24,7 @@ from . import _backup_ages, _backups, _errors, _recovery, _s3, _verify, _verify_
 from ._backup_state import (
     ERROR,
     FULL_WANTED,
+    GIVEN_UP,
     ON_PURPOSE,
     PRUNE,
     WARNING,
@@ -45,6 +46,7 @@ CLUSTERS = ("cluster", "cluster-second")
 KINDS = {"full": "full", "diff": "differential", "incr": "incremental"}
 # Timers are not punctual, and a backup that is due in a moment would wait for the next.
 SLACK = timedelta(hours=1)
+MINUTE = timedelta(minutes=1)
 NOTHING_THERE = 2
 # Beside pgBackRest's own folders, which it alone may fill.
 VERIFICATIONS = "verifications"
@@ -201,7 +203,9 @@ def back_up(
 ) -> dict[str, t.Any]:
     """Take, read back, expire: in this order or not at all. The result for the state file."""
     begun = time.monotonic()
-    kind = due(listed(repository, means), options, means.clock(), sound)
+    before = listed(repository, means)
+    require_past(before, repository.number, means.clock())
+    kind = due(before, options, means.clock(), sound)
     means.pgbackrest("backup", f"--repo={repository.number}", f"--type={kind}")
     after = listed(repository, means)
     newest = after[-1]
@@ -232,6 +236,17 @@ def back_up(
     return {**result, "detail": detail, "last_success": utc(means.clock())}
 
 
+def require_past(backups: t.Sequence[Taken], number: int, moment: datetime) -> None:
+    """pgBackRest takes none that is older than what there is, and does not say what to do then."""
+    ahead = [one.label for one in backups if one.started > moment + MINUTE]
+    if ahead:
+        raise _errors.BackupError(
+            f"{ahead[0]} was begun in the future, so nothing can follow it: if the clock is behind,"
+            " set it; if it was ahead then, remove that backup by runuser -u postgres --"
+            f" pgbackrest --stanza={STANZA} --repo={number} --set={ahead[0]} expire"
+        )
+
+
 def listed(repository: Repository, means: Means) -> list[Taken]:
     """What pgBackRest tells of one repository; the other may be out of reach."""
     return taken(means.pgbackrest("info", f"--repo={repository.number}", "--output=json"))
@@ -241,7 +256,8 @@ def expire(
     repository: Repository, options: Settings, means: Means, before: t.Sequence[Taken]
 ) -> bool:
     """Delete what no rule keeps. That this fails makes the new backup no worse."""
-    gone, whole = ladder(before, options.retention_days, means.clock())
+    moment = _backups.believed(means.clock(), [one.started for one in before])
+    gone, whole = ladder(before, options.retention_days, moment)
     number = repository.number
     wal = f"--repo{number}-retention-archive"
     how = [f"--repo={number}", f"{wal}-type=full", f"{wal}={whole}"]
@@ -393,4 +409,7 @@ def main(arguments: list[str]) -> int:
             return 0 if action(options, means) else 1
     except _errors.StackError as error:
         say(f"{ERROR}Nothing was backed up: {error}")
+        return 1
+    except OSError as error:
+        say(GIVEN_UP.format(error))
         return 1

@@ -264,7 +264,7 @@ def test_a_place_that_is_gone_keeps_no_dump_from_the_other(twice: Run, gone: str
 
 def test_the_second_place_is_thinned_out_too(twice: Run) -> None:
     assert twice.second and twice.store
-    in_the_bucket(twice, 400, 1)
+    in_the_bucket(twice, 400, 2, 1)
     for item in _s3.list_objects(twice.store.client, TARGET):
         source = {"Bucket": "backups", "Key": item.key}
         twice.store.client.copy_object(Bucket="elsewhere", Key=item.key, CopySource=source)
@@ -286,10 +286,22 @@ def test_the_places_of_a_program_have_keys_of_their_own(monkeypatch: pytest.Monk
 def test_old_copies_go_only_after_success_and_are_named(run: Run) -> None:
     old = run.lay_down("shop", 40)
     run.lay_down("shop", 3)
+    run.lay_down("shop", 2)
     assert run()
-    assert len(run.files("shop")) == len(run.files("shop", "*.json")) == 2
+    assert len(run.files("shop")) == len(run.files("shop", "*.json")) == 3
     assert old.file not in run.files("shop")
     assert f"shop: deleted {old.file}, older than 30 days." in run.said
+
+
+def test_a_clock_that_jumped_ahead_deletes_nothing_anywhere(run: Run) -> None:
+    ages = (402, 401, 400)
+    for age in ages:
+        run.lay_down("shop", age)
+    in_the_bucket(run, *ages)
+    run.options = dataclasses.replace(run.options, store_retention_days=90, databases=["shop"])
+    assert run()
+    assert (len(run.files("shop")), len(run.stored())) == (4, 8)
+    assert not [line for line in run.said if "deleted" in line]
 
 
 def in_the_bucket(run: Run, *ages: int) -> None:
@@ -307,22 +319,22 @@ def test_the_bucket_keeps_the_last_days_and_a_rung_of_each_month(run: Run) -> No
     run.store.client.put_bucket_versioning(
         Bucket="backups", VersioningConfiguration={"Status": "Enabled"}
     )
-    in_the_bucket(run, 1, 89, 91, 92, 120, 121, 500)
+    in_the_bucket(run, 1, 2, 89, 91, 92, 120, 121, 500)
     run.options = dataclasses.replace(run.options, store_retention_days=90, databases=["shop"])
     assert run()
     left = [_backups.taken(key.rpartition("/")[2]) for key in run.stored()]
     ages = {(NOW - taken).days for taken in left if taken}
     # 2026-08-22 and 08-21 are 91 and 92 days ago, 07-24 and 07-23 are 120 and 121.
-    assert ages == {0, 1, 89, 92, 121}
+    assert ages == {0, 1, 2, 89, 92, 121}
     assert len(run.stored()) == 2 * len(ages)
     assert sum(" and none of the 4 weekly and 12 monthly ones." in line for line in run.said) == 3
     versions = run.store.client.list_object_versions(Bucket="backups")["Versions"]
-    assert len(versions) == 16, "whoever may only hide has destroyed nothing"
+    assert len(versions) == 18, "whoever may only hide has destroyed nothing"
 
 
 def test_a_bucket_that_refuses_to_delete_is_told_and_no_failure(run: Run) -> None:
     assert run.store is not None
-    in_the_bucket(run, 91, 500)
+    in_the_bucket(run, 1, 2, 91, 500)
 
     class Refusing(Tampering):
         def delete_object(self, **_asked: t.Any) -> t.NoReturn:
@@ -339,7 +351,7 @@ def test_a_bucket_that_refuses_to_delete_is_told_and_no_failure(run: Run) -> Non
 
 
 def test_what_may_not_be_deleted_at_night_is_pruned_with_other_keys(run: Run) -> None:
-    in_the_bucket(run, 91, 500)
+    in_the_bucket(run, 1, 2, 91, 500)
     assert run()
     before = len(run.stored())
     run.options = dataclasses.replace(run.options, store_retention_days=90, databases=["shop"])
@@ -371,10 +383,11 @@ def test_a_database_that_was_never_backed_up_is_not_called_failed(run: Run) -> N
 
 def test_a_failed_database_is_not_pruned_while_the_others_are(run: Run) -> None:
     for database in ("shop", "blog"):
-        run.lay_down(database, 40)
+        for age in (40, 2, 1):
+            run.lay_down(database, age)
     run.failing["shop"] = _errors.BackupError("no.")
     run()
-    assert (len(run.files("shop")), len(run.files("blog"))) == (1, 1)
+    assert (len(run.files("shop")), len(run.files("blog"))) == (3, 3)
     assert run.files("shop") != run.files("blog")
 
 
@@ -394,7 +407,9 @@ def test_a_copy_whose_record_is_gone_or_differs_counts_as_unverified(run: Run) -
 def test_what_a_killed_run_left_behind_is_removed(run: Run) -> None:
     run.lay_down("shop", 1)
     (run.options.directory / "shop" / "20261120T020000Z-00.dump.partial").touch()
+    (run.options.directory / "shop" / ".20261120T020000Z-00.json.new").touch()
     assert run()
+    assert run.files("shop", "*.new") == []
     assert run.files("shop", "*.partial") == []
 
 
@@ -509,6 +524,35 @@ CONFIGURATION: dict[str, t.Any] = {
     "reserve_percent": 5,
     "s3": {"bucket": "backups"},
 }
+
+
+def test_a_full_disk_under_the_state_ends_the_program_in_one_sentence(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = {**CONFIGURATION, "s3": {}, "state": str(tmp_path)}
+    (tmp_path / "c").write_text(json.dumps(settings))
+
+    def full(*_: t.Any) -> bool:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(_back_up, "run", full)
+    assert _back_up.main(["back_up", str(tmp_path / "c")]) == 1
+    said = capsys.readouterr().out
+    assert said == "<3>The run was given up: [Errno 28] No space left on device.\n"
+
+
+def test_half_of_a_file_does_not_stay_where_there_is_no_room(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: t.Any) -> t.NoReturn:
+        raise OSError(28, "No space left on device")
+
+    (tmp_path / "state.json").write_text("old")
+    monkeypatch.setattr(_backup_state, "flush", full)
+    with pytest.raises(OSError, match="No space"):
+        _backup_state.write(tmp_path / "state.json", "new")
+    assert [path.name for path in tmp_path.iterdir()] == ["state.json"]
+    assert (tmp_path / "state.json").read_text() == "old"
 
 
 def test_settings_name_a_target_or_none(tmp_path: pathlib.Path) -> None:

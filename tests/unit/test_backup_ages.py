@@ -130,6 +130,23 @@ def test_what_is_overdue_is_told(
     assert bool(finding.advice) == (state != "ok")
 
 
+@pytest.mark.parametrize(
+    ("hours", "state", "value"),
+    [
+        (-0.1, "ok", "-0.1 h old"),
+        (-0.2, "warning", "0.2 h in the future: the clock was ahead then, or is behind now"),
+        (-9000, "warning", "9000.0 h in the future: the clock was ahead then, or is behind now"),
+    ],
+)
+def test_a_success_in_the_future_is_no_fresh_one(
+    tmp_path: pathlib.Path, hours: float, state: str, value: str
+) -> None:
+    store(tmp_path, "dump", shop=result(HOUR * hours))
+    finding = examined(tmp_path, databases=["shop"])["dump shop"]
+    assert (finding.state, finding.value) == (state, value)
+    assert ("timedatectl" in finding.advice) == (state != "ok")
+
+
 def test_before_the_first_success_time_counts_from_the_timer(tmp_path: pathlib.Path) -> None:
     assert examined(tmp_path, databases=["shop"])["dump shop"].state == "critical"
     timer = tmp_path / "slipway-backup.timer"

@@ -56,6 +56,24 @@ def test_only_what_nobody_needs_is_prunable(present: list[str], gone: list[str])
     assert [copy.file for copy in found] == [f"{age}.dump" for age in gone]
 
 
+@pytest.mark.parametrize(
+    ("taken", "believed"),
+    [
+        pytest.param([], 0, id="nothing to compare with"),
+        pytest.param([2, 1, 0], 0, id="every night"),
+        pytest.param([14, 7, 0], 7, id="every week"),
+        pytest.param([400, 399, 398, 0], 392, id="ahead for one night"),
+        pytest.param([400, 399, 1, 0], 392, id="ahead for two nights"),
+        pytest.param([400, 2, 1, 0], 0, id="three copies agree"),
+        pytest.param([-400, 2, 1, 0], 0, id="ahead once, long ago"),
+        pytest.param([40, 0], 33, id="two in all"),
+    ],
+)
+def test_a_clock_that_jumped_ahead_makes_nothing_old(taken: list[int], believed: int) -> None:
+    moments = [NOW - timedelta(days=days) for days in taken]
+    assert _backups.believed(NOW, moments) == NOW - timedelta(days=believed)
+
+
 @pytest.mark.parametrize("keep", [0, -5])
 def test_the_newest_verified_copy_stays_whatever_is_asked(keep: int) -> None:
     found = _backups.prunable(copies("50v", "40v"), NOW, retention_days=0, keep=keep)

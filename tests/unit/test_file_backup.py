@@ -256,7 +256,9 @@ def test_a_verdict_on_the_files_reads_every_byte(
 
 
 def test_the_program_runs_alone_and_says_in_one_sentence_what_is_wrong(
-    tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: pathlib.Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     restic = tmp_path / "restic"
     restic.write_text("#!/bin/sh\necho 'Fatal: no repository' >&2; exit 1\n")
@@ -285,3 +287,11 @@ def test_the_program_runs_alone_and_says_in_one_sentence_what_is_wrong(
         assert _file_backup.main([*call, "verify", "90000"]) == 0
     (found,) = json.loads(capsys.readouterr().out)["findings"]
     assert (found["severity"], found["found"]) == ("unknown", "no repository")
+
+    def full(*_: t.Any) -> bool:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(_file_backup, "run", full)
+    assert _file_backup.main(call) == 1
+    said = capsys.readouterr().out
+    assert said == "<3>The run was given up: [Errno 28] No space left on device.\n"

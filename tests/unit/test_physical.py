@@ -193,7 +193,8 @@ def test_a_ladder_of_full_backups_stays_and_the_window_keeps_its_wal(run: Run) -
 
 def test_what_leaves_the_ladder_is_named_to_pgbackrest(run: Run) -> None:
     run.backups = [backup("full", age * DAY) for age in (205, 201, 100, 1)]
-    run.expired = run.backups[1:2]
+    assert run(), "the last but two is of 100 days ago, so the clock may have jumped"
+    run.asked, run.expired = [], run.backups[1:2]
     assert run()
     how = ("--repo=1", "--repo1-retention-archive-type=full", "--repo1-retention-archive=2")
     assert [given for given in run.asked if given[0] == "expire"] == [
@@ -252,6 +253,26 @@ def test_a_failure_is_one_sentence_and_forgets_no_success(run: Run, failing: str
     state = run.state()
     assert (state["ok"], state["verified"], state["detail"]) == (False, False, sentence)
     assert state["last_success"] == NOW.isoformat()
+
+
+def test_a_backup_in_the_future_is_told_with_what_to_do(run: Run) -> None:
+    ahead = backup("full", -DAY)
+    run.backups = [backup("full", 2 * DAY), ahead]
+    assert not run()
+    assert run.kinds() == []
+    detail = run.state()["detail"]
+    assert detail.startswith(f"{ahead['label']} was begun in the future")
+    assert detail.endswith(f"--repo=1 --set={ahead['label']} expire")
+    run.backups = [backup("full", -timedelta(minutes=1))]
+    assert run(), "clocks are put right a little all the time"
+
+
+def test_a_clock_that_jumped_ahead_expires_nothing(run: Run) -> None:
+    run.backups = [backup("full", age * DAY) for age in (420, 413, 406)]
+    assert run()
+    assert not [given for given in run.asked if given[-1].startswith("--set")]
+    how = ("--repo=1", "--repo1-retention-archive-type=full", "--repo1-retention-archive=4")
+    assert ("expire", *how) in run.asked
 
 
 def test_keys_that_may_not_delete_make_a_backup_no_worse(run: Run) -> None:
@@ -450,3 +471,11 @@ def test_the_program_runs_alone_and_says_in_one_sentence_what_is_wrong(
     with _backup_state.alone(tmp_path / "physical.lock"):
         assert _physical.main(call) == 1
     assert capsys.readouterr().out.startswith("<3>Nothing was backed up: Another backup is")
+
+    def full(*_: t.Any) -> bool:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(_physical, "run", full)
+    assert _physical.main(call) == 1
+    said = capsys.readouterr().out
+    assert said == "<3>The run was given up: [Errno 28] No space left on device.\n"
