@@ -61,12 +61,6 @@ def verified(host: Host) -> set[str]:
     return {each["file"] for each in map(json.loads, records) if each["verified"]}
 
 
-def reboot(host: Host) -> None:
-    # PostgreSQL archives once more before it ends, and would find the line gone.
-    host.run("test -e /root/hosts && cat /root/hosts >/etc/hosts")
-    operations.reboot(host)
-
-
 def healthy(examine: conftest.Examine) -> dict[str, str]:
     """What the health module says of each backup that is not well."""
     found = examine("backup", databases=["shop", "blog"], physical=True)
@@ -104,7 +98,7 @@ def test_a_physical_backup_that_is_cut_off_is_told_and_in_nobodys_way(
     strike, mend = COPIED[fault]
     with gate.line(host, "sent"):
         ended = gate.struck(
-            host, COPYING, strike or (lambda: reboot(host)), lambda: start(host, PHYSICAL)
+            host, COPYING, strike or (lambda: gate.rebooted(host)), lambda: start(host, PHYSICAL)
         )
     if mend:
         host.check_output(mend)
@@ -145,7 +139,7 @@ def test_a_dump_that_is_cut_off_is_told_and_in_nobodys_way(
         ended = gate.struck(
             host,
             program,
-            strike or (lambda: reboot(host)),
+            strike or (lambda: gate.rebooted(host)),
             run if program == SENDING else lambda: gate.locked(host, "shop", "held", run),
         )
     assert ended != 0

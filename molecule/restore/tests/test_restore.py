@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
 import json
 import shlex
@@ -198,7 +199,7 @@ def small_disk(host: Host, megabytes: int = 300) -> t.Iterator[None]:
 # The brackets keep pgrep from finding its own shell.
 COPYING = "[p]gbackrest.* restore"
 LOADING = "[p]g_restore "
-# What comes over a step, when, and what takes it away again.
+# What comes over a step, when, and what takes it away again; a reboot where that is nothing.
 FAULTS = {
     "killed": (COPYING, f"kill -9 $(pgrep -f '{COPYING}')", ""),
     "killed while loading": (LOADING, f"kill -9 $(pgrep -f '{LOADING}')", ""),
@@ -210,6 +211,8 @@ FAULTS = {
     ),
     "restarted": (COPYING, gate.STOP_SERVER, gate.START_SERVER),
     "restarted while loading": (LOADING, "systemctl restart postgresql@17-main.service", ""),
+    "rebooted": (COPYING, "", ""),
+    "rebooted while loading": (LOADING, "", ""),
 }
 HARMLESS = ("restarted",)
 # pgBackRest asks S3 again for minutes before it gives up.
@@ -233,7 +236,12 @@ def test_the_same_command_goes_on_after(host: Host, fault: str) -> None:
             stack.enter_context(gate.line(host, "received"))
         if fault == "disk full":
             stack.enter_context(small_disk(host))
-        run = gate.struck(host, program, strike, lambda: restore(host, step, **asked))
+        run = gate.struck(
+            host,
+            program,
+            strike or (lambda: gate.rebooted(host)),
+            lambda: restore(host, step, **asked),
+        )
         if mend:
             host.check_output(mend)
         assert fault in HARMLESS or run.returncode != 0, run.stdout
@@ -271,6 +279,38 @@ def test_the_same_command_goes_on_after_a_reboot(host: Host) -> None:
     for step in ("load", "swap", "report", "finish", "remove"):
         done(restore(host, step, **asked))
     assert sql(host, "SELECT count(*) FROM marks") == rows
+
+
+# Who writes what a database is called waits for whoever writes about it.
+HOLD = "BEGIN; COMMENT ON DATABASE {fresh} IS 'held'; SELECT pg_sleep(600)"
+HELD = """
+SELECT count(*) > 0 FROM pg_locks l JOIN pg_database d ON d.oid = l.objid
+WHERE l.classid = 'pg_database'::regclass AND d.datname = '{fresh}'
+"""
+WAITING = "SELECT count(*) > 0 FROM pg_locks WHERE NOT granted"
+
+
+@pytest.mark.long
+def test_a_reboot_in_the_middle_of_the_swap_leaves_one_database_or_the_other(host: Host) -> None:
+    asked = {"to": moment(host), "database": "shop", "confirmed": "shop"}
+    for step in ("copy", "load"):
+        done(restore(host, step, **asked))
+    (fresh,) = [name for name in names(host) if name.startswith("shop_restored_")]
+    rows = sql(host, "SELECT count(*) FROM marks")
+    psql = "runuser -u postgres -- psql -XAtq -d postgres -c"
+    hold = f"{psql} {shlex.quote(HOLD.format(fresh=fresh))}"
+    host.check_output(f"systemd-run --quiet --collect --unit=hold {hold}")
+    until(host, f"{psql} {shlex.quote(HELD.format(fresh=fresh))} | grep -q t")
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        swapping = pool.submit(restore, host, "swap", **asked)
+        until(host, f"{psql} {shlex.quote(WAITING)} | grep -q t")
+        operations.reboot(host)
+        assert swapping.result().returncode != 0
+    assert {"shop", fresh} <= set(names(host))
+    for step in ("load", "swap", "report", "finish", "remove"):
+        done(restore(host, step, **asked))
+    assert sql(host, "SELECT count(*) FROM marks") == rows
+    assert fresh not in names(host)
 
 
 def test_a_full_disk_is_refused_beforehand(host: Host) -> None:

@@ -11,6 +11,7 @@ import threading
 import time
 import typing as t
 
+import gate
 import operations
 import pytest
 from testinfra.host import Host
@@ -103,6 +104,21 @@ def archiving_soon(host: Host) -> None:
 LONG = [pytest.param(number, marks=pytest.mark.long) for number in range(2, 10)]
 
 
+def rebooted(host: Host) -> None:
+    """One run of the step that recovers, and the machine is rebooted in its middle."""
+    with gate.line(host, "received"):
+        run = gate.struck(
+            host,
+            "[p]gbackrest.* restore",
+            lambda: gate.rebooted(host),
+            lambda: step(host, "recover"),
+        )
+    assert run.returncode != 0
+    # Half a cluster is none that starts.
+    assert not host.file(f"{DATA}/global/pg_control").exists
+    assert host.run("runuser -u postgres -- psql -XAtqc 'SELECT 1'").rc != 0
+
+
 def killed(host: Host) -> None:
     """One run of the step that recovers, with kill -9 in its middle."""
     ended = threading.Event()
@@ -124,15 +140,18 @@ def killed(host: Host) -> None:
     assert run.returncode != 0
 
 
+CUT_OFF = {1: killed, 2: rebooted}
+
+
 @pytest.mark.parametrize("number", [0, 1, *LONG])
 def test_a_lost_disk_costs_no_more_than_the_rpo(host: Host, number: int) -> None:
-    """The first time on a machine as good as new; the second is killed, and gone on with."""
+    """First on a machine as good as new; the second is killed, the third rebooted; both go on."""
     died = write(host)
     host.check_output(LOST if number else PURGE)
     done(step(host, "begin"))
     done(operations.apply(host, molecule_role="postgres"))
-    if number == 1:
-        killed(host)
+    if number in CUT_OFF:
+        CUT_OFF[number](host)
         done(step(host, "begin"))
     said = finish(host)
     if number == 0:  # it went with PostgreSQL
