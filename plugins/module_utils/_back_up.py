@@ -384,10 +384,10 @@ def prune_store(database: str, options: Settings, means: Means, store: Store) ->
         for copy in _backups.prunable(there, moment, days, options.keep, WEEKLY, MONTHLY):
             key = store.target.key(database, copy.file)
             # Without its record it is no backup any more, should the rest not succeed.
-            _s3.delete(store.client, store.target, [_backups.record_name(key), key])
+            hidden = _s3.delete(store.client, store.target, [_backups.record_name(key), key])
             means.say(
-                f"{database}: deleted {store.target.url(key)}, older than {days} days and none of"
-                f" the {WEEKLY} weekly and {MONTHLY} monthly ones."
+                f"{database}: {'hid' if hidden else 'deleted'} {store.target.url(key)}, older than"
+                f" {days} days and none of the {WEEKLY} weekly and {MONTHLY} monthly ones."
             )
     except _errors.StackError as error:
         means.say(f"{WARNING}Old dumps of {database} stay, for room: {error} {ON_PURPOSE}")

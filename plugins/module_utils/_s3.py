@@ -169,14 +169,17 @@ def upload(s3: Client, where: Target, path: pathlib.Path, key: str, sha256: str)
         s3.upload_file(str(path), where.bucket, key, ExtraArgs=extra, Config=parts)
 
 
-def delete(s3: Client, where: Target, keys: t.Sequence[str]) -> None:
-    """Delete a few objects; in a bucket with versions they are only hidden.
+def delete(s3: Client, where: Target, keys: t.Sequence[str]) -> bool:
+    """Delete a few objects; whether they are only hidden, as in a bucket with versions.
 
     One by one, which every server knows, and whose refusal names its cause.
     """
+    hidden = False
     for key in keys:
         with reported("delete", where.url(key)):
-            s3.delete_object(Bucket=where.bucket, Key=key)
+            answer = s3.delete_object(Bucket=where.bucket, Key=key)
+            hidden = answer.get("DeleteMarker", False) is True
+    return hidden
 
 
 def read(

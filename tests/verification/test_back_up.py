@@ -12,6 +12,7 @@ import subprocess
 import time
 import typing as t
 
+import botocore.exceptions
 import pytest
 from ansible_collections.slipway.stack.plugins.module_utils import (
     _back_up,
@@ -64,7 +65,11 @@ class Night:
         self.client.create_bucket(Bucket="nightly")
 
     def run(
-        self, *databases: str, to_s3: bool = True, hashed: dict[str, list[str]] | None = None
+        self,
+        *databases: str,
+        to_s3: bool = True,
+        hashed: dict[str, list[str]] | None = None,
+        store_days: int = 0,
     ) -> int:
         settings = {
             "databases": list(databases),
@@ -76,6 +81,7 @@ class Night:
             "reserve_percent": 0,
             "hashed_tables": hashed or {},
             "s3": self.target if to_s3 else {},
+            "store_retention_days": store_days,
         }
         (self.path / "settings.json").write_text(json.dumps(settings))
         code: int = _back_up.main(["slipway-backup", str(self.path / "settings.json")])
@@ -259,6 +265,38 @@ def test_a_database_that_is_not_there_fails_alone_in_one_sentence(
     assert bad.startswith("<3>Backup of none failed: cannot connect: ")
     assert bad.endswith('database "none" does not exist.')
     assert list((night.path / "backups" / "none").iterdir()) == []
+
+
+LOCK = {"DefaultRetention": {"Mode": "COMPLIANCE", "Days": 30}}
+
+
+def test_a_bucket_with_object_lock_takes_dumps_and_pruning_only_hides_them(
+    night: Night, capsys: pytest.CaptureFixture[str]
+) -> None:
+    s3, bucket = night.client, f"locked-{os.getpid()}"
+    s3.create_bucket(Bucket=bucket, ObjectLockEnabledForBucket=True)
+    s3.put_object_lock_configuration(
+        Bucket=bucket, ObjectLockConfiguration={"ObjectLockEnabled": "Enabled", "Rule": LOCK}
+    )
+    # Such a bucket takes nothing without a checksum.
+    night.target |= {"bucket": bucket, "stored_checksum": True}
+    for _night in range(3):
+        assert night.run("shop") == 0
+    old = f"{night.path.name}/shop/20240101T020000Z-0a1b2c3d.dump"
+    for key in (old, old.replace(".dump", ".json")):
+        s3.put_object(Bucket=bucket, Key=key, Body=b"old", ChecksumAlgorithm="SHA256")
+    capsys.readouterr()
+    assert night.run("shop", store_days=90) == 0
+    said = capsys.readouterr().out
+    assert f"shop: hid s3://{bucket}/{old}, older than 90 days" in said
+    assert "<" not in said
+    (version,) = s3.list_object_versions(Bucket=bucket, Prefix=old)["Versions"]
+    which = {"Bucket": bucket, "Key": old, "VersionId": version["VersionId"]}
+    assert s3.get_object(**which)["Body"].read() == b"old"
+    with pytest.raises(botocore.exceptions.ClientError, match="AccessDenied"):
+        s3.delete_object(**which)
+    assert night.run("shop", store_days=90) == 0, "what is hidden is not found again"
+    assert "hid" not in capsys.readouterr().out
 
 
 def test_a_second_run_waits_for_nobody(night: Night, capsys: pytest.CaptureFixture[str]) -> None:

@@ -136,7 +136,8 @@ def test_a_dump_is_stored_and_pruned_by_other_keys_alone(
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", given.secret_key)
 
     with_keys(writing)
-    assert _back_up.main(call) == 0
+    for _night in range(3):  # a clock is believed that made three dumps
+        assert _back_up.main(call) == 0
     said = capsys.readouterr().out.splitlines()
     assert "read back whole from s3://example-backups/production/shop/" in said[0]
     assert said[-1].startswith("<4>Old dumps of shop stay, for room: Cannot delete s3://")
@@ -145,10 +146,10 @@ def test_a_dump_is_stored_and_pruned_by_other_keys_alone(
 
     with_keys(pruning)
     assert _back_up.main([*call, "prune"]) == 0
-    assert f"shop: deleted s3://{BUCKET}/{keys[0]}" in capsys.readouterr().out
+    assert f"shop: hid s3://{BUCKET}/{keys[0]}" in capsys.readouterr().out
     s3 = _s3.client(_s3.target(place))
     listed = [one["Key"] for one in s3.list_objects_v2(Bucket=BUCKET)["Contents"]]
-    assert len(listed) == 2 and not set(keys) & set(listed)
+    assert len(listed) == 6 and not set(keys) & set(listed)
     hidden = [
         one for one in s3.list_object_versions(Bucket=BUCKET)["Versions"] if one["Key"] in keys
     ]
