@@ -237,13 +237,17 @@ def back_up(
 
 
 def require_past(backups: t.Sequence[Taken], number: int, moment: datetime) -> None:
-    """pgBackRest takes none that is older than what there is, and does not say what to do then."""
+    """pgBackRest takes none that is older than any there ever was, and does not say what to do.
+
+    It remembers for ever what it has expired, unless it is told to forget that too.
+    """
     ahead = [one.label for one in backups if one.started > moment + MINUTE]
     if ahead:
         raise _errors.BackupError(
             f"{ahead[0]} was begun in the future, so nothing can follow it: if the clock is behind,"
             " set it; if it was ahead then, remove that backup by runuser -u postgres --"
-            f" pgbackrest --stanza={STANZA} --repo={number} --set={ahead[0]} expire"
+            f" pgbackrest --stanza={STANZA} --repo={number} --repo{number}-retention-history=0"
+            f" --set={ahead[0]} expire"
         )
 
 

@@ -132,7 +132,11 @@ def trouble(stanza: t.Mapping[str, t.Any]) -> str:
     """
     said = [each["status"] for each in stanza.get("repo", [])]
     told = [each["message"] for each in said if each.get("code") != NOTHING_THERE]
-    lines = str((told or [stanza["status"].get("message")])[0]).split("\n")
+    text = str((told or [stanza["status"].get("message")])[0])
+    lines = text.split("\n")
+    refused = re.search(r"<Code>(\w+)</Code>", text)
+    if refused:  # what an object store says; before it stands all that it was asked
+        return f"{lines[0].rstrip(':')}: {refused[1]}"
     clear = [line for line in lines if line.isascii() and line.isprintable()]
     return " ".join(" ".join(clear or ["it does not say why"]).split()).rstrip(".:")
 

@@ -262,7 +262,7 @@ def test_a_backup_in_the_future_is_told_with_what_to_do(run: Run) -> None:
     assert run.kinds() == []
     detail = run.state()["detail"]
     assert detail.startswith(f"{ahead['label']} was begun in the future")
-    assert detail.endswith(f"--repo=1 --set={ahead['label']} expire")
+    assert detail.endswith(f"--repo1-retention-history=0 --set={ahead['label']} expire")
     run.backups = [backup("full", -timedelta(minutes=1))]
     assert run(), "clocks are put right a little all the time"
 

@@ -154,6 +154,80 @@ def test_a_dump_that_is_cut_off_is_told_and_in_nobodys_way(
     assert healthy(examine) == {}
 
 
+# The program, and whatever it runs, is told another time; how long something takes is not changed.
+CLOCK = """
+dpkg -s faketime >/dev/null 2>&1 || apt-get install -qq faketime >/dev/null 2>&1
+mkdir -p /run/systemd/system/{unit}.d
+cat >/run/systemd/system/{unit}.d/clock.conf <<EOF
+[Service]
+Environment=FAKETIME={clock} FAKETIME_DONT_FAKE_MONOTONIC=1
+Environment=LD_PRELOAD=$(ls /usr/lib/*/faketime/libfaketime.so.1)
+EOF
+systemctl daemon-reload
+"""
+
+
+@contextlib.contextmanager
+def wrong_clock(host: Host, unit: str, clock: str) -> t.Iterator[None]:
+    end = f"rm -r /run/systemd/system/{unit}.d; systemctl daemon-reload"
+    with operations.broken(host, CLOCK.format(unit=unit, clock=clock), end):
+        yield
+
+
+@contextlib.contextmanager
+def no_store(host: Host) -> t.Iterator[None]:
+    """A store would refuse whoever has another time; without one nobody notices."""
+    path = "/etc/slipway/backup/backup.json"
+    settings = json.loads(host.check_output(f"cat {path}"))
+    text = shlex.quote(json.dumps({**settings, "s3": {}}))
+    with operations.broken(
+        host, f"cp -p {path} /root/kept; printf %s {text} >{path}", f"cat /root/kept >{path}"
+    ):
+        yield
+
+
+@pytest.mark.parametrize("clock", ["+400d", "-400d"])
+def test_a_clock_that_jumped_prunes_nothing_and_is_told(
+    host: Host, examine: conftest.Examine, clock: str
+) -> None:
+    # One more than what is never deleted.
+    while len(verified(host)) < 4:
+        assert start(host, LOGICAL) == 0
+    before = verified(host)
+    with no_store(host), wrong_clock(host, LOGICAL, clock):
+        assert start(host, LOGICAL) == 0
+    (jumped,) = verified(host) - before
+    assert before < verified(host), "nothing is old by a clock that one dump alone was taken by"
+    told = healthy(examine)["dump shop"]
+    assert ("in the future" if clock == "+400d" else "9600.") in told
+    assert start(host, LOGICAL) == 0
+    assert healthy(examine) == {}, "the next run by the right clock puts it right"
+    # Of long ago it is gone by now; of the future it would stay for a year.
+    assert before < verified(host)
+    host.check_output(f"rm -f {LOCAL}/*/{jumped[:8]}T*")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("clock", ["+2d", "-2d"])
+@pytest.mark.parametrize(
+    ("unit", "file", "name"),
+    [(LOGICAL, "state.json", "shop"), (PHYSICAL, "physical.json", "cluster")],
+)
+def test_a_store_takes_nothing_from_whoever_has_another_time(
+    host: Host, unit: str, file: str, name: str, clock: str
+) -> None:
+    before, known = results(host, file)[name], verified(host)
+    with wrong_clock(host, unit, clock):
+        assert start(host, unit) != 0
+    after = results(host, file)[name]
+    assert not after["ok"]
+    assert after["last_success"] == before["last_success"]
+    said = "RequestTimeTooSkewed" if clock == "+2d" else "certificate is not yet valid"
+    assert said in after["detail"]
+    assert verified(host) == known
+    assert start(host, unit) == 0
+
+
 @contextlib.contextmanager
 def small_disk(host: Host) -> t.Iterator[None]:
     """The dumps of the shop have a disk of their own, with one good copy on it."""
