@@ -138,6 +138,10 @@ def test_a_server_complains_last_of_what_ended_it() -> None:
             r"\[FormatError\] no file",
         ),
         ("\ufffd", "it does not say why"),
+        (
+            "[ProtocolError] failed with 403:\n*** Request ***:\nGET /\n<Code>Skewed</Code>",
+            r"\[ProtocolError\] failed with 403: Skewed",
+        ),
     ],
 )
 def test_a_repository_that_cannot_be_read_is_not_an_empty_one(

@@ -68,6 +68,12 @@ def healthy(examine: conftest.Examine) -> dict[str, str]:
     return {name: row["value"] for name, row in found.items() if row["state"] != "ok"}
 
 
+def quick_of(faults: t.Iterable[str], *quick: str) -> list[t.Any]:
+    """All faults are for `make test-long`, these for `make test`."""
+    marks = {fault: [] if fault in quick else [pytest.mark.long] for fault in faults}
+    return [pytest.param(fault, marks=marks[fault]) for fault in faults]
+
+
 @pytest.fixture(scope="module", autouse=True)
 def ready(host: Host) -> t.Iterator[None]:
     """Nothing but what is asked for here, also after a reboot."""
@@ -89,7 +95,7 @@ COPIED = {
 }
 
 
-@pytest.mark.parametrize("fault", COPIED)
+@pytest.mark.parametrize("fault", quick_of(COPIED, "killed", "rebooted"))
 def test_a_physical_backup_that_is_cut_off_is_told_and_in_nobodys_way(
     host: Host, examine: conftest.Examine, fault: str
 ) -> None:
@@ -123,7 +129,7 @@ CUT_OFF = {
 }
 
 
-@pytest.mark.parametrize("fault", CUT_OFF)
+@pytest.mark.parametrize("fault", quick_of(CUT_OFF, "rebooted"))
 def test_a_dump_that_is_cut_off_is_told_and_in_nobodys_way(
     host: Host, examine: conftest.Examine, fault: str
 ) -> None:
@@ -186,7 +192,7 @@ def no_store(host: Host) -> t.Iterator[None]:
         yield
 
 
-@pytest.mark.parametrize("clock", ["+400d", "-400d"])
+@pytest.mark.parametrize("clock", quick_of(["+400d", "-400d"], "+400d"))
 def test_a_clock_that_jumped_prunes_nothing_and_is_told(
     host: Host, examine: conftest.Examine, clock: str
 ) -> None:
