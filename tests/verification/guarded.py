@@ -7,6 +7,7 @@ import contextlib
 import http.client
 import json
 import pathlib
+import select
 import socket
 import ssl
 import subprocess
@@ -112,20 +113,21 @@ def _front(
         with contextlib.suppress(OSError), contextlib.ExitStack() as stack:
             secure = stack.enter_context(context.wrap_socket(client, server_side=True))
             server = stack.enter_context(socket.create_connection(("127.0.0.1", behind)))
-            back = threading.Thread(target=pump, args=(server, secure), daemon=True)
-            back.start()
-            pump(secure, server)
-            back.join()
+            relay(secure, server)
 
     threading.Thread(target=accept, daemon=True).start()
     return listening
 
 
-def pump(source: socket.socket, sink: socket.socket) -> None:
-    with contextlib.suppress(OSError):
-        while data := source.recv(65536):
-            sink.sendall(data)
-    with contextlib.suppress(OSError):
-        if isinstance(sink, ssl.SSLSocket):
-            sink.unwrap()
-        sink.shutdown(socket.SHUT_WR)
+def relay(secure: ssl.SSLSocket, server: socket.socket) -> None:
+    """Both ways in one thread: OpenSSL dies of two threads that use one connection."""
+    ways: dict[socket.socket, socket.socket] = {secure: server, server: secure}
+    while True:
+        ready = [secure] if secure.pending() else select.select(list(ways), [], [])[0]
+        for source in ready:
+            data = source.recv(65536)
+            if not data and source is server:
+                secure.unwrap()
+            if not data:
+                return
+            ways[source].sendall(data)

@@ -60,7 +60,7 @@ class Night:
         for name in ("state", "backups"):
             (path / name).mkdir()
         self.path = path
-        self.target = {**TARGET, "endpoint_url": endpoint, "prefix": path.name}
+        self.target: dict[str, t.Any] = {**TARGET, "endpoint_url": endpoint, "prefix": path.name}
         self.client = _s3.client(_s3.target(self.target))
         self.client.create_bucket(Bucket="nightly")
 
