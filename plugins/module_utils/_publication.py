@@ -171,9 +171,8 @@ def _go_back(
     releases, name = application.releases, switch.release
     before = releases.read(switch.before) if switch.before else None
     started = time.time() - application.health_timeout - 30
-    said = "\n".join(
-        _serving.words(application, server.service, started, run) for server in application.servers
-    )
+    units = [unit for one in application.servers for unit in (one.standin, one.service) if unit]
+    said = "\n".join(_serving.words(application, unit, started, run) for unit in units)
     releases.judge(name, _releases.FAILED, trouble)
     again = _return(application, before, run)
     more = f" Nor does the old one serve: {again}." if again else ""

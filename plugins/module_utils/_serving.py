@@ -100,7 +100,8 @@ def replace(
 ) -> str:
     """Let every server run on what `current` names; empty, or what went wrong with which.
 
-    gunicorn says that it is ready before its workers are: boot_seconds is what these take.
+    The first worker is ready before the others are, and before what Next.js prepares and ASGI calls
+    lifespan: boot_seconds is what these take at most.
     """
     for unit in application.units:
         if unit.name.endswith(".socket") and (trouble := _start_socket(unit, run)):

@@ -85,15 +85,15 @@ def _command(
         "ProtectSystem=strict",
         f"ReadWritePaths=-{home}/static -{home}/media",
         "KillMode=mixed",
+        "NotifyAccess=all",
+        f"TimeoutStartSec={application.health_timeout:.0f}",
         "TimeoutStopSec=15",
         # Should whoever started it be killed.
         f"RuntimeMaxSec={application.health_timeout + 60:.0f}",
         *_SANDBOX,
     ]
-    # Only gunicorn says when it is ready.
-    ready = "exec" if server.kind == _serving.NODE else "notify"
     return [
-        *["systemd-run", "--quiet", "--collect", f"--service-type={ready}", f"--unit={unit}"],
+        *["systemd-run", "--quiet", "--collect", "--service-type=notify", f"--unit={unit}"],
         *[word for setting in properties for word in ("-p", setting)],
         *["-E", "PYTHONDONTWRITEBYTECODE=1", "-E", f"PATH={path}/venv/bin:/usr/bin:/bin"],
         *_program(server, path, socket),

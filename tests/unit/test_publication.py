@@ -23,7 +23,7 @@ from ansible_collections.slipway.stack.plugins.module_utils import (
 )
 from ansible_collections.slipway.stack.plugins.module_utils._errors import StackError
 from ansible_collections.slipway.stack.plugins.modules import app_revert
-from fakes import SECRET, SERVICE, SOCKET, Shop, action, run_module
+from fakes import SECRET, SERVICE, SOCKET, STANDIN, Shop, action, run_module
 
 GOOD, FAILED, WITHDRAWN = _releases.GOOD, _releases.FAILED, _releases.WITHDRAWN
 
@@ -339,6 +339,17 @@ def test_a_release_that_is_not_well_once_it_serves_is_taken_back(
     assert (serving.linked(), serving.result("2")) == ("1", FAILED)
     failed = serving.releases.read("2")
     assert failed and "is not healthy" in failed.reason
+
+
+def test_who_fails_at_the_switch_is_heard(serving: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a stand-in that does not start has said is in its own journal."""
+    serving.systemd.dies = {STANDIN}
+    monkeypatch.setattr(_units, "journal", lambda unit, *_: f"words of {unit}")
+    with pytest.raises(StackError) as refusal:
+        publish(serving)
+    said = str(refusal.value)
+    assert f"taken back, 1 goes on serving: {STANDIN} does not start: it is inactive" in said
+    assert said.endswith(f"\nwords of {STANDIN}\nwords of {SERVICE}")
 
 
 def test_a_first_release_that_is_taken_back_leaves_nothing_running(shop: Shop) -> None:

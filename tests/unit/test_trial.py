@@ -44,6 +44,8 @@ def test_a_trial_runs_as_the_application_and_ends_by_itself(shop: Shop) -> None:
     release = shop.releases.path("2")
     assert {"User=shop", "Group=shop", "NoNewPrivileges=yes", "ProtectSystem=strict"} < options
     assert {"RuntimeMaxSec=61", f"WorkingDirectory={release}/project"} < options
+    # To load the application it has as long as it then has to answer.
+    assert {"--service-type=notify", "NotifyAccess=all", "TimeoutStartSec=1"} < options
     assert f"EnvironmentFile={shop.application.environment_file}" in options
     assert SECRET not in " ".join(argv)
     assert argv[-5:-2] == ["--workers", "1", "--bind"]
@@ -59,9 +61,8 @@ def test_trials_that_nobody_watches_are_ended(shop: Shop, kinds: list[str]) -> N
     assert shop.systemd.told == ([f"stop {names}"] if kinds else [])
 
 
-def test_node_is_told_of_its_socket_and_says_nothing_when_it_is_ready(shop: Shop) -> None:
+def test_node_is_told_of_its_socket(shop: Shop) -> None:
     server = dataclasses.replace(shop.server, kind="node", configuration="/c.cjs", module="a.js")
     argv = _trial._command(shop.application, "2", server, "shop-node-trial.service", "/run/x.sock")
-    assert "--service-type=exec" in argv
     assert argv[-4:] == ["/usr/bin/node", "--require", "/c.cjs", "a.js"]
     assert "SLIPWAY_SOCKET=/run/x.sock" in argv
