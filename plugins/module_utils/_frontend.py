@@ -21,7 +21,10 @@ _NPM |= {"npm_config_update_notifier": "false"}
 def build(
     application: str, project: Path, command: str, *, cache: Path, keep_packages: bool
 ) -> None:
-    """Make of a project what is served; a server keeps the packages that it needs to run."""
+    """Make of a project what is served; a server keeps the packages that it needs to run.
+
+    Unless the command has removed them: Next.js copies what its standalone server needs.
+    """
     if not (project / LOCK).is_file():
         raise StackError(
             f"{application} has a build command and no {LOCK}: run 'npm install' in the application"
@@ -30,8 +33,8 @@ def build(
     given = _commands.read_environment(Path(f"/etc/slipway/{application}/environment"))
     public = {name: value for name, value in given.items() if name.startswith(PUBLISHED)}
     environment = {**_NPM, "npm_config_cache": str(cache / "npm"), **public}
-    after = [["npm", "prune", "--omit=dev"]] if keep_packages else [["rm", "-rf", "node_modules"]]
-    for words in (["npm", "ci"], shlex.split(command), *after):
+
+    def run(words: list[str]) -> None:
         outcome = _commands.as_user(
             application, words, home=cache, directory=project, environment=environment
         )
@@ -39,6 +42,11 @@ def build(
             raise StackError(
                 f"{application} cannot be built, {shlex.join(words)} failed: {outcome.tail()}"
             )
+
+    run(["npm", "ci"])
+    run(shlex.split(command))
+    if (project / "node_modules").exists():
+        run(["npm", "prune", "--omit=dev"] if keep_packages else ["rm", "-rf", "node_modules"])
 
 
 def open_to_nginx(application: str, release: Path, served: Path) -> None:

@@ -108,6 +108,7 @@ case "$1" in
 ci) mkdir node_modules;;
 run)
     mkdir -p dist; env > dist/index.html
+    test "$2" != standalone || rm -r node_modules
     test "$2" != fail || { echo "no such script"; exit 1; };;
 prune) echo "$2" > pruned;;
 esac
@@ -161,6 +162,13 @@ def test_a_server_keeps_the_packages_that_it_runs_on(page: t.Any) -> None:
     assert (path / "project/pruned").read_text() == "--omit=dev\n"
     assert path.stat().st_mode & 0o007 == 0
     assert _build.build(order(page(runtime="node")), NOW)
+
+
+def test_a_server_that_has_what_it_needs_gets_no_packages_back(page: t.Any) -> None:
+    given = page(runtime="node", build="npm run standalone")
+    path = Path(given["home"]) / "releases" / _build.build(order(given), NOW)
+    assert not (path / "project/node_modules").exists()
+    assert not (path / "project/pruned").exists()
 
 
 def test_a_server_is_packed_without_any_environment(page: t.Any, tmp_path: Path) -> None:

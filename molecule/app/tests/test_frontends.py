@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
+import time
 import typing as t
 from collections.abc import Callable
 from pathlib import Path
@@ -24,8 +26,9 @@ class Unix(http.client.HTTPConnection):
     def connect(self):
         self.sock = socket.socket(socket.AF_UNIX)
         self.sock.settimeout(20)
-        self.sock.connect("/run/slipway/door/node.sock")
-c = Unix("localhost"); c.request("GET", sys.argv[1]); print(c.getresponse().read().decode())
+        self.sock.connect(f"/run/slipway/{sys.argv[1]}/node.sock")
+c = Unix("localhost"); c.request("GET", sys.argv[2]); a = c.getresponse()
+print(a.status, a.read().decode())
 """
 
 BROWSE = """
@@ -36,6 +39,19 @@ with tls.wrap_socket(plain, server_hostname="leaflet.test") as visitor:
     visitor.sendall(f"GET {sys.argv[1]} HTTP/1.0\\r\\nHost: leaflet.test\\r\\n\\r\\n".encode())
     print(b"".join(iter(lambda: visitor.recv(65536), b"")).decode())
 """
+
+KINDS: dict[str, dict[str, t.Any]] = {
+    "door": {"web": {"node": "server.js"}},
+    "leaflet": {"static": {}},
+    "storefront": {
+        "web": {"node": ".next/standalone/server.js", "health_path": "/health"},
+        "build": "npm run build",
+        "environment": {
+            "NEXT_PUBLIC_GREETING": "Welcome",
+            "ORDERS": "/srv/storefront/media/orders",
+        },
+    },
+}
 
 
 @pytest.fixture
@@ -50,8 +66,8 @@ def release(tmp_path: Path) -> Release:
         shutil.copytree(SCENARIO / name, folder)
         for path, text in changes.items():
             (folder / path).write_text(text)
-        kind = {"web": {"node": "server.js"}} if name == "door" else {"static": {}}
-        application = {"name": name, "source": {"directory": str(folder)}, **kind, **options}
+        source = {"directory": str(folder)}
+        application = {"name": name, "source": source, **KINDS[name], **options}
         given = {
             "app_applications": [application],
             "app_health_timeout_seconds": 8,
@@ -76,16 +92,26 @@ def server(old: str, new: str) -> dict[str, str]:
     return {"server.js": text.replace(old, new)}
 
 
-def ask(machine: Host, path: str = "/") -> str:
-    # As much of it as the visitors remember.
-    return run_python(machine, GET, path, python="/usr/bin/python3")[:60]
+def ask(machine: Host, path: str = "/", name: str = "door") -> str:
+    said = run_python(machine, GET, name, path, python="/usr/bin/python3")
+    assert said.startswith("200 "), said
+    return said.removeprefix("200 ")
 
 
-def callers(machines: list[Host]) -> Load:
-    door = "--socket /run/slipway/door/node.sock"
+def callers(
+    machines: list[Host], name: str = "door", slow: str = "/slow/", path: str = "/"
+) -> Load:
+    server = f"--socket /run/slipway/{name}/node.sock"
     return Load(
-        machines, f"{door} --method GET --path /slow/ --rate 5", f"{door} --method POST --rate 10"
+        machines,
+        f"{server} --method GET --path {slow} --rate 5",
+        f"{server} --method POST --path {path} --rate 10",
     )
+
+
+def answered(load: Load) -> list[set[str]]:
+    """Who answered the posts, machine by machine."""
+    return [set(report["bodies"]) for report in load.reports[1::2]]
 
 
 def serving(machines: list[Host], name: str) -> list[str]:
@@ -97,14 +123,14 @@ def test_a_node_server_is_released_and_rolled_back_without_losing_a_request(
     release: Release,
 ) -> None:
     before = serving(machines, "door")
-    first = [ask(machine) for machine in machines]
+    # As much of it as the visitors remember.
+    first = [ask(machine)[:60] for machine in machines]
     with callers(machines) as load:
         done = release("door", server('"open"', '"still open"'))
     assert done.returncode == 0, done.stdout
     assert load.lost() == []
-    after = [ask(machine) for machine in machines]
-    seen = [set(report["bodies"]) for report in load.reports[1::2]]
-    assert seen == [{old, new} for old, new in zip(first, after, strict=True)]
+    after = [ask(machine)[:60] for machine in machines]
+    assert answered(load) == [{old, new} for old, new in zip(first, after, strict=True)]
     with callers(machines) as load:
         done = release("door", {}, entry="rollback")
     assert done.returncode == 0, done.stdout
@@ -206,3 +232,50 @@ def test_a_site_is_built_with_debian_s_node(machines: list[Host], release: Relea
     for machine in machines:
         assert fetch(machine, "/").endswith("built")
     assert release("leaflet", {}, entry="rollback").returncode == 0
+
+
+ORDERED = "wc -l </srv/storefront/media/orders"
+
+
+def ordering(machines: list[Host]) -> Load:
+    return callers(machines, "storefront", "/slow", "/order")
+
+
+def done_after(machines: list[Host], orders: list[int]) -> bool:
+    """Whether what was left for after the answer is done, once it had the time."""
+    end = time.monotonic() + 20
+    while time.monotonic() < end:
+        if [int(machine.check_output(ORDERED)) for machine in machines] == orders:
+            return True
+        time.sleep(1)
+    return False
+
+
+@pytest.mark.long  # some 20 packages of the registry, and a minute of building for each release
+def test_next_js_is_released_and_rolled_back_and_loses_neither_requests_nor_what_comes_after_them(
+    machines: list[Host], release: Release
+) -> None:
+    assert (done := release("storefront", {}, entry="main")).returncode == 0, done.stdout
+    first, orders = serving(machines, "storefront"), [0] * len(machines)
+    greeting = (SCENARIO / "storefront/app/greeting.js").read_text()
+    second = {"app/greeting.js": greeting.replace("{hands}", "{hands} times")}
+    for changes, entry in ((second, "deploy"), ({}, "rollback")):
+        before = [ask(machine, "/order", "storefront")[:60] for machine in machines]
+        with ordering(machines) as load:
+            done = release("storefront", changes, entry=entry)
+        assert done.returncode == 0, done.stdout
+        assert load.lost() == []
+        after = [ask(machine, "/order", "storefront")[:60] for machine in machines]
+        assert answered(load) == [{old, new} for old, new in zip(before, after, strict=True)]
+        new = [sum(report["bodies"].values()) for report in load.reports[1::2]]
+        orders = [old + more for old, more in zip(orders, new, strict=True)]
+        assert done_after(machines, orders)
+        for machine in machines:
+            page = ask(machine, "/", "storefront")
+            assert "Welcome" in page
+            # What a browser loads of it is of this release, and was copied beside its server.
+            for script in re.findall(r'src="(/_next/static/[^"]+)"', page):
+                assert ask(machine, script, "storefront")
+            home = "/srv/storefront/current/project"
+            assert not machine.file(f"{home}/node_modules").exists
+    assert serving(machines, "storefront") == first
