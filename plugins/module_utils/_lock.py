@@ -13,12 +13,14 @@ import fcntl
 import json
 import os
 import threading
+import time
 import typing as t
 from pathlib import Path
 
 from ansible_collections.slipway.stack.plugins.module_utils._errors import StackError
 
 BEAT_SECONDS = 30.0
+PATIENCE_SECONDS = 300.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,9 +99,34 @@ class Lock:
                 self.path.unlink()
 
     @contextlib.contextmanager
-    def kept(self, deployment: str, beat: float = BEAT_SECONDS) -> t.Iterator[None]:
-        """Hold the lock through something that may take long."""
-        self.renew(deployment, _now())
+    def kept(
+        self, deployment: str, beat: float = BEAT_SECONDS, patience: float = PATIENCE_SECONDS
+    ) -> t.Iterator[None]:
+        """Hold the lock through something that may take long, and that nobody else is in.
+
+        A holder who is gone may have left work on this machine that goes on without him.
+        """
+        with self._at_work(patience):
+            self.renew(deployment, _now())
+            with self._shown_alive(deployment, beat):
+                yield
+
+    @contextlib.contextmanager
+    def _at_work(self, patience: float) -> t.Iterator[None]:
+        end = time.monotonic() + patience
+        with self.path.with_suffix(".work").open("a") as work:
+            while not _flocked(work):
+                if time.monotonic() > end:
+                    raise StackError(
+                        f"What an earlier run has begun on {self.application} still goes on here"
+                        f" after {patience:.0f} s, although nobody waits for it: run this again"
+                        " when it has ended."
+                    )
+                time.sleep(0.1)
+            yield
+
+    @contextlib.contextmanager
+    def _shown_alive(self, deployment: str, beat: float) -> t.Iterator[None]:
         done = threading.Event()
 
         def live() -> None:
@@ -127,6 +154,15 @@ class Lock:
         with beside.open("rb") as file:
             os.fsync(file.fileno())
         beside.replace(self.path)
+
+
+def _flocked(file: t.IO[str]) -> bool:
+    """Whether the kernel gave it to this process, of which it forgets when that ends."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _is_free(held: Held, holder: Holder, now: datetime.datetime, dead: str) -> bool:

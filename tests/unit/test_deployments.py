@@ -6,6 +6,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import os
+import threading
 import time
 from pathlib import Path
 
@@ -81,6 +82,30 @@ def test_a_lock_that_was_lost_meanwhile_does_not_end_the_work(tmp_path: Path) ->
         lock.path.unlink()
         time.sleep(0.05)
     assert lock.read() is None
+
+
+def test_what_a_killed_run_left_at_work_is_waited_for(tmp_path: Path) -> None:
+    """The lock is taken over at once; who was at work goes on to his end, and nobody beside him."""
+    lock, done = _lock.Lock("shop", tmp_path), []
+    lock.take(_lock.Held("1", ADA, "deploy", "", "", 900), NOW)
+
+    def follow() -> None:
+        with lock.kept("2"):
+            done.append("2")
+
+    with lock.kept("1"):
+        lock.take(_lock.Held("2", BOB, "deploy", "", "", 900), NOW, dead="1")
+        with (
+            pytest.raises(StackError, match="on shop still goes on here after 0 s"),
+            lock.kept("2", patience=0),
+        ):
+            pass
+        follower = threading.Thread(target=follow)
+        follower.start()
+        follower.join(0.3)
+        done.append("1")
+    follower.join(5)
+    assert done == ["1", "2"]
 
 
 def test_only_its_own_lock_is_given_back(tmp_path: Path) -> None:

@@ -112,22 +112,44 @@ def test_a_machine_that_goes_takes_the_others_back(
     assert deploy(repeat("together"), entry="deploy").returncode == 0
 
 
+# A module goes on when the run that began it is killed; these say that it is in its middle.
+HALF_BUILT = (
+    "(for each in /srv/shop/releases/*; do test -e $each/release.json || exit 0; done; exit 1)"
+)
+HALF_SWITCHED = "test -e /srv/shop/standin"
+
+
 @pytest.mark.long
 @pytest.mark.parametrize(
-    "phase", ["Take the lock", "Build beside", "Switch, and prove", "What visitors get"]
+    ("phase", "begun"),
+    [
+        ("Take the lock", "true"),
+        ("Build beside", "true"),
+        ("Build beside", HALF_BUILT),
+        ("Switch, and prove", "true"),
+        ("Switch, and prove", HALF_SWITCHED),
+        ("What visitors get", "true"),
+    ],
+    ids=["start", "update", "within update", "publish", "within publish", "watch"],
 )
 def test_who_is_killed_while_deploying_is_no_trouble_for_the_next(
-    machines: list[Host], deploy: Deploy, command: t.Callable[..., list[str]], phase: str
+    machines: list[Host],
+    deploy: Deploy,
+    command: t.Callable[..., list[str]],
+    phase: str,
+    begun: str,
 ) -> None:
-    run = command(repeat(f"until {phase}"), "--extra-vars=app_watch_seconds=60", entry="deploy")
+    what = f"{phase} {len(begun)}"
+    run = command(repeat(f"until {what}"), "--extra-vars=app_watch_seconds=60", entry="deploy")
     with shoppers(machines) as load:
         with subprocess.Popen(
             run, stdout=subprocess.PIPE, text=True, start_new_session=True
         ) as process:
             assert process.stdout
             assert any(phase in line for line in process.stdout), "it never came so far"
+            machines[0].check_output(f"timeout 60 sh -c 'until {begun}; do sleep 0.05; done'")
             os.killpg(process.pid, signal.SIGKILL)
-        done = deploy(repeat(f"after {phase}"), entry="deploy")
+        done = deploy(repeat(f"after {what}"), entry="deploy")
     assert done.returncode == 0, done.stdout
     assert load.lost() == []
     assert healthy(machines)
