@@ -342,8 +342,9 @@ def watch(unit: Unit, restarts: int, run: Run, sleep: Callable[[float], None]) -
 
 def journal(name: str, since: float, run: Run) -> str:
     """The last lines that the unit wrote."""
-    # systemd 252 takes --lines with --since for the first ones, unless the order is reversed.
-    argv = ["journalctl", f"--unit={name}", f"--since=@{int(since)}", "--lines=20", "--reverse"]
+    # systemd 252 takes --lines with --since for the first ones, unless the order is reversed. What
+    # was wrong with an application stands some 45 lines above the end of gunicorn's own traceback.
+    argv = ["journalctl", f"--unit={name}", f"--since=@{int(since)}", "--lines=60", "--reverse"]
     done = run([*argv, "--no-pager", "--output=cat", "--quiet"], timeout=30)
     lines = done.output.strip().splitlines() if done.ok else []
     return "\n".join(reversed(lines)) or "(its journal is empty)"
