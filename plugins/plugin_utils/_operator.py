@@ -12,15 +12,22 @@ from pathlib import Path
 # What AWX and Tower call the person who launched a job.
 _NAMES = ("awx_user_name", "tower_user_name")
 PROC = Path("/proc")
+# No process is ever this one.
+GONE = "0:gone:"
 
 
 def holder(variables: t.Mapping[str, t.Any], proc: Path = PROC) -> dict[str, str]:
-    """The run that this action belongs to; its main process is our parent."""
+    """The run that this action belongs to; its main process is our parent, which has forked us.
+
+    We outlive it when it is killed, and then belong to whoever takes orphans in.
+    """
+    parent = os.getppid()
+    orphaned = _words(parent, proc) != _words(os.getpid(), proc)
     who = next((str(variables[name]) for name in _NAMES if variables.get(name)), "")
     return {
         "who": who or _user(),
         "controller": socket.gethostname(),
-        "process": process(os.getppid(), proc),
+        "process": GONE if orphaned else process(parent, proc),
     }
 
 
@@ -35,6 +42,13 @@ def is_gone(held: t.Mapping[str, str], mine: t.Mapping[str, str], proc: Path = P
         return False
     number = held["process"].partition(":")[0]
     return number.isdecimal() and process(int(number), proc) != held["process"]
+
+
+def _words(number: int, proc: Path) -> bytes:
+    try:
+        return (proc / str(number) / "cmdline").read_bytes()
+    except OSError:
+        return b""
 
 
 def _began(number: int, proc: Path) -> str:

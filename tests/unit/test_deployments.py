@@ -157,6 +157,20 @@ def test_a_process_is_known_to_be_gone_only_on_its_own_controller() -> None:
     assert gone == [False, True, True, False]
 
 
+@pytest.mark.parametrize("killed", [False, True])
+def test_who_outlives_the_run_that_was_killed_holds_no_lock_of_whoever_adopts_it(
+    tmp_path: Path, killed: bool
+) -> None:
+    """Workers of Ansible have sessions of their own: a SIGKILL for its group leaves them alive."""
+    for number, words in ((os.getpid(), b"ansible\0"), (os.getppid(), b"ansible\0")):
+        (tmp_path / str(number)).mkdir()
+        (tmp_path / str(number) / "cmdline").write_bytes(words)
+    if killed:
+        (tmp_path / str(os.getppid()) / "cmdline").write_bytes(b"/sbin/init\0")
+    held = _operator.holder({}, tmp_path)
+    assert _operator.is_gone(held, held, tmp_path) is killed
+
+
 def test_the_table_shows_the_newest_first_and_what_serves() -> None:
     common = {"who": "ada", "version": "v1", "finished": "", "before": "", "id": ""}
     history = [
