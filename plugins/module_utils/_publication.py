@@ -172,7 +172,9 @@ def _go_back(
     before = releases.read(switch.before) if switch.before else None
     started = time.time() - application.health_timeout - 30
     units = [unit for one in application.servers for unit in (one.standin, one.service) if unit]
-    said = "\n".join(_serving.words(application, unit, started, run) for unit in units)
+    # The old server's journal says nothing of a stand-in that failed.
+    heard = [unit for unit in units if unit in trouble] or units
+    said = "\n".join(_serving.words(application, unit, started, run) for unit in heard)
     releases.judge(name, _releases.FAILED, trouble)
     again = _return(application, before, run)
     more = f" Nor does the old one serve: {again}." if again else ""
