@@ -45,10 +45,13 @@ def cluster() -> t.Iterator[Archiving]:
 def test_a_rung_stays_alone_with_its_wal_and_can_be_restored(
     cluster: Archiving, tmp_path: pathlib.Path
 ) -> None:
-    """As if in a hundred days: of three full backups of one month the first is its rung."""
+    """As if in a week, after three days of retention: of three full ones the first is the rung.
+
+    Further the clock is not believed before backups were taken by it.
+    """
     said: list[str] = []
     repository = _physical.Repository(1, "cluster", _s3.Target("unused"))
-    options = _physical.Settings(tmp_path, 5432, 7, 24, 90, [repository])
+    options = _physical.Settings(tmp_path, 5432, 7, 24, 3, [repository])
 
     def pgbackrest(command: str, *words: str) -> str:
         return cluster.pgbackrest(command, *words)
@@ -61,7 +64,7 @@ def test_a_rung_stays_alone_with_its_wal_and_can_be_restored(
         nobody,
         nobody,
         lambda _repository, _label: None,
-        lambda: datetime.now(UTC) + timedelta(days=100),
+        lambda: datetime.now(UTC) + timedelta(days=7),
         said.append,
     )
     for kind in ("full", "diff", "full", "incr", "full"):
