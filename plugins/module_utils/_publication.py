@@ -49,7 +49,8 @@ def publish(application: Application, switch: Switch, run: _commands.Run = _comm
     again = current is not None and current.name == name
     if switch.part != SECOND:
         # A switch that nobody proved, because the run was killed, is not what to go back to.
-        before = previous if again else current
+        unproved = again and current is not None and current.result != _releases.GOOD
+        before = previous if unproved else current
         boot_seconds = _try(application, name, again, run)
         found = before.name if before else ""
         switch = dataclasses.replace(
@@ -59,7 +60,7 @@ def publish(application: Application, switch: Switch, run: _commands.Run = _comm
             boot_seconds=boot_seconds,
         )
         if not again:
-            releases.judge(name, _releases.BUILT)
+            releases.mark(name, _releases.BUILT)
         releases.point("current", name)
     trouble = _steps(application, switch, run)
     if trouble and again and current and current.result == _releases.GOOD:
@@ -72,11 +73,16 @@ def publish(application: Application, switch: Switch, run: _commands.Run = _comm
     return switch
 
 
-def undo(application: Application, switch: Switch, run: _commands.Run = _commands.run) -> None:
-    """Go back because another machine had to, although all is well on this one."""
+def undo(
+    application: Application, switch: Switch, own: bool, run: _commands.Run = _commands.run
+) -> None:
+    """Go back although all was well here, or for trouble that was found later and is its own."""
     releases = application.releases
+    if switch.before == switch.release:
+        return  # a restart
     before = releases.read(switch.before) if switch.before else None
-    releases.judge(switch.release, _releases.FAILED, switch.reason)
+    # Unproved until it is restored, so that a run that is killed here is put right as well.
+    releases.judge(switch.release, _releases.FAILED if own else _releases.BUILT, switch.reason)
     trouble = _return(application, before, run)
     releases.point("previous", switch.previous or None)
     if trouble:
@@ -88,7 +94,7 @@ def _settle(releases: _releases.Releases, switch: Switch) -> None:
     if switch.before and switch.before != switch.release:
         releases.point("previous", switch.before)
         if switch.withdraw:
-            releases.judge(switch.before, _releases.WITHDRAWN, switch.reason)
+            releases.mark(switch.before, _releases.WITHDRAWN, switch.reason)
     releases.judge(switch.release, _releases.GOOD, now=_now())
 
 
@@ -120,6 +126,7 @@ def _steps(application: Application, switch: Switch, run: _commands.Run) -> str:
 def _return(application: Application, before: _releases.Release | None, run: _commands.Run) -> str:
     """Let the release before serve again, or nothing where there was none."""
     application.releases.point("current", before.name if before else None)
+    application.releases.restore()
     trouble = ""
     if before:
         trouble = _steps(application, Switch(before.name, withdraw=True), run)
@@ -143,9 +150,12 @@ def recover(application: Application, before: str = "", run: _commands.Run = _co
     good = releases.read(before) if before else releases.linked("previous")
     _trial.stop(application, run)
     if current is None or current.result != _releases.BUILT or good is None:
+        releases.restore()
         _serving.dismiss(application, application.servers, run)
         return ""
-    if good.result != _releases.GOOD or good.name == current.name:
+    # Who served when it began can only be withdrawn by the run that was killed.
+    served = bool(before) and good.result == _releases.WITHDRAWN
+    if good.name == current.name or not (served or good.result == _releases.GOOD):
         return ""
     # Nobody knows which unit runs what: the release that was good gets all of them.
     if trouble := _return(application, good, run):

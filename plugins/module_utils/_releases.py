@@ -12,6 +12,7 @@ import datetime
 import json
 import os
 import shutil
+import typing as t
 from pathlib import Path
 
 from ansible_collections.slipway.stack.plugins.module_utils import _installed
@@ -81,6 +82,25 @@ class Releases:
         if record != wanted:
             self._write(name, wanted)
 
+    def mark(self, name: str, result: str, reason: str = "") -> None:
+        """Judge a release for as long as a switch may still be taken back."""
+        record = json.loads((self.path(name) / RECORD).read_text(encoding="utf-8"))
+        was = {key: record.get(key, "") for key in ("result", "reason", "proved")}
+        self._write(name, {**record, "was": was, "result": result, "reason": reason})
+
+    def restore(self) -> None:
+        """Give back the records that a switch which was taken back or killed has changed.
+
+        Who serves again was not withdrawn, and who does not serve after all was not on trial: only
+        what failed by itself has failed.
+        """
+        current = self.linked("current")
+        for release in self.all():
+            serves = current is not None and release.name == current.name
+            if release.result == (WITHDRAWN if serves else BUILT):
+                record = json.loads((self.path(release.name) / RECORD).read_text(encoding="utf-8"))
+                self._write(release.name, {**record, **record.get("was", {})})
+
     def last_good(self) -> Release | None:
         """What to go back to: of the good releases that do not serve, the one proved last."""
         current = self.linked("current")
@@ -149,7 +169,7 @@ class Releases:
             return []
         return [entry.name for entry in self.directory.iterdir() if entry.is_dir()]
 
-    def _write(self, name: str, record: dict[str, str]) -> None:
+    def _write(self, name: str, record: dict[str, t.Any]) -> None:
         path = self.path(name) / RECORD
         beside = path.with_suffix(".new")
         beside.write_text(json.dumps(record, sort_keys=True) + "\n", encoding="utf-8")

@@ -164,7 +164,7 @@ def publish(application: _serving.Application, params: dict[str, t.Any]) -> dict
     )
     with _deployments.phase(application.name, params["deployment"]):
         if params["part"] == "undo":
-            _publication.undo(application, switch)
+            _publication.undo(application, switch, own=bool(params["trouble"]))
             raise StackError(_undone(application.name, switch, params["trouble"]))
         switch = _publication.publish(application, switch)
     if params["part"] != _publication.FIRST:

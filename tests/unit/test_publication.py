@@ -185,13 +185,13 @@ def test_a_machine_that_goes_back_with_the_others_has_its_links_again(
     releases.point("current", "3")
     releases.point("previous", "2")
     application = _serving.Application("shop", releases, tmp_path / "environment", (), (), 1)
-    switch = _publication.Switch("3", before="2", previous="1", reason="another one failed")
-    _publication.undo(application, switch, Machine())
+    switch = _publication.Switch("3", before="2", previous="1", reason="visitors suffer")
+    _publication.undo(application, switch, True, Machine())
     failed = releases.read("3")
     links = [releases.linked(link) for link in ("current", "previous")]
     assert [link.name for link in links if link] == ["2", "1"]
     assert failed
-    assert (failed.result, failed.reason) == (FAILED, "another one failed")
+    assert (failed.result, failed.reason) == (FAILED, "visitors suffer")
 
 
 def test_files_that_go_back_to_nothing_have_no_server_to_stop(shop: Shop) -> None:
@@ -199,7 +199,8 @@ def test_files_that_go_back_to_nothing_have_no_server_to_stop(shop: Shop) -> Non
     shop.add("2", _releases.BUILT)
     _publication.publish(files, _publication.Switch("2"), shop.systemd)
     assert shop.releases.linked("current")
-    _publication.undo(files, _publication.Switch("2", reason="another failed"), shop.systemd)
+    switch = _publication.Switch("2", reason="another failed")
+    _publication.undo(files, switch, False, shop.systemd)
     assert shop.releases.linked("current") is None
     assert shop.systemd.told == []
 
@@ -366,7 +367,7 @@ def test_a_machine_that_cannot_go_back_says_so(serving: Shop) -> None:
     serving.sick = {"1"}
     with pytest.raises(StackError, match=r"^shop cannot go back to 1: "):
         _publication.undo(
-            serving.application, _publication.Switch("2", before="1"), serving.systemd
+            serving.application, _publication.Switch("2", before="1"), True, serving.systemd
         )
     assert serving.result("2") == FAILED
 
@@ -415,3 +416,95 @@ def test_what_to_go_back_to_is_told_or_why_there_is_nothing(
     assert (said["release"], said["changed"], said["rc"]) == ("1", False, 0)
     said = run_module("app_revert", capsys, **given, release="v9")
     assert (said["rc"], said["msg"][:30]) == (1, "shop has no good release 'v9' ")
+
+
+# What a release is on record as, after it was taken back for what was not its fault.
+
+
+@pytest.fixture
+def three(shop: Shop) -> Shop:
+    """Releases 0, 1 and 2 were proved one after the other, and 2 serves."""
+    for name in "012":
+        shop.add(name, GOOD)
+        shop.releases.judge(name, GOOD, now=f"2026-01-0{name}")
+    shop.releases.point("current", "2")
+    shop.releases.point("previous", "1")
+    return shop
+
+
+def records(shop: Shop) -> list[tuple[str, str, str]]:
+    return [(one.name, one.result, one.proved) for one in shop.releases.all()]
+
+
+def undo(shop: Shop, found: _publication.Switch, own: bool = False) -> None:
+    switch = dataclasses.replace(found, withdraw=True, reason="b failed")
+    _publication.undo(shop.application, switch, own, shop.systemd)
+
+
+@pytest.mark.parametrize("parts", [[_publication.FIRST], [_publication.FIRST, "second"]])
+@pytest.mark.parametrize("target", ["1", "0"])
+@pytest.mark.parametrize("withdraw", [True, False])
+def test_a_peer_s_failure_changes_no_record(
+    three: Shop, parts: list[str], target: str, withdraw: bool
+) -> None:
+    before, found = records(three), _publication.Switch(target)
+    for part in parts:
+        links = {"before": found.before, "previous": found.previous}
+        found = publish(three, release=target, withdraw=withdraw, part=part, **links)
+    undo(three, found)
+    assert records(three) == before
+    assert (three.linked(), three.linked("previous")) == ("2", "1")
+    assert app_revert.choose("shop", three.releases, "") == "1"
+
+
+def test_a_withdrawn_release_that_a_peer_takes_back_is_withdrawn_again(three: Shop) -> None:
+    three.releases.judge("0", WITHDRAWN, "slow")
+    undo(three, publish(three, release="0"))
+    withdrawn = three.releases.read("0")
+    assert withdrawn and (withdrawn.result, withdrawn.reason) == (WITHDRAWN, "slow")
+
+
+def test_what_visitors_suffered_from_has_failed_although_it_was_good(three: Shop) -> None:
+    undo(three, publish(three, release="0"), own=True)
+    assert (three.result("0"), three.result("2")) == (FAILED, GOOD)
+
+
+def test_a_restart_has_nothing_to_go_back_to(three: Shop) -> None:
+    before, found = records(three), publish(three, release="2", part=_publication.FIRST)
+    three.systemd.told.clear()
+    undo(three, found)
+    assert (found.before, three.linked(), three.systemd.told) == ("2", "2", [])
+    assert records(three) == before
+
+
+class Killed(BaseException):
+    """SIGKILL, as far as a test can show it."""
+
+
+MOMENTS = ["judge built", "point current", "judge withdrawn", "judge good"]
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_rollback_that_is_killed_goes_to_the_same_release_the_next_time(
+    three: Shop, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    """Killed before each of the changes that it makes on disk."""
+    before, write, point = records(three), _releases.Releases._write, _releases.Releases.point
+
+    def writes(self: _releases.Releases, name: str, record: dict[str, t.Any]) -> None:
+        if moment == f"judge {record['result']}":
+            raise Killed
+        write(self, name, record)
+
+    def points(self: _releases.Releases, link: str, name: str | None) -> None:
+        if moment == f"point {link}":
+            raise Killed
+        point(self, link, name)
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(_releases.Releases, "_write", writes)
+        patch.setattr(_releases.Releases, "point", points)
+        publish(three, release="1", withdraw=True)
+    _publication.recover(three.application, "2", three.systemd)
+    assert (records(three), three.linked()) == (before, "2")
+    assert app_revert.choose("shop", three.releases, "") == "1"
