@@ -68,6 +68,8 @@ class History:
                 one = dataclasses.replace(one, finished=now, result=INTERRUPTED)
                 interrupted.append(one)
             lines.append(one)
+        if interrupted and not deployment.before:
+            deployment = dataclasses.replace(deployment, before=interrupted[-1].before)
         self._write([*lines, deployment])
         return interrupted
 

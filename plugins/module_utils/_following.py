@@ -66,6 +66,8 @@ def restart(names: t.Sequence[str], current: str, run: _commands.Run) -> tuple[l
     if not running:
         return [], ""
     digest = {current: _files.digest(current, {})}
+    for name in running:
+        _units.announce(_units.Unit(name, True, "started", (current,), ()), [current])
     done = run(["systemctl", "restart", "--", *running], timeout=_LONGEST_STOP)
     if not done.ok:
         return running, f"{', '.join(running)} did not restart: {done.output.strip()}"

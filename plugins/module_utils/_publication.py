@@ -11,10 +11,12 @@ import typing as t
 from ansible_collections.slipway.stack.plugins.module_utils import (
     _commands,
     _deployments,
+    _files,
     _following,
     _releases,
     _serving,
     _trial,
+    _units,
 )
 from ansible_collections.slipway.stack.plugins.module_utils._errors import StackError
 from ansible_collections.slipway.stack.plugins.module_utils._serving import Application
@@ -23,6 +25,8 @@ FIRST = "first"
 SECOND = "second"
 ALL = "all"
 PARTS = (ALL, FIRST, SECOND)
+# What `current` names only for as long as a switch or the way back from it takes.
+_UNPROVED = (_releases.BUILT, _releases.FAILED)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,21 +153,35 @@ def recover(application: Application, before: str = "", run: _commands.Run = _co
     current = releases.linked("current")
     good = releases.read(before) if before else releases.linked("previous")
     _trial.stop(application, run)
-    if current is None or current.result != _releases.BUILT or good is None:
-        releases.restore()
-        _serving.dismiss(application, application.servers, run)
-        return ""
     # Who served when it began can only be withdrawn by the run that was killed.
-    served = bool(before) and good.result == _releases.WITHDRAWN
-    if good.name == current.name or not (served or good.result == _releases.GOOD):
+    results = (_releases.GOOD, _releases.WITHDRAWN) if before else (_releases.GOOD,)
+    target = good if good and good.result in results else None
+    if current and current.result in _UNPROVED and target and target.name != current.name:
+        # Nobody knows which unit runs what: the release that was good gets all of them.
+        if trouble := _return(application, target, run):
+            raise StackError(
+                f"{application.name} was left half-way between {target.name} and {current.name},"
+                f" and {target.name} does not serve either: {trouble}."
+            )
+        return current.name
+    if current and current.result == _releases.GOOD and _lags(application, run):
+        # It was on its way back. Should what serves be ill, that keeps no good release away.
+        _return(application, current, run)
         return ""
-    # Nobody knows which unit runs what: the release that was good gets all of them.
-    if trouble := _return(application, good, run):
-        raise StackError(
-            f"{application.name} was left half-way between {good.name} and {current.name}, and"
-            f" {good.name} does not serve either: {trouble}."
-        )
-    return current.name
+    releases.restore()
+    _serving.dismiss(application, application.servers, run)
+    return ""
+
+
+def _lags(application: Application, run: _commands.Run) -> bool:
+    """Whether something that runs was, as far as is known, started on another release."""
+    current = _current(application)
+    digest = _files.digest(current, {})
+    followers = [*(worker.unit for worker in application.workers), application.beat]
+    names = [*(unit.name for unit in application.units), *filter(None, followers)]
+    others = [name for name in names if (_units.recall(name) or {}).get(current, digest) != digest]
+    shown = _units.show(others, run).values()
+    return any(one.active_state not in ("inactive", "failed") for one in shown)
 
 
 def _refuse(application: Application, name: str, again: bool, trouble: str) -> t.NoReturn:

@@ -184,6 +184,8 @@ def _restart(unit: _units.Unit, run: _commands.Run) -> str:
     """Restart through the socket, which keeps listening, and note what the unit now runs on."""
     shown = _units.show([unit.name], run)[unit.name]
     digests = _units.digests_of(unit, {})
+    # Whoever is killed in between does not know what it runs on.
+    _units.announce(unit, unit.watched)
     trouble = _units.act(unit, "restart", shown, run)
     if not trouble:
         _units.remember(unit.name, digests)

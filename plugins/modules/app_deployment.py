@@ -149,6 +149,7 @@ from ansible_collections.slipway.stack.plugins.module_utils import (
     _deployments,
     _lock,
     _publication,
+    _releases,
     _serving,
 )
 from ansible_collections.slipway.stack.plugins.module_utils._errors import StackError
@@ -164,7 +165,9 @@ def begin(params: dict[str, t.Any]) -> dict[str, t.Any]:
         params["lock_seconds"],
         params["dead"],
     )
-    before, now = serving.name if serving else "", _now()
+    # What nobody has proved is not what served; who was interrupted before this knows what did.
+    proved = serving and serving.result == _releases.GOOD
+    before, now = serving.name if serving and proved else "", _now()
     number, interrupted = _deployments.start(application.name, order, before, now)
     try:
         with _deployments.phase(application.name, number):

@@ -109,6 +109,7 @@ from ansible_collections.slipway.stack.plugins.module_utils import (
     _installed,
     _lock,
     _releases,
+    _serving,
     _sources,
 )
 from ansible_collections.slipway.stack.plugins.module_utils._errors import StackError
@@ -121,8 +122,11 @@ def examine(
     releases = _releases.Releases(Path(application["home"]))
     current, previous = releases.linked("current"), releases.linked("previous")
     wanted = application["revision"] or _resolve(application)
+    # A stand-in that nobody has dismissed may answer visitors with another release.
+    left = (releases.home / _serving.STANDIN).is_symlink()
     serves = (
         current is not None
+        and not left
         and current.result == _releases.GOOD
         and (current.revision, current.python) == (wanted, application["python"])
     )

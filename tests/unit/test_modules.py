@@ -21,7 +21,9 @@ from ansible_collections.slipway.stack.plugins.module_utils import (
     _lock,
     _provided,
     _psql,
+    _publication,
     _releases,
+    _serving,
     _units,
 )
 from ansible_collections.slipway.stack.plugins.modules import postgres_cluster
@@ -113,6 +115,25 @@ def test_what_cannot_be_put_right_ends_the_deployment(
     assert _lock.Lock("shop", deployments / "shop").read() is None
     (line,) = _deployments.History(deployments / "shop").all()
     assert (line.result, bool(line.finished)) == ("failed", True)
+
+
+def test_what_served_before_two_runs_that_were_killed_is_gone_back_to(
+    deployments: Path, shop: Shop, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second one was killed before it could put right what the first one had left."""
+    for name, result in (("0", _releases.GOOD), ("1", _releases.GOOD), ("2", _releases.BUILT)):
+        shop.add(name, result)
+    shop.releases.point("previous", "0")
+    shop.releases.point("current", "1")
+    begin(capsys, shop)
+    shop.releases.point("current", "2")
+    with monkeypatch.context() as patch:
+        patch.setattr(_publication, "recover", lambda *_: "")
+        begin(capsys, shop)
+    assert begin(capsys, shop)["recovered"] == "2"
+    assert (shop.linked(), shop.linked("previous")) == ("1", "0")
+    lines = _deployments.History(deployments / "shop").all()
+    assert [line.before for line in lines] == ["1", "1", "1"]
 
 
 def test_check_mode_begins_nothing(deployments: Path, shop: Shop, capsys: Capture) -> None:
@@ -240,6 +261,20 @@ def test_a_release_is_needed_unless_it_serves_or_was_withdrawn(
     found = said["applications"][USER]
     assert (found["needed"], found["withdrawn"], found["current"]) == (needed, withdrawn, "1")
     assert (found["previous"], "history" in found) == ("", False)
+
+
+def test_a_release_that_a_stand_in_was_left_beside_is_needed_again(
+    shop: Shop, capsys: Capture
+) -> None:
+    """Whoever killed the switch in which it stood in may have left it answering visitors."""
+    shop.add("1", _releases.GOOD)
+    shop.releases.point("current", "1")
+    found = []
+    for standin in ("1", None):
+        shop.releases.point(_serving.STANDIN, standin)
+        said = info(capsys, shop.releases.home, revision="revision-1")
+        found.append(said["applications"][USER]["needed"])
+    assert found == [True, False]
 
 
 @pytest.mark.parametrize("locked", [True, False])

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import typing as t
 from pathlib import Path
@@ -508,3 +509,98 @@ def test_a_rollback_that_is_killed_goes_to_the_same_release_the_next_time(
     _publication.recover(three.application, "2", three.systemd)
     assert (records(three), three.linked()) == (before, "2")
     assert app_revert.choose("shop", three.releases, "") == "1"
+
+
+# What is killed on the way back.
+
+
+def watching(shop: Shop) -> None:
+    """The server's unit is known to have been started on what `current` names."""
+    current = str(shop.releases.home / "current")
+    units = [
+        dataclasses.replace(unit, restart_on=(current,)) if unit.name == SERVICE else unit
+        for unit in shop.application.units
+    ]
+    shop.application = dataclasses.replace(shop.application, units=tuple(units))
+    _units.remember(SERVICE, _units.digests_of(units[1], {}))
+
+
+class Runs:
+    """systemd that knows which release the server's process runs, and is killed when told so."""
+
+    def __init__(self, shop: Shop, killed_at: str) -> None:
+        self.shop, self.killed_at, self.release = shop, killed_at, shop.linked()
+
+    def __call__(self, argv: t.Sequence[str], timeout: float = 0) -> _commands.Completed:
+        restarts = argv[:2] == ["systemctl", "restart"] and SERVICE in argv
+        if restarts and self.killed_at == f"before {self.shop.linked()}":
+            raise Killed
+        done = self.shop.systemd(argv, timeout)
+        if restarts:
+            self.release = self.shop.linked()
+        if restarts and self.killed_at == f"after {self.shop.linked()}":
+            raise Killed
+        return done
+
+
+@pytest.mark.parametrize("moment", ["before 1", "after 1", "before 2", "after 2"])
+@pytest.mark.parametrize("again", ["", "before 1", "after 1"])
+def test_a_way_back_that_is_killed_is_gone_to_its_end(
+    serving: Shop, moment: str, again: str
+) -> None:
+    """Killed while release 2, which is ill, is taken back; perhaps the recovery as well."""
+    watching(serving)
+    serving.sick = {"2"}
+    machine = Runs(serving, moment)
+    with pytest.raises(Killed):
+        _publication.publish(serving.application, _publication.Switch("2"), machine)
+    machine.killed_at = again
+    with contextlib.suppress(Killed):
+        _publication.recover(serving.application, "1", machine)
+    machine.killed_at = ""
+    _publication.recover(serving.application, "1", machine)
+    assert (machine.release, serving.linked(), serving.linked(_serving.STANDIN)) == ("1", "1", "")
+    serving.systemd.told.clear()
+    assert _publication.recover(serving.application, "1", machine) == ""
+    assert f"restart {SERVICE}" not in serving.systemd.told
+
+
+def test_what_is_ill_after_the_way_back_does_not_keep_a_good_release_away(serving: Shop) -> None:
+    watching(serving)
+    _units.remember(SERVICE, {str(serving.releases.home / "current"): "of another release"})
+    serving.sick = {"1"}
+    assert _publication.recover(serving.application, "1", serving.systemd) == ""
+    assert f"restart {SERVICE}" in serving.systemd.told
+
+
+def test_who_does_not_run_need_not_be_taken_back(serving: Shop) -> None:
+    watching(serving)
+    _units.remember(SERVICE, {str(serving.releases.home / "current"): "of another release"})
+    serving.systemd.running.remove(SERVICE)
+    _publication.recover(serving.application, "1", serving.systemd)
+    assert f"restart {SERVICE}" not in serving.systemd.told
+
+
+def test_workers_that_were_killed_on_the_way_back_are_taken_there(
+    serving: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = serving.releases.home
+    worker = _celery.Worker("worker.service", "n", "shop", "m", home)
+    serving.application = dataclasses.replace(serving.application, workers=(worker,))
+    serving.systemd.known.add("worker.service")
+    serving.systemd.running.add("worker.service")
+    monkeypatch.setattr(_celery, "require_answers", lambda *_: None)
+    monkeypatch.setattr(_following, "wait_until_idle", lambda *_: None)
+    _units.remember("worker.service", {str(home / "current"): "of another release"})
+    _publication.recover(serving.application, "1", serving.systemd)
+    assert "restart worker.service" in serving.systemd.told
+    told = len(serving.systemd.told)
+    _publication.recover(serving.application, "1", serving.systemd)
+    assert "restart worker.service" not in serving.systemd.told[told:]
+
+
+def test_a_switch_that_was_killed_when_it_had_failed_is_taken_back(serving: Shop) -> None:
+    serving.releases.point("current", "2")
+    serving.releases.judge("2", FAILED, "it is ill")
+    assert _publication.recover(serving.application, "1", serving.systemd) == "2"
+    assert (serving.linked(), serving.result("2")) == ("1", FAILED)
