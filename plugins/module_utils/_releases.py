@@ -22,6 +22,9 @@ BUILT = "built"
 GOOD = "good"
 FAILED = "failed"
 WITHDRAWN = "withdrawn"
+# Revisions that were withdrawn, the last one last, for longer than their releases are kept.
+WITHDRAWN_LIST = "withdrawn.json"
+WITHDRAWN_KEPT = 50
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,6 +114,11 @@ class Releases:
         ]
         return max(good, key=lambda release: (release.proved, release.name), default=None)
 
+    def is_withdrawn(self, revision: str) -> bool:
+        """Whether a revision was rolled back and has not been good since."""
+        good = {release.revision for release in self.all() if release.result == GOOD}
+        return revision in self._withdrawn() and revision not in good
+
     def point(self, link: str, name: str | None) -> None:
         """Let a symlink point to a release, atomically; without a name it goes away."""
         path = self.home / link
@@ -170,12 +178,30 @@ class Releases:
         return [entry.name for entry in self.directory.iterdir() if entry.is_dir()]
 
     def _write(self, name: str, record: dict[str, t.Any]) -> None:
-        path = self.path(name) / RECORD
-        beside = path.with_suffix(".new")
-        beside.write_text(json.dumps(record, sort_keys=True) + "\n", encoding="utf-8")
-        with beside.open("rb") as file:
-            os.fsync(file.fileno())
-        beside.replace(path)
+        if record["result"] in (GOOD, WITHDRAWN):
+            self._note(record["revision"], withdrawn=record["result"] == WITHDRAWN)
+        _replace(self.path(name) / RECORD, record)
+
+    def _note(self, revision: str, withdrawn: bool) -> None:
+        known = self._withdrawn()
+        wanted = [one for one in known if one != revision] + [revision] * withdrawn
+        if wanted != known:
+            _replace(self.home / WITHDRAWN_LIST, wanted[-WITHDRAWN_KEPT:])
+
+    def _withdrawn(self) -> list[str]:
+        try:
+            found = json.loads((self.home / WITHDRAWN_LIST).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return []
+        return found if isinstance(found, list) else []
+
+
+def _replace(path: Path, content: t.Any) -> None:
+    beside = path.with_suffix(".new")
+    beside.write_text(json.dumps(content, sort_keys=True) + "\n", encoding="utf-8")
+    with beside.open("rb") as file:
+        os.fsync(file.fileno())
+    beside.replace(path)
 
 
 def new_name(revision: str, now: datetime.datetime) -> str:

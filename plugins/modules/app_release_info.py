@@ -130,7 +130,7 @@ def examine(
         and current.result == _releases.GOOD
         and (current.revision, current.python) == (wanted, application["python"])
     )
-    withdrawn = not again and _is_withdrawn(releases, wanted)
+    withdrawn = not again and releases.is_withdrawn(wanted)
     return application["name"], {
         "wanted": wanted,
         "dependencies": _installed.Installed(releases.home).complete(),
@@ -148,11 +148,6 @@ def _is_built(releases: _releases.Releases, revision: str, python: str) -> bool:
         (one.revision, one.python) == (revision, python) and one.result != _releases.FAILED
         for one in releases.all()
     )
-
-
-def _is_withdrawn(releases: _releases.Releases, revision: str) -> bool:
-    results = {one.result for one in releases.all() if one.revision == revision}
-    return _releases.WITHDRAWN in results and _releases.GOOD not in results
 
 
 def _told(name: str) -> dict[str, t.Any]:

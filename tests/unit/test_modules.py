@@ -263,6 +263,21 @@ def test_a_release_is_needed_unless_it_serves_or_was_withdrawn(
     assert (found["previous"], "history" in found) == ("", False)
 
 
+def test_a_revision_that_was_rolled_back_is_not_released_once_it_is_pruned(
+    shop: Shop, capsys: Capture
+) -> None:
+    for name, result in (("1", _releases.GOOD), ("2", _releases.WITHDRAWN)):
+        shop.add(name, result)
+    shop.releases.point("current", "1")
+    found = []
+    for again in (False, True):
+        assert shop.releases.prune(5) == ([] if again else ["2"])
+        said = info(capsys, shop.releases.home, revision="revision-2", again=again)
+        one = said["applications"][USER]
+        found.append((one["needed"], one["withdrawn"]))
+    assert found == [(False, True), (True, False)]
+
+
 def test_a_release_that_a_stand_in_was_left_beside_is_needed_again(
     shop: Shop, capsys: Capture
 ) -> None:

@@ -115,3 +115,52 @@ def test_a_verdict_that_stands_is_not_written_again(releases: _releases.Releases
     releases.judge("1", FAILED, "it does not start")
     found = releases.read("1")
     assert found and (found.result, found.reason) == (FAILED, "it does not start")
+
+
+def test_a_withdrawn_revision_is_known_when_its_release_is_gone(
+    releases: _releases.Releases,
+) -> None:
+    for name in "12":
+        add(releases, name)
+    releases.point("current", "1")
+    releases.mark("2", _releases.WITHDRAWN, "slow")
+    assert releases.prune(5) == ["2"]
+    assert [releases.is_withdrawn(f"revision-{name}") for name in "12"] == [False, True]
+    # Released again, by whoever meant it.
+    add(releases, "2")
+    assert not releases.is_withdrawn("revision-2")
+    releases.prune(0)
+    assert not releases.is_withdrawn("revision-2")
+
+
+def test_a_withdrawn_revision_that_failed_when_it_was_released_again_stays_so(
+    releases: _releases.Releases,
+) -> None:
+    add(releases, "1", _releases.WITHDRAWN)
+    releases.remove("1")
+    add(releases, "1", FAILED)
+    assert releases.is_withdrawn("revision-1")
+
+
+def test_what_was_taken_back_for_a_peer_is_withdrawn_no_more(
+    releases: _releases.Releases,
+) -> None:
+    add(releases, "1")
+    releases.mark("1", _releases.WITHDRAWN)
+    assert releases.is_withdrawn("revision-1")
+    releases.point("current", "1")
+    releases.restore()
+    assert not releases.is_withdrawn("revision-1")
+
+
+def test_withdrawn_revisions_are_bounded_and_a_broken_list_is_none(
+    releases: _releases.Releases,
+) -> None:
+    for number in range(_releases.WITHDRAWN_KEPT + 1):
+        add(releases, str(number), _releases.WITHDRAWN)
+        releases.remove(str(number))
+    known = [releases.is_withdrawn(f"revision-{number}") for number in (0, 1, number)]
+    assert known == [False, True, True]
+    for text in ("{", "{}"):
+        (releases.home / _releases.WITHDRAWN_LIST).write_text(text)
+        assert not releases.is_withdrawn("revision-1")
