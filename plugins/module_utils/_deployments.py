@@ -51,41 +51,55 @@ class History:
         self.path = directory / "history.json"
 
     def all(self) -> list[Deployment]:
-        try:
-            found = json.loads(self.path.read_text(encoding="utf-8"))
-            return [Deployment(**one) for one in found]
-        except (OSError, ValueError, TypeError):
-            return []
+        return [one for one in map(_known, self._read()) if one]
 
     def find(self, number: str) -> Deployment | None:
         return next((one for one in self.all() if one.id == number), None)
 
     def begin(self, deployment: Deployment, now: str) -> list[Deployment]:
         """Open a line; those that nobody has closed are returned, closed as interrupted."""
-        lines, interrupted = [], []
-        for one in self.all():
-            if not one.finished:
-                one = dataclasses.replace(one, finished=now, result=INTERRUPTED)
-                interrupted.append(one)
-            lines.append(one)
+        lines, interrupted = self._read(), []
+        closed = {"finished": now, "result": INTERRUPTED}
+        for number, line in enumerate(lines):
+            known = _known(line)
+            if known and not known.finished:
+                lines[number] = {**line, **closed}
+                interrupted.append(dataclasses.replace(known, **closed))
         if interrupted and not deployment.before:
             deployment = dataclasses.replace(deployment, before=interrupted[-1].before)
-        self._write([*lines, deployment])
+        self._write([*lines, dataclasses.asdict(deployment)])
         return interrupted
 
     def note(self, number: str, **changes: str) -> None:
         """Change the line of one deployment."""
+        lines = [(line, _known(line)) for line in self._read()]
         self._write(
-            [dataclasses.replace(one, **changes) if one.id == number else one for one in self.all()]
+            [{**line, **changes} if one and one.id == number else line for line, one in lines]
         )
 
-    def _write(self, lines: t.Sequence[Deployment]) -> None:
+    def _read(self) -> list[t.Any]:
+        """The lines as they are: a newer controller may have put more into them."""
+        try:
+            found = json.loads(self.path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return []
+        return found if isinstance(found, list) else []
+
+    def _write(self, lines: t.Sequence[t.Any]) -> None:
         beside = self.path.with_suffix(".new")
-        text = json.dumps([dataclasses.asdict(one) for one in lines[-KEPT:]], indent=1)
-        beside.write_text(text + "\n", encoding="utf-8")
+        beside.write_text(json.dumps(lines[-KEPT:], indent=1) + "\n", encoding="utf-8")
         with beside.open("rb") as file:
             os.fsync(file.fileno())
         beside.replace(self.path)
+
+
+def _known(line: t.Any) -> Deployment | None:
+    """What this version knows of a line; nothing where it lacks what every line has."""
+    names = [field.name for field in dataclasses.fields(Deployment)]
+    try:
+        return Deployment(**{name: line[name] for name in names if name in line})
+    except TypeError:
+        return None
 
 
 @dataclasses.dataclass(frozen=True)

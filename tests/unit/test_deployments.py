@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import json
 import os
 import threading
 import time
@@ -144,6 +145,31 @@ def test_the_history_is_bounded_and_survives_a_broken_file(tmp_path: Path) -> No
     for number in range(_deployments.KEPT + 5):
         history.begin(_deployments.Deployment(str(number), "deploy", "ada", ""), "")
     assert len(history.all()) == _deployments.KEPT
+
+
+def test_what_this_version_does_not_know_stays_in_the_history(tmp_path: Path) -> None:
+    """Another controller may be newer; its lines say which migrations broke what."""
+    history = _deployments.History(tmp_path)
+    history.begin(_deployments.Deployment("1", "deploy", "ada", "", breaking="shop.0003"), "")
+    (line,) = json.loads(history.path.read_text())
+    history.path.write_text(json.dumps([{**line, "ticket": "OPS-7"}]))
+    assert [one.breaking for one in history.all()] == ["shop.0003"]
+    (interrupted,) = history.begin(_deployments.Deployment("2", "deploy", "bob", ""), "later")
+    history.note("1", reason="killed")
+    assert (interrupted.id, interrupted.result) == ("1", _deployments.INTERRUPTED)
+    first, second = json.loads(history.path.read_text())
+    changed = {"finished": "later", "result": _deployments.INTERRUPTED, "reason": "killed"}
+    assert first == {**line, **changed, "ticket": "OPS-7"}
+    assert second["id"] == "2"
+
+
+@pytest.mark.parametrize("text", ["{}", "[1]", '[{"id": "1"}]'])
+def test_what_is_no_history_at_all_keeps_nobody_from_deploying(tmp_path: Path, text: str) -> None:
+    history = _deployments.History(tmp_path)
+    history.path.write_text(text)
+    assert history.all() == []
+    history.begin(_deployments.Deployment("2", "deploy", "bob", ""), "")
+    assert [one.id for one in history.all()] == ["2"]
 
 
 def test_a_process_is_known_to_be_gone_only_on_its_own_controller() -> None:
