@@ -150,6 +150,7 @@ def recover(application: Application, before: str = "", run: _commands.Run = _co
     `before` is what served when the killed one began, as far as it is known.
     """
     releases = application.releases
+    releases.restore()
     current = releases.linked("current")
     good = releases.read(before) if before else releases.linked("previous")
     _trial.stop(application, run)
@@ -168,7 +169,6 @@ def recover(application: Application, before: str = "", run: _commands.Run = _co
         # It was on its way back. Should what serves be ill, that keeps no good release away.
         _return(application, current, run)
         return ""
-    releases.restore()
     _serving.dismiss(application, application.servers, run)
     return ""
 

@@ -14,6 +14,7 @@ from ansible_collections.slipway.stack.plugins.module_utils import (
     _celery,
     _commands,
     _deployments,
+    _files,
     _following,
     _probe,
     _publication,
@@ -433,6 +434,17 @@ def three(shop: Shop) -> Shop:
     return shop
 
 
+def watching(shop: Shop) -> None:
+    """The server's unit is known to have been started on what `current` names."""
+    current = str(shop.releases.home / "current")
+    units = [
+        dataclasses.replace(unit, restart_on=(current,)) if unit.name == SERVICE else unit
+        for unit in shop.application.units
+    ]
+    shop.application = dataclasses.replace(shop.application, units=tuple(units))
+    _units.remember(SERVICE, _units.digests_of(units[1], {}))
+
+
 def records(shop: Shop) -> list[tuple[str, str, str]]:
     return [(one.name, one.result, one.proved) for one in shop.releases.all()]
 
@@ -482,47 +494,56 @@ class Killed(BaseException):
     """SIGKILL, as far as a test can show it."""
 
 
-MOMENTS = ["judge built", "point current", "judge withdrawn", "judge good"]
-
-
-@pytest.mark.parametrize("moment", MOMENTS)
-def test_a_rollback_that_is_killed_goes_to_the_same_release_the_next_time(
-    three: Shop, monkeypatch: pytest.MonkeyPatch, moment: str
-) -> None:
-    """Killed before each of the changes that it makes on disk."""
-    before, write, point = records(three), _releases.Releases._write, _releases.Releases.point
+@contextlib.contextmanager
+def killed(monkeypatch: pytest.MonkeyPatch, moment: str) -> t.Iterator[None]:
+    """Killed before one of the changes on disk."""
+    write, point = _releases.Releases._write, _releases.Releases.point
 
     def writes(self: _releases.Releases, name: str, record: dict[str, t.Any]) -> None:
-        if moment == f"judge {record['result']}":
+        if moment == f"{name} is {record['result']}":
             raise Killed
         write(self, name, record)
 
     def points(self: _releases.Releases, link: str, name: str | None) -> None:
-        if moment == f"point {link}":
+        if moment == f"{link} is {name}":
             raise Killed
         point(self, link, name)
 
     with monkeypatch.context() as patch, pytest.raises(Killed):
         patch.setattr(_releases.Releases, "_write", writes)
         patch.setattr(_releases.Releases, "point", points)
+        yield
+
+
+@pytest.mark.parametrize("moment", ["1 is built", "current is 1", "2 is withdrawn", "1 is good"])
+def test_a_rollback_that_is_killed_goes_to_the_same_release_the_next_time(
+    three: Shop, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    before = records(three)
+    with killed(monkeypatch, moment):
         publish(three, release="1", withdraw=True)
     _publication.recover(three.application, "2", three.systemd)
     assert (records(three), three.linked()) == (before, "2")
     assert app_revert.choose("shop", three.releases, "") == "1"
 
 
+@pytest.mark.parametrize("moment", ["current is 2", "2 is good", "1 is good", "standin is None"])
+def test_a_rollback_that_is_killed_when_a_peer_undoes_it_is_undone(
+    three: Shop, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    before, current = records(three), str(three.releases.home / "current")
+    watching(three)
+    found = publish(three, release="1", withdraw=True)
+    with killed(monkeypatch, moment):
+        undo(three, found)
+    three.systemd.told.clear()
+    _publication.recover(three.application, "2", three.systemd)
+    assert (records(three), three.linked(), three.linked(_serving.STANDIN)) == (before, "2", "")
+    assert (f"restart {SERVICE}" in three.systemd.told) == (moment != "standin is None")
+    assert _units.recall(SERVICE) == {current: _files.digest(current, {})}
+
+
 # What is killed on the way back.
-
-
-def watching(shop: Shop) -> None:
-    """The server's unit is known to have been started on what `current` names."""
-    current = str(shop.releases.home / "current")
-    units = [
-        dataclasses.replace(unit, restart_on=(current,)) if unit.name == SERVICE else unit
-        for unit in shop.application.units
-    ]
-    shop.application = dataclasses.replace(shop.application, units=tuple(units))
-    _units.remember(SERVICE, _units.digests_of(units[1], {}))
 
 
 class Runs:
