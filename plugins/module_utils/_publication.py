@@ -11,7 +11,6 @@ import typing as t
 from ansible_collections.slipway.stack.plugins.module_utils import (
     _commands,
     _deployments,
-    _files,
     _following,
     _releases,
     _serving,
@@ -174,14 +173,10 @@ def recover(application: Application, before: str = "", run: _commands.Run = _co
 
 
 def _lags(application: Application, run: _commands.Run) -> bool:
-    """Whether something that runs was, as far as is known, started on another release."""
-    current = _current(application)
-    digest = _files.digest(current, {})
+    """Whether something still runs another release."""
     followers = [*(worker.unit for worker in application.workers), application.beat]
     names = [*(unit.name for unit in application.units), *filter(None, followers)]
-    others = [name for name in names if (_units.recall(name) or {}).get(current, digest) != digest]
-    shown = _units.show(others, run).values()
-    return any(one.active_state not in ("inactive", "failed") for one in shown)
+    return bool(_units.lagging(names, _current(application), run))
 
 
 def _refuse(application: Application, name: str, again: bool, trouble: str) -> t.NoReturn:

@@ -273,6 +273,14 @@ def forget(name: str) -> None:
         os.unlink(_record_path(name))
 
 
+def lagging(names: Sequence[str], path: str, run: Run) -> list[str]:
+    """Units that run and were, as far as is known, last started on something else at a path."""
+    digest = _files.digest(path, {})
+    others = [name for name in names if (recall(name) or {}).get(path, digest) != digest]
+    shown = show(others, run)
+    return [name for name in others if shown[name].active_state not in ("inactive", "failed")]
+
+
 def announce(unit: Unit, written: Sequence[str]) -> None:
     """Note before files are written that the unit does not run on them yet."""
     recorded = recall(unit.name)

@@ -56,6 +56,11 @@ options:
         description: Interpreter that the release is built with.
         type: str
         default: /usr/bin/python3
+      servers:
+        description: Units of its servers; while one runs another release, C(current) is needed.
+        type: list
+        elements: str
+        default: []
   again:
     description: Whether a revision that was withdrawn by a rollback is needed again.
     type: bool
@@ -105,12 +110,14 @@ from pathlib import Path
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.slipway.stack.plugins.module_utils import (
     _artefact,
+    _commands,
     _deployments,
     _installed,
     _lock,
     _releases,
     _serving,
     _sources,
+    _units,
 )
 from ansible_collections.slipway.stack.plugins.module_utils._errors import StackError
 
@@ -122,11 +129,9 @@ def examine(
     releases = _releases.Releases(Path(application["home"]))
     current, previous = releases.linked("current"), releases.linked("previous")
     wanted = application["revision"] or _resolve(application)
-    # A stand-in that nobody has dismissed may answer visitors with another release.
-    left = (releases.home / _serving.STANDIN).is_symlink()
     serves = (
         current is not None
-        and not left
+        and not _is_half_way(releases, application["servers"])
         and current.result == _releases.GOOD
         and (current.revision, current.python) == (wanted, application["python"])
     )
@@ -141,6 +146,12 @@ def examine(
         "withdrawn": withdrawn and not serves,
         **(_told(application["name"]) if history else {}),
     }
+
+
+def _is_half_way(releases: _releases.Releases, servers: list[str]) -> bool:
+    """Whether a stand-in that nobody dismissed or a server may answer with another release."""
+    left = (releases.home / _serving.STANDIN).is_symlink()
+    return left or bool(_units.lagging(servers, str(releases.home / "current"), _commands.run))
 
 
 def _is_built(releases: _releases.Releases, revision: str, python: str) -> bool:
@@ -188,6 +199,7 @@ def argument_spec() -> dict[str, t.Any]:
         "revision": _option(),
         "deploy_key": {**_option(), "no_log": False},
         "python": _option("/usr/bin/python3"),
+        "servers": {"type": "list", "elements": "str", "default": []},
     }
     applications = {"type": "list", "elements": "dict", "required": True, "options": options}
     flag = {"type": "bool", "default": False}

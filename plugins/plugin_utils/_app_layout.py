@@ -47,10 +47,14 @@ def _describe(application: Item) -> Item:
             *(file for service in standins for file in _service_files(service)),
         ],
         "units": [unit for service in services for unit in _units(application, service)],
-        "questions": [_question(application)],
+        "questions": [{**_question(application), "servers": _servers(services)}],
         "releases": [_release(application, services)],
         "own": {name: _own(application, services)},
     }
+
+
+def _servers(services: list[Item]) -> list[str]:
+    return [f"{service['unit']}.service" for service in services]
 
 
 def _check(application: Item) -> None:

@@ -61,6 +61,7 @@ def test_servers_follow_from_the_objects_that_are_named() -> None:
     both = app_layout([shop(web={"wsgi": "a:b", "asgi": "c:d"})])
     names = [unit["name"] for unit in both["units"]]
     assert names == ["shop-web.socket", "shop-web.service", "shop-asgi.socket", "shop-asgi.service"]
+    assert both["questions"][0]["servers"] == ["shop-web.service", "shop-asgi.service"]
     strict = [endpoint["strict"] for endpoint in both["own"]["shop"]["endpoints"]]
     assert strict == [True, False]
     alone = app_layout([shop(web={"asgi": "c:d"})])["own"]["shop"]["endpoints"]

@@ -18,6 +18,7 @@ from ansible_collections.slipway.stack.plugins.module_utils import (
     _clusters,
     _commands,
     _deployments,
+    _files,
     _lock,
     _provided,
     _psql,
@@ -290,6 +291,23 @@ def test_a_release_that_a_stand_in_was_left_beside_is_needed_again(
         said = info(capsys, shop.releases.home, revision="revision-1")
         found.append(said["applications"][USER]["needed"])
     assert found == [True, False]
+
+
+@pytest.mark.parametrize("state", ["active", "inactive"])
+def test_a_release_is_needed_again_while_a_server_runs_another(
+    shop: Shop, capsys: Capture, path: Path, state: str
+) -> None:
+    """Not every server has a stand-in that tells of a switch that was killed."""
+    program(path, "systemctl", f'echo "{SHOWN.format(state=state)}"')
+    shop.add("1", _releases.GOOD)
+    shop.releases.point("current", "1")
+    current = str(shop.releases.home / "current")
+    found = []
+    for digest in ("of another release", _files.digest(current, {})):
+        _units.remember(SERVICE, {current: digest})
+        said = info(capsys, shop.releases.home, revision="revision-1", servers=[SERVICE])
+        found.append(said["applications"][USER]["needed"])
+    assert found == [state == "active", False]
 
 
 @pytest.mark.parametrize("locked", [True, False])
