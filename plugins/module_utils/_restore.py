@@ -71,7 +71,7 @@ WHERE EXISTS (SELECT FROM pg_database WHERE datname = :'name') \\gexec
 SELECT format('ALTER DATABASE %I RENAME TO %I', :'fresh', :'name') \\gexec
 COMMIT;
 """
-# Also what a run that was killed in the middle of the swap has left closed.
+# Whatever became of the swap, also of one that a killed run began: nobody else opens them again.
 OPEN = """
 SELECT format('ALTER DATABASE %I ALLOW_CONNECTIONS true', datname) FROM pg_database
 WHERE datname IN (:'name', :'safety') AND NOT datallowconn \\gexec
@@ -203,11 +203,13 @@ def swap(restore: Restore, means: Means) -> Restore:
     """The fresh database under the name, the old one under that of the safety copy."""
     if not restore.loaded:
         raise _errors.BackupError(f"{restore.database} was not loaded: nothing was swapped.")
-    if not restore.swapped:
-        if restore.fresh in _databases(means.live):
-            means.live.ask(_with(restore.names(), SWAP))
-        restore = _keep(replace(restore, swapped=_now(means)), means)
-    means.live.ask(_with(restore.names(), OPEN))
+    try:
+        if not restore.swapped:
+            if restore.fresh in _databases(means.live):
+                means.live.ask(_with(restore.names(), SWAP))
+            restore = _keep(replace(restore, swapped=_now(means)), means)
+    finally:
+        means.live.ask(_with(restore.names(), OPEN))
     return restore
 
 

@@ -132,6 +132,17 @@ def test_a_swap_whose_end_nobody_wrote_down_is_not_done_again(
     assert cluster.databases["shop"] == {"public.bids": 5, "public.orders": 7}
 
 
+def test_a_swap_that_fails_opens_the_live_database_again(
+    cluster: Cluster, means: _restore.Means, scratch: _scratch.Scratch
+) -> None:
+    loaded = _restore.load_copy(begun(means), scratch, means)
+    cluster.fails = "RENAME"
+    with pytest.raises(_psql.PsqlError, match="no"):
+        _restore.swap(loaded, means)
+    assert "ALLOW_CONNECTIONS true" in cluster.asked[-1]
+    assert not begun(means).swapped
+
+
 def test_a_load_that_was_killed_begins_anew(
     cluster: Cluster, means: _restore.Means, scratch: _scratch.Scratch
 ) -> None:

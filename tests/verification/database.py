@@ -120,7 +120,7 @@ def serve(*settings: str) -> Database:
 
 def make() -> Database:
     """Three databases: of a shop, of a blog, and one without a table."""
-    database = serve()
+    database = serve("max_prepared_transactions = 1")
     for name, text in (("shop", SHOP), ("blog", BLOG), ("void", "SELECT 1")):
         database.sql("postgres", f"CREATE DATABASE {name}")
         database.sql(name, text)
