@@ -137,22 +137,26 @@ def begin(database: str, source: str, means: Means) -> Restore:
             f"the restore of {found.database} to {found.source} was interrupted after the swap:"
             " finish it with its own command first."
         )
-    if found and not found.finished and found.fresh in _databases(means.live):
-        _say(means.live, "DROP DATABASE {fresh} WITH (FORCE);", fresh=found.fresh)
-    begun = Restore(database, source, means.clock().astimezone(UTC).isoformat(timespec="seconds"))
-    return _keep(begun, means)
+    if found and not found.finished:
+        _forget(found, means)
+    return _keep(Restore(database, source, _now(means)), means)
 
 
 def load_copy(restore: Restore, scratch: _scratch.Scratch, means: Means) -> Restore:
     """A fresh database beside the live one, as the scratch instance has it."""
-    if restore.loaded:
+    wanted = _recovery.target(restore.source)
+    if restore.swapped or (restore.loaded and wanted.kind != "latest"):
         return restore
-    reached = _scratch.present(scratch, _recovery.target(restore.source))
+    reached = _scratch.present(scratch, wanted)
     if reached is None:
         raise _errors.BackupError(
             f"there is no scratch instance at {restore.source}: run playbooks/restore.yml from its"
             " beginning."
         )
+    if wanted.kind == "latest":
+        # That of an interrupted run, however long ago, is not the latest any more.
+        _forget(restore, means)
+        restore = _keep(Restore(restore.database, restore.source, _now(means)), means)
     restore = replace(restore, reached=reached.as_dict())
     source = scratch.psql(restore.database)
     if restore.database not in _databases(scratch.psql()):
@@ -300,6 +304,12 @@ def lines(told: t.Mapping[str, t.Any]) -> list[str]:
 
 def _rows(count: int | None) -> str:
     return "no such table" if count is None else f"{count} rows"
+
+
+def _forget(restore: Restore, means: Means) -> None:
+    """Nothing is left of what it had loaded."""
+    if restore.fresh in _databases(means.live):
+        _say(means.live, "DROP DATABASE {fresh} WITH (FORCE);", fresh=restore.fresh)
 
 
 def _create(restore: Restore, create: str, source: _psql.Psql, means: Means) -> None:

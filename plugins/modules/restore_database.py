@@ -16,7 +16,8 @@ description:
   - O(step=report) counts the rows of the old database, and tells table by table what is not in the
     restored one. O(step=finish) ends the restore, once the next backup was taken, and proves
     that WAL is archived, if it is to be.
-  - Each step may be repeated, also after it was killed; a step that is done is not done again.
+  - Each step may be repeated, also after it was killed; a step that is done is not done again, but
+    C(latest) is loaded anew until it was swapped.
 author:
   - The Slipway authors (@slipway)
 attributes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import typing as t
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -120,6 +120,29 @@ def test_every_step_may_be_repeated(
         _restore.report(begun(means), means, {})
     assert cluster.databases["shop"] == {"public.bids": 5, "public.orders": 7}
     assert sorted(cluster.databases) == ["postgres", "shop", SAFETY]
+
+
+def test_the_latest_of_an_earlier_run_is_not_the_latest_any_more(
+    cluster: Cluster,
+    means: _restore.Means,
+    scratch: _scratch.Scratch,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told = {"target": ["latest", ""], "reached": REACHED}
+    monkeypatch.setattr(_scratch, "_read", lambda _scratch: told)
+    _restore.load_copy(_restore.begin("shop", "latest", means), scratch, means)
+    later = replace(means, clock=lambda: NOW + timedelta(days=7))
+    cluster.copy["shop"] = cluster.loads = {"public.orders": 900}
+    restore = _restore.begin("shop", "latest", later)
+    assert restore.loaded
+    restore = _restore.load_copy(restore, scratch, later)
+    assert restore == _restore.begin("shop", "latest", later)
+    assert restore.safety == "shop_before_20261205t212000z"
+    assert FRESH not in cluster.databases
+    restore = _restore.swap(restore, later)
+    assert cluster.databases["shop"] == {"public.orders": 900}
+    # From here on it goes on with what was swapped.
+    assert _restore.load_copy(restore, scratch, later) == restore
 
 
 def test_a_swap_whose_end_nobody_wrote_down_is_not_done_again(
