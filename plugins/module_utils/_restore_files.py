@@ -40,6 +40,7 @@ class Means:
 class Snapshot:
     name: str
     taken: datetime
+    paths: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ def lay_beside(to: str, path: str, means: Means) -> list[str]:
     """Into a directory of their own, of which the one before is removed; what a person is told."""
     begun = means.clock()
     snapshot = choose(to, means)
-    content = contents(snapshot, path, means)
+    content = contents(snapshot.name, path, means)
     remove(means)
     _lay(snapshot.name, path, content, means.beside, means)
     where, taken = f"{means.beside}{path}", _utc(snapshot.taken)
@@ -107,10 +108,11 @@ def put_in_place(to: str, path: str, means: Means) -> list[str]:
     restore = _unfinished(to, path, means)
     if restore is None:
         snapshot = choose(to, means)
+        _require_saved(snapshot, path)
         started = _utc(begun)
         restore = Replacement(path, to, started, snapshot.name, _utc(snapshot.taken))
         _keep(restore, means)
-    content = contents(Snapshot(restore.snapshot, begun), path, means)
+    content = contents(restore.snapshot, path, means)
     if not restore.stage:
         shutil.rmtree(restore.staging, ignore_errors=True)
         _lay(restore.snapshot, path, content, restore.staging, means)
@@ -135,7 +137,10 @@ def choose(to: str, means: Means) -> Snapshot:
     if wanted.kind not in ("latest", "time"):
         raise _errors.BackupError(f"restore_to is {to!r}; of files write {FORMS}.")
     listed = json.loads(_file_backup.done(means.restic("snapshots", "--json"), "snapshots"))
-    found = [Snapshot(one["short_id"], datetime.fromisoformat(one["time"])) for one in listed]
+    found = [
+        Snapshot(one["short_id"], datetime.fromisoformat(one["time"]), tuple(one["paths"]))
+        for one in listed
+    ]
     young = sorted(found, key=lambda one: one.taken)
     if wanted.kind == "time":
         moment = datetime.fromisoformat(wanted.value)
@@ -151,16 +156,16 @@ def choose(to: str, means: Means) -> Snapshot:
     return young[-1]
 
 
-def contents(snapshot: Snapshot, path: str, means: Means) -> Content:
+def contents(snapshot: str, path: str, means: Means) -> Content:
     """How much there is of a path; without one, of all."""
-    within = ["--recursive", snapshot.name, path] if path else [snapshot.name]
+    within = ["--recursive", snapshot, path] if path else [snapshot]
     listed = _file_backup.done(means.restic("ls", "--json", *within), "ls")
     nodes = [json.loads(line) for line in listed.splitlines()]
     named = [one for one in nodes if _is_in(one.get("path", ""), path)]
     if not named:
         raise _errors.BackupError(
             f"{path} is not among what was saved of this machine at that moment: look with"
-            f" /opt/slipway/backup/files ls {snapshot.name}, and name the machine with --limit."
+            f" /opt/slipway/backup/files ls {snapshot}, and name the machine with --limit."
         )
     sizes = [int(one.get("size", 0)) for one in named if one.get("type") == "file"]
     return Content(len(sizes), sum(sizes))
@@ -168,6 +173,16 @@ def contents(snapshot: Snapshot, path: str, means: Means) -> Content:
 
 def _is_in(name: str, path: str) -> bool:
     return bool(name) and (not path or name == path or name.startswith(f"{path}/"))
+
+
+def _require_saved(snapshot: Snapshot, path: str) -> None:
+    """What of it was not saved would be moved away, and nothing come in its place."""
+    if not any(_is_in(path, saved.rstrip("/")) for saved in snapshot.paths):
+        raise _errors.BackupError(
+            f"{path} is not among what was saved of this machine as a whole, only"
+            f" {', '.join(snapshot.paths)}: name one of these or what is in it, or leave"
+            " restore_confirmed_path out and take what you miss from beside."
+        )
 
 
 def _require_replaceable(path: str) -> None:

@@ -44,7 +44,11 @@ class Site:
         if words[0] in self.ends:
             return self.ends[words[0]]
         if words[0] == "snapshots":
-            shown = [{"short_id": f"s{n}", "time": each} for n, each in enumerate(self.moments)]
+            paths = [str(self.media)]
+            shown = [
+                {"short_id": f"s{n}", "time": each, "paths": paths}
+                for n, each in enumerate(self.moments)
+            ]
             return 0, json.dumps(shown), ""
         if words[0] == "ls":
             return 0, "".join(f"{json.dumps(line)}\n" for line in self.listed()), ""
@@ -229,6 +233,22 @@ def test_another_request_waits_for_what_is_half_done(
                 _restore_files.put_in_place("latest", other, site.means)
         else:
             _restore_files.put_in_place("latest", other, site.means)
+
+
+def test_of_what_only_a_part_was_saved_nothing_is_replaced(site: Site) -> None:
+    shop = site.media.parent
+    (shop / "not saved").write_text("the only one")
+    with pytest.raises(_errors.BackupError) as refused:
+        _restore_files.put_in_place("latest", str(shop), site.means)
+    assert str(refused.value) == (
+        f"{shop} is not among what was saved of this machine as a whole, only {site.media}: name"
+        " one of these or what is in it, or leave restore_confirmed_path out and take what you"
+        " miss from beside."
+    )
+    assert site.beside() == ["media", "not saved"]
+    assert not site.means.journal.exists()
+    # Beside, nothing is in its way.
+    assert "2 files" in _restore_files.lay_beside("latest", str(shop), site.means)[0]
 
 
 def test_a_journal_that_was_cut_short_is_none(site: Site) -> None:
