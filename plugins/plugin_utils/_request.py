@@ -98,7 +98,7 @@ def check(inputs: t.Mapping[str, t.Any], names: list[str]) -> None:
         _check_service(asked["service"], inputs)
     _refuse_undeclared(asked.get("app"), names)
     _refuse_no_database(asked.get("restore_database"), inputs.get("applications"))
-    _check_restore(asked, takes or ())
+    _check_restore(asked, takes or (), inputs)
     if "restore_path" in (takes or ()) and not inputs.get("backup_s3"):
         raise InventoryError(
             "stack_backup_s3 is missing, and with it every backup of files; declare the bucket that"
@@ -189,10 +189,11 @@ def _refuse_no_database(database: t.Any, applications: t.Any) -> None:
         )
 
 
-def _check_restore(asked: t.Mapping[str, t.Any], takes: t.Container[str]) -> None:
+def _check_restore(
+    asked: t.Mapping[str, t.Any], takes: t.Container[str], inputs: t.Mapping[str, t.Any]
+) -> None:
     """One moment, and the name of what is destroyed twice; removing needs neither."""
-    removes = str(asked.get("restore_remove", "")).lower() in ("true", "yes", "on", "1")
-    if "restore_to" not in takes or removes:
+    if "restore_to" not in takes or _removes(asked):
         return
     if "restore_path" in takes:
         _check_files(asked)
@@ -219,6 +220,24 @@ def _check_restore(asked: t.Mapping[str, t.Any], takes: t.Container[str]) -> Non
         raise InventoryError(
             "restore_database is missing, and a dump is only restored into place; write -e"
             " restore_database=<name> -e restore_confirmed_database=<name>."
+        )
+    if database is not None:
+        _require_writers(inputs)
+
+
+def _removes(asked: t.Mapping[str, t.Any]) -> bool:
+    return str(asked.get("restore_remove", "")).lower() in ("true", "yes", "on", "1")
+
+
+def _require_writers(inputs: t.Mapping[str, t.Any]) -> None:
+    """Refuses a --limit without those that the playbook stops before it replaces their database."""
+    limit, groups = inputs.get("limit"), inputs.get("groups") or {}
+    writers = [name for group in ("application", "worker") for name in groups.get(group, [])]
+    left = [name for name in dict.fromkeys(writers) if name not in (inputs.get("machines") or [])]
+    if limit and left:
+        raise InventoryError(
+            f"--limit {limit} leaves out {', '.join(left)}, whose servers and workers would go on"
+            " with a database that is being replaced; leave --limit out."
         )
 
 

@@ -225,6 +225,32 @@ def test_what_may_be_restored(extra: dict[str, t.Any]) -> None:
 
 
 @pytest.mark.parametrize(
+    ("limit", "machines", "left"),
+    [
+        ("", [], ""),
+        ("all:!web1", ["one", "two", "three", "four"], ""),
+        ("one", ["one"], "two, three, four"),
+        ("one,application", ["one", "two", "three"], "four"),
+    ],
+)
+def test_who_writes_into_a_database_is_stopped_before_it_is_replaced(
+    limit: str, machines: list[str], left: str
+) -> None:
+    groups = {**GROUPS, "worker": ["three", "four"], "web": ["web1"]}
+    named = {"restore_database": "shop", "restore_confirmed_database": "shop"}
+    asked = {"restore_to": "latest", **named}
+    said = problem(groups, extra=asked, takes=RESTORE, limit=limit, machines=machines)
+    wanted = (
+        f"--limit {limit} leaves out {left}, whose servers and workers would go on with a database"
+        " that is being replaced; leave --limit out."
+    )
+    assert said == (wanted if left else "")
+    # Nothing is replaced by these.
+    for extra in ({"restore_to": "latest"}, {**asked, "restore_remove": "true"}):
+        assert problem(groups, extra=extra, takes=RESTORE, limit=limit, machines=machines) == ""
+
+
+@pytest.mark.parametrize(
     ("limit", "machines", "needs", "said"),
     [
         ("", ["one", "two", "three"], ["database"], ""),
