@@ -18,6 +18,8 @@ from . import _backups, _dump, _errors, _psql, _recovery, _removed, _scratch
 
 Tables = dict[str, int]
 
+_LONGEST = 63  # bytes of a name in PostgreSQL
+
 # A list is stored as it is to be written; anything else is one value.
 _LISTS = (
     "('search_path', 'session_preload_libraries', 'local_preload_libraries', 'temp_tablespaces')"
@@ -107,11 +109,11 @@ class Restore:
 
     @property
     def fresh(self) -> str:
-        return f"{self.database[:38]}_restored_{self.stamp}"
+        return _named(self.database, f"_restored_{self.stamp}")
 
     @property
     def safety(self) -> str:
-        return f"{self.database[:38]}_before_{self.stamp}"
+        return _named(self.database, f"_before_{self.stamp}")
 
     def names(self) -> dict[str, str]:
         return {"name": self.database, "fresh": self.fresh, "safety": self.safety}
@@ -209,8 +211,15 @@ def swap(restore: Restore, means: Means) -> Restore:
         raise _errors.BackupError(f"{restore.database} was not loaded: nothing was swapped.")
     try:
         if not restore.swapped:
-            if restore.fresh in _databases(means.live):
+            there = _databases(means.live)
+            if restore.fresh in there:
                 means.live.ask(_with(restore.names(), SWAP))
+            elif restore.safety not in there:
+                _keep(replace(restore, loaded=False), means)
+                raise _errors.BackupError(
+                    f"{restore.fresh} is gone, and nothing is kept as {restore.safety}: nothing was"
+                    " swapped; the same command loads it anew."
+                )
             restore = _keep(replace(restore, swapped=_now(means)), means)
     finally:
         means.live.ask(_with(restore.names(), OPEN))
@@ -300,6 +309,13 @@ def lines(told: t.Mapping[str, t.Any]) -> list[str]:
     tail = [f"  {same} tables have as many rows as before."] if kept else []
     gone = [f'Remove it when it is not needed any more: DROP DATABASE "{kept}".'] if kept else []
     return [*head, *(rows if kept else []), *tail, *gone]
+
+
+def _named(database: str, ending: str) -> str:
+    """As much of the name as leaves room for the ending: the server cuts what is longer, silently,
+    and nobody would find it again."""
+    room = _LONGEST - len(ending)
+    return database.encode()[:room].decode(errors="ignore") + ending
 
 
 def _rows(count: int | None) -> str:

@@ -155,6 +155,32 @@ def test_a_swap_whose_end_nobody_wrote_down_is_not_done_again(
     assert cluster.databases["shop"] == {"public.bids": 5, "public.orders": 7}
 
 
+@pytest.mark.parametrize("name", ["s" * 63, "s" * 36 + "\N{LATIN SMALL LETTER E WITH ACUTE}" * 9])
+def test_no_name_is_longer_than_those_of_the_server(name: str) -> None:
+    restore = _restore.Restore(name, MOMENT, NOW.isoformat())
+    for each in (restore.fresh, restore.safety):
+        assert len(each.encode()) <= 63
+        assert each.startswith("s" * 36)
+        assert each.endswith("_20261128t212000z")
+
+
+def test_a_swap_is_believed_only_if_the_old_database_is_kept(
+    cluster: Cluster, means: _restore.Means, scratch: _scratch.Scratch
+) -> None:
+    loaded = _restore.load_copy(begun(means), scratch, means)
+    del cluster.databases[FRESH]
+    with pytest.raises(_errors.BackupError) as refused:
+        _restore.swap(loaded, means)
+    assert str(refused.value) == (
+        f"{FRESH} is gone, and nothing is kept as {SAFETY}: nothing was swapped; the same command"
+        " loads it anew."
+    )
+    assert cluster.databases["shop"] == {"public.orders": 9}
+    # It does.
+    _restore.swap(_restore.load_copy(begun(means), scratch, means), means)
+    assert cluster.databases[SAFETY] == {"public.orders": 9}
+
+
 def test_a_swap_that_fails_opens_the_live_database_again(
     cluster: Cluster, means: _restore.Means, scratch: _scratch.Scratch
 ) -> None:

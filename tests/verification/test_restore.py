@@ -17,7 +17,7 @@ from .database import Database
 
 # 39 bytes in 38 characters: with what is added to it, it is longer than PostgreSQL's names.
 LONG = "customer_relationship_management_archiv\N{LATIN SMALL LETTER E WITH ACUTE}"
-NAMES = ["swapped"]
+NAMES = ["swapped", LONG]
 # Whatever a failed test leaves closed; template0 stays what it is.
 OPEN = "UPDATE pg_database SET datallowconn = true WHERE datname <> 'template0'"
 
