@@ -121,8 +121,10 @@ def put_in_place(to: str, path: str, means: Means) -> list[str]:
         _clear(restore)
         restore = _keep(replace(restore, stage="cleared"), means)
     _fill(restore)
+    # Before it is finished: nobody would come back for it.
+    if restore.staging.exists():
+        shutil.rmtree(restore.staging)
     _keep(replace(restore, stage="finished"), means)
-    shutil.rmtree(restore.staging)
     told = [f"{_told(content, path)} as of {restore.taken}: {path}. {_took(begun, path, means)}"]
     if os.path.lexists(restore.before):
         told.append(

@@ -197,6 +197,30 @@ def test_the_same_request_goes_on_wherever_it_was_killed(
     assert site.beside() == ["media", f"media{BEFORE}"]
 
 
+@pytest.mark.parametrize("removed", [False, True])
+def test_no_copy_is_left_where_it_was_killed_at_its_end(
+    site: Site, monkeypatch: pytest.MonkeyPatch, removed: bool
+) -> None:
+    real = shutil.rmtree
+
+    def die(path: Path, **how: t.Any) -> None:
+        if removed or how:
+            real(path, **how)
+        if not how:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", die)
+        with pytest.raises(KeyboardInterrupt):
+            _restore_files.put_in_place("latest", str(site.media), site.means)
+    # Meanwhile somebody goes on to upload.
+    (site.media / "new").write_text("new")
+    _restore_files.put_in_place("latest", str(site.media), site.means)
+    assert site.beside() == ["media", f"media{BEFORE}"]
+    assert site.text() == {**OLD, "new": "new"}
+    assert json.loads(site.means.journal.read_text())["stage"] == "finished"
+
+
 def test_a_file_that_was_renamed_before_it_was_killed_is_finished(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
