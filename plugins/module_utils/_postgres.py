@@ -73,7 +73,10 @@ SELECT pg_catalog.json_build_object(
         LEFT JOIN pg_roles r ON r.oid = a.grantee WHERE a.grantee <> proowner))
     FROM pg_proc p JOIN pg_namespace n ON n.oid = pronamespace
     WHERE nspname = 'slipway' AND proname = 'user_lookup'
-      AND oidvectortypes(proargtypes) = 'text'))
+      AND oidvectortypes(proargtypes) = 'text'),
+  'point_setters', (SELECT json_agg(pg_get_userbyid(a.grantee))
+    FROM pg_proc, aclexplode(coalesce(proacl, acldefault('f', proowner))) a
+    WHERE pg_proc.oid = 'pg_catalog.pg_create_restore_point(text)'::regprocedure))
 """
 
 
@@ -185,6 +188,7 @@ def plan(declared: Declared, found: Found) -> list[Step]:
     steps += _extension_steps(MAINTENANCE, declared.extensions, found)
     for database in declared.databases:
         steps += database_steps(database, declared, found)
+        steps += _point_steps(database, found)
     return steps
 
 
@@ -286,7 +290,7 @@ def _extension_steps(name: str, wanted: tuple[str, ...], found: Found) -> list[S
 
 def _schema_steps(database: Database, found: Found) -> list[Step]:
     """PostgreSQL 15's rule, in every version: only the owner of the database creates in public."""
-    owner = OWNER_ROLE if found.version >= 140000 else database.owner
+    owner = _owner_role(database, found)
     fresh: dict[str, t.Any] = {"owner": OWNER_ROLE, "grants": []}
     if found.version < 150000:
         fresh = {"owner": MAINTENANCE, "grants": [f"{PUBLIC}=CREATE"]}
@@ -302,6 +306,25 @@ def _schema_steps(database: Database, found: Found) -> list[Step]:
         what = f"database {database.name}: let only its owner create in schema public"
         steps.append(Step(what, sql, database.name))
     return steps
+
+
+def _point_steps(database: Database, found: Found) -> list[Step]:
+    """Who migrates sets a restore point before; it is one record of WAL, which owners write anyway.
+
+    Only on our own server: it needs a superuser.
+    """
+    owner = _owner_role(database, found)
+    content = found.contents.get(database.name, {"point_setters": []})
+    if owner in content["point_setters"]:
+        return []
+    function = "pg_catalog.pg_create_restore_point(text)"
+    sql = f"GRANT EXECUTE ON FUNCTION {function} TO {identifier(owner)}"
+    what = f"database {database.name}: let its owner set restore points"
+    return [Step(what, sql, database.name)]
+
+
+def _owner_role(database: Database, found: Found) -> str:
+    return OWNER_ROLE if found.version >= 140000 else database.owner
 
 
 def _lookup_steps(name: str, pooler: Pooler, found: Found) -> list[Step]:

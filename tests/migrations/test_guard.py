@@ -4,12 +4,20 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import typing as t
 
 import psycopg
 import pytest
-from ansible_collections.slipway.stack.plugins.module_utils import _migration_talk
+from ansible_collections.slipway.stack.plugins.module_utils import (
+    _migration_talk,
+    _postgres,
+    _psql,
+)
 from ansible_collections.slipway.stack.plugins.module_utils._errors import StackError
+from ansible_collections.slipway.stack.plugins.modules import postgres_objects
 
+from ..verification import database as postgres
 from .projects import Alembic, Django, Project
 
 
@@ -35,6 +43,27 @@ def test_what_is_pending_runs_once(project: Project) -> None:
 def test_a_restore_point_is_set_where_there_is_an_archive(project: Project) -> None:
     project.add("note", "ALTER TABLE item ADD COLUMN note text")
     assert project.migrate().point.startswith("0/")
+
+
+def test_who_owns_a_database_of_ours_sets_restore_points(
+    new: Project, server: postgres.Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", f"{server.home / 'bin'}:{os.environ['PATH']}")
+    name = new.url.partition("@/")[2].partition("?")[0]
+    plain = {"extensions": [], "statement_timeout_seconds": 30, "connections": -1}
+    entry = {"name": name, "owner": "seller", "password": "of the seller", **plain}
+    declared = _postgres.declare([entry], None, [])
+
+    def run(command: t.Sequence[str], sql: str) -> tuple[int, str, str]:
+        return _psql.run(command, sql, {"PGUSER": "postgres"})
+
+    ours = _psql.Psql(5432, run, user="root", socket=str(server.place))
+    point = f"database {name}: let its owner set restore points"
+    seller = new.url.replace("postgres@", "seller@")
+    steps, _found = postgres_objects.keep_ours(ours, declared, predicting=False)
+    assert point in [step.what for step in steps]
+    assert postgres_objects.keep_ours(ours, declared, predicting=False)[0] == []
+    assert new.migrate(url=seller).point.startswith("0/")
 
 
 def test_one_that_fails_half_way_leaves_what_was_complete(project: Project) -> None:

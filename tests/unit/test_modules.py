@@ -424,6 +424,7 @@ CONTENT: dict[str, t.Any] = {
     "available": [],
     "schemas": {},
     "lookup": None,
+    "point_setters": [],
 }
 
 

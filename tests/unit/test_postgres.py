@@ -43,6 +43,7 @@ def content(*extensions: str, lookup: t.Any = None, schemas: t.Any = None) -> di
         "available": ["plpgsql", "pg_trgm", "pg_stat_statements"],
         "schemas": {"public": public, "slipway": slipway} if schemas is None else schemas,
         "lookup": lookup or good_lookup(),
+        "point_setters": ["postgres", "pg_database_owner"],
     }
 
 
@@ -97,6 +98,7 @@ def test_a_new_server_gets_everything_in_an_order_that_works() -> None:
         "database shop: cancel statements after 30s",
         "database shop: create extension pg_trgm",
         "database shop: create slipway.user_lookup for pooler",
+        "database shop: let its owner set restore points",
     ]
 
 
@@ -151,6 +153,11 @@ def test_no_step_carries_a_password() -> None:
             ),
             "REVOKE CREATE ON SCHEMA public FROM PUBLIC",
         ),
+        (
+            lambda found: found["contents"]["shop"]["point_setters"].remove("pg_database_owner"),
+            "GRANT EXECUTE ON FUNCTION pg_catalog.pg_create_restore_point(text)"
+            ' TO "pg_database_owner"',
+        ),
     ],
 )
 def test_one_difference_needs_one_statement(change: t.Callable[[t.Any], None], sql: str) -> None:
@@ -203,6 +210,7 @@ def test_schema_public_of_an_old_version_goes_to_the_owner() -> None:
     steps = _postgres.plan(declare(), _postgres.Found(version=130000))
     assert 'ALTER SCHEMA public OWNER TO "shop"' in [step.sql for step in steps]
     assert "REVOKE CREATE ON SCHEMA public FROM PUBLIC" in [step.sql for step in steps]
+    assert steps[-1].sql.endswith('pg_create_restore_point(text) TO "shop"')
 
 
 def test_an_owner_of_two_databases_may_use_the_connections_of_both() -> None:
