@@ -15,7 +15,6 @@ _WORDS = re.compile(
     """,
     re.VERBOSE | re.DOTALL,
 )
-_PUBLIC = re.compile(r'^(?:public|"public") \. ', re.IGNORECASE)
 # A word or a quoted name; both may follow a schema.
 NAME = r'(?:"[^"]*"|\w+)'
 TABLE = rf"(?P<table>{NAME}(?: \. {NAME})?)"
@@ -50,6 +49,6 @@ def parts(text: str) -> list[str]:
 
 
 def folded(name: str) -> str:
-    """A name as PostgreSQL folds it; the schema that is searched anyway is left out."""
-    names = _PUBLIC.sub("", name).split(" . ")
+    """A name as PostgreSQL folds it; which schema one without is in, nobody knows here."""
+    names = name.split(" . ")
     return ".".join(one[1:-1] if one.startswith('"') else one.lower() for one in names)

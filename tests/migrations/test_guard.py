@@ -68,7 +68,7 @@ def test_who_owns_a_database_of_ours_sets_restore_points(
 
 def test_one_that_fails_half_way_leaves_what_was_complete(project: Project) -> None:
     good = project.add("good", "ALTER TABLE item ADD COLUMN good text")
-    project.add("bad", "ALTER TABLE item ADD COLUMN bad text; SELECT 1 / 0")
+    project.add("bad", "ALTER TABLE item ADD COLUMN bad text; INSERT INTO item VALUES (1 / 0)")
     done = project.migrate()
     assert done.before.endswith("first")
     assert done.after == good
@@ -140,8 +140,8 @@ def test_who_is_killed_keeps_the_lock_until_the_migration_ends(project: Project)
 def test_half_of_an_index_is_reported(project: Project) -> None:
     project.sql("INSERT INTO item VALUES (1, 'a', 1), (2, 'a', 1)")
     sql = "CREATE UNIQUE INDEX CONCURRENTLY only_one ON item (title)"
-    project.add("only_one", sql, atomic=False)
-    done = project.migrate()
+    name = project.add("only_one", sql, atomic=False)
+    done = project.migrate(allowed=frozenset({name}))
     assert "get rid of it with DROP INDEX CONCURRENTLY only_one;" in done.trouble
     assert "could not create unique index" in done.output
 
@@ -191,7 +191,7 @@ def test_what_django_makes_of_its_own_operations(django: Django) -> None:
 def test_what_alembic_cannot_show_is_refused(alembic: Alembic) -> None:
     alembic.operation("first", "op.create_table('item', sa.Column('id', sa.Integer))")
     assert alembic.migrate().trouble == ""
-    asks = "op.get_bind().execute(sa.text('SELECT 1')).scalar_one()"
+    asks = "sa.inspect(op.get_bind()).get_table_names()"
     alembic.operation("asks", asks)
     with pytest.raises(StackError, match="does what cannot be shown as SQL"):
         alembic.migrate()

@@ -10,18 +10,19 @@ HARMLESS = [
     "BEGIN; COMMIT",
     "-- a comment; with DROP TABLE x\n/* DROP TABLE y; */",
     'SET CONSTRAINTS "fk" IMMEDIATE; SET CONSTRAINTS "fk" DEFERRED',
-    "SELECT 'DROP TABLE x; it''s'; SELECT E'\\'; DROP TABLE x'; SELECT $a$; DROP TABLE x;$a$",
-    "INSERT INTO alembic_version (version_num) VALUES ('1')",
-    "UPDATE alembic_version SET version_num='2' WHERE version_num = '1'",
-    "DELETE FROM alembic_version WHERE version_num = '1'",
+    "COMMENT ON TABLE x IS 'DROP TABLE x; it''s'; COMMENT ON TABLE x IS E'\\'; DROP TABLE x';"
+    " COMMENT ON TABLE x IS $a$; DROP TABLE x;$a$",
+    "INSERT INTO alembic_version (version_num) VALUES ('1') RETURNING alembic_version.version_num",
+    "UPDATE alembic_version SET version_num='2' WHERE alembic_version.version_num = '1'",
+    "DELETE FROM our.versions WHERE our.versions.version_num = '1'",
+    "INSERT INTO item (title, made) VALUES ('a', now()), ('b', NOW()) ON CONFLICT (id) DO NOTHING",
     "CREATE EXTENSION IF NOT EXISTS pg_trgm; CREATE TYPE mood AS ENUM ('a')",
-    "CREATE OR REPLACE FUNCTION f() RETURNS int LANGUAGE sql AS $$ SELECT 1; DROP TABLE x $$",
+    "CREATE FUNCTION f() RETURNS int LANGUAGE sql AS $$ SELECT 1; DROP TABLE x $$",
     "COMMENT ON COLUMN item.title IS 'drop'; ANALYZE item",
     "ALTER TYPE mood ADD VALUE 'b'; ALTER SEQUENCE item_id_seq OWNED BY item.id",
     "ALTER INDEX a RENAME TO b",
     'CREATE INDEX CONCURRENTLY "a" ON "item" ("title")',
-    "CREATE UNIQUE INDEX CONCURRENTLY IF NOT EXISTS a ON item (title) WHERE price > 0",
-    'DROP INDEX CONCURRENTLY IF EXISTS "a"',
+    "CREATE INDEX CONCURRENTLY IF NOT EXISTS a ON item (title) WHERE price > 0",
     # Columns that the release that serves can do without.
     'ALTER TABLE "item" ADD COLUMN "note" text NULL',
     'ALTER TABLE "item" ADD COLUMN "price" integer DEFAULT 0 NOT NULL',
@@ -29,32 +30,104 @@ HARMLESS = [
     "ALTER TABLE item ADD COLUMN note varchar(9) DEFAULT 'x'::varchar(9) NOT NULL",
     "ALTER TABLE item ADD COLUMN made timestamptz DEFAULT now() NOT NULL",
     "ALTER TABLE item ADD COLUMN made timestamptz DEFAULT STATEMENT_TIMESTAMP() NOT NULL",
+    "ALTER TABLE item ADD COLUMN a timestamp(3) without time zone DEFAULT timezone('utc', now())",
+    "ALTER TABLE item ADD COLUMN tags varchar(9)[] COLLATE x NULL, ADD place geometry(POINT,4326)",
+    "CREATE TYPE mood AS ENUM ('a'); ALTER TABLE item ADD COLUMN mood mood DEFAULT 'a' NOT NULL",
     "ALTER TABLE item ADD COLUMN tags jsonb DEFAULT '{}'::jsonb NOT NULL",
     "ALTER TABLE item ADD COLUMN n int DEFAULT (-1)",
     'ALTER TABLE "item" ADD COLUMN "seller_id" bigint NULL CONSTRAINT "fk" REFERENCES "user"("id")'
     " DEFERRABLE INITIALLY DEFERRED",
     'ALTER TABLE item ALTER COLUMN note DROP NOT NULL, ALTER "price" SET DEFAULT 3',
-    "ALTER TABLE item ALTER COLUMN note DROP DEFAULT; ALTER TABLE item ALTER note SET STATISTICS 9",
-    "ALTER TABLE item ADD CONSTRAINT c CHECK (price > 0) NOT VALID",
-    "ALTER TABLE item ADD CONSTRAINT f FOREIGN KEY (a) REFERENCES b (id) NOT VALID",
-    "ALTER TABLE item VALIDATE CONSTRAINT c; ALTER TABLE item DROP CONSTRAINT c",
-    "ALTER TABLE item RENAME CONSTRAINT a TO b",
-    "ALTER TABLE item ADD CONSTRAINT u UNIQUE USING INDEX only_one",
-    # NOT NULL that a check has proved.
-    "ALTER TABLE item ADD CONSTRAINT n CHECK (note IS NOT NULL) NOT VALID;"
-    "ALTER TABLE item VALIDATE CONSTRAINT n; ALTER TABLE item ALTER COLUMN note SET NOT NULL",
+    "ALTER TABLE item ADD COLUMN a text DEFAULT 'x' NULL; ALTER TABLE item ALTER a DROP DEFAULT",
+    "ALTER TABLE item ALTER note SET STATISTICS 9; ALTER TABLE item VALIDATE CONSTRAINT c",
+    "ALTER TABLE item ADD a int, ADD CONSTRAINT f FOREIGN KEY (a) REFERENCES b (id) NOT VALID",
     # What only the new release knows.
     'CREATE TABLE "bid" ("id" bigint NOT NULL PRIMARY KEY); CREATE INDEX "i" ON "bid" ("id");'
     ' ALTER TABLE "bid" ADD CONSTRAINT "f" FOREIGN KEY ("id") REFERENCES "item" ("id");'
     ' ALTER TABLE "bid" DROP COLUMN "id"; DROP INDEX IF EXISTS "i"; DROP TABLE "bid" CASCADE',
-    "CREATE TABLE public.bid (id int); CREATE INDEX ON BID (id); ALTER TABLE bid RENAME TO offer;"
-    "ALTER TABLE offer ALTER id TYPE bigint",
-    "CREATE TEMP TABLE copy AS SELECT * FROM item; ALTER TABLE copy DROP COLUMN title",
+    "CREATE TABLE bid (id int); CREATE INDEX ON BID (id); ALTER TABLE bid RENAME TO offer;"
+    "ALTER TABLE offer ALTER id TYPE bigint; CREATE UNIQUE INDEX CONCURRENTLY i ON offer (id);"
+    "DROP INDEX CONCURRENTLY i; INSERT INTO offer (id) SELECT id FROM item;"
+    "UPDATE offer SET id = 1; DELETE FROM offer;"
+    "ALTER TABLE offer ADD CONSTRAINT c CHECK (id > 0) NOT VALID",
+    "CREATE TABLE shop.bid (id int); CREATE INDEX i ON shop.bid (id); DROP INDEX shop.i",
 ]
 WRONG = [
     ("DROP TABLE item", "breaking", "drops"),
     ('DROP TABLE "item" CASCADE', "breaking", "drops"),
     ("DROP VIEW cheap", "breaking", "drops"),
+    # The session's own limits, and names that then mean something else.
+    ("SET lock_timeout = 0", "unknown", "changes settings"),
+    ("SET LOCAL statement_timeout TO 0", "unknown", "changes settings"),
+    ("SET search_path TO scratch", "unknown", "changes settings"),
+    ("RESET ALL", "unknown", "changes settings"),
+    ("SELECT set_config('lock_timeout', '0', false)", "unknown", "changes settings"),
+    ("SELECT pg_catalog.set_config('lock_timeout', '0', false)", "unknown", "changes settings"),
+    ("SELECT f()", "unknown", "nobody has judged"),
+    # Rows that visitors write, too.
+    ("DELETE FROM item WHERE true", "unknown", "changes rows"),
+    ("UPDATE item SET price = NULL", "unknown", "changes rows"),
+    ("UPDATE item SET version_num = '2'", "unknown", "changes rows"),
+    ("INSERT INTO item SELECT * FROM other", "unknown", "changes rows"),
+    ("INSERT INTO item VALUES (f())", "unknown", "changes rows"),
+    ("INSERT INTO item VALUES (1) ON CONFLICT (id) DO UPDATE SET a = (1)", "unknown", "changes"),
+    ("INSERT INTO item VALUES ((SELECT a FROM b))", "unknown", "changes rows"),
+    ("UPDATE item SET version_num = '2' WHERE true OR version_num = '1'", "unknown", "changes"),
+    ("CREATE TABLE bid (id int); INSERT INTO bid (id) SELECT f()", "unknown", "changes rows"),
+    # What the serving release may need, or not keep to.
+    ("CREATE OR REPLACE FUNCTION f() RETURNS int AS $$ $$", "unknown", "replaces"),
+    ("DROP INDEX CONCURRENTLY a", "unknown", "ON CONFLICT"),
+    ("ALTER TABLE item DROP CONSTRAINT item_key", "unknown", "ON CONFLICT"),
+    ("ALTER TABLE item DROP CONSTRAINT item_pkey CASCADE", "breaking", "drops"),
+    ("ALTER TABLE item RENAME CONSTRAINT a TO b", "breaking", "renames"),
+    ("ALTER SEQUENCE item_id_seq RESTART WITH 1", "unknown", "nobody has judged"),
+    ("ALTER TABLE item ALTER COLUMN note DROP DEFAULT", "breaking", "takes a default away"),
+    ("ALTER TABLE item ALTER COLUMN note SET DEFAULT NULL", "breaking", "takes a default away"),
+    (
+        "ALTER TABLE item ADD COLUMN IF NOT EXISTS note text;"
+        "ALTER TABLE item ALTER COLUMN note DROP DEFAULT",
+        "breaking",
+        "takes a default away",
+    ),
+    ("CREATE UNIQUE INDEX CONCURRENTLY a ON item (title)", "breaking", "holds"),
+    ("ALTER TABLE item ADD CONSTRAINT u UNIQUE USING INDEX a", "breaking", "holds"),
+    ("ALTER TABLE item ADD CONSTRAINT c CHECK (price > 0) NOT VALID", "breaking", "holds"),
+    ("ALTER TABLE item ADD CHECK (price > 0) NOT VALID", "breaking", "holds"),
+    (
+        "ALTER TABLE item ADD a int DEFAULT 1,"
+        "ADD CONSTRAINT f FOREIGN KEY (a) REFERENCES b (id) NOT VALID",
+        "breaking",
+        "holds",
+    ),
+    # NOT NULL that a check has proved.
+    (
+        "ALTER TABLE item ADD CONSTRAINT n CHECK (note IS NOT NULL) NOT VALID;"
+        "ALTER TABLE item VALIDATE CONSTRAINT n; ALTER TABLE item ALTER COLUMN note SET NOT NULL",
+        "breaking",
+        "holds",
+    ),
+    # A name that has ceased to be what the migration made.
+    ("CREATE TABLE bid (id int); DROP TABLE bid; DROP TABLE bid", "breaking", "drops"),
+    (
+        "CREATE TABLE bid (id int); ALTER TABLE bid RENAME TO offer; ALTER TABLE bid DROP COLUMN a",
+        "breaking",
+        "drops",
+    ),
+    ("CREATE TABLE public.bid (id int); ALTER TABLE bid DROP COLUMN a", "breaking", "drops"),
+    (
+        "CREATE TABLE shop.bid (id int); CREATE INDEX item ON shop.bid (id); DROP TABLE item",
+        "breaking",
+        "drops",
+    ),
+    ("CREATE TEMP TABLE item (id int)", "unknown", "nobody has judged"),
+    ("CREATE TABLE bid () INHERITS (item)", "unknown", "nobody has judged"),
+    ("CREATE TABLE bid AS SELECT f()", "unknown", "nobody has judged"),
+    (
+        "CREATE TABLE bid (id int); ALTER TABLE bid ALTER a SET DEFAULT 1, INHERIT item",
+        "unknown",
+        "",
+    ),
+    ("CREATE TABLE bid (id int); ALTER TABLE bid SET SCHEMA x", "unknown", "nobody has judged"),
     ("DELETE FROM item", "breaking", "deletes every row"),
     ("TRUNCATE item", "breaking", "deletes every row"),
     ('ALTER TABLE "item" DROP COLUMN "title" CASCADE', "breaking", "drops"),
@@ -65,6 +138,10 @@ WRONG = [
     ('ALTER TABLE "item" ALTER COLUMN "a" TYPE bigint USING "a"::bigint', "breaking", "again"),
     ("ALTER TABLE item ALTER a SET DATA TYPE text", "breaking", "again"),
     ("ALTER TABLE item ADD COLUMN a int NOT NULL", "breaking", "without a default"),
+    ("ALTER TABLE item ADD COLUMN a int DEFAULT NULL NOT NULL", "breaking", "without a default"),
+    ("CREATE DOMAIN d AS int DEFAULT 1; ALTER TABLE item ADD a d", "unknown", "is a domain"),
+    ("ALTER TABLE item ADD a mood NULL", "unknown", "is a domain"),
+    ("ALTER TABLE item ADD a timestamptz DEFAULT clock_timestamp()", "blocking", "writes"),
     (
         'ALTER TABLE "item" ADD COLUMN "a" int DEFAULT 3 NOT NULL;'
         'ALTER TABLE "item" ALTER COLUMN "a" DROP DEFAULT',
@@ -72,12 +149,6 @@ WRONG = [
         "without a default",
     ),
     ('ALTER TABLE "item" ALTER COLUMN "a" SET NOT NULL', "blocking", "reads"),
-    (
-        "ALTER TABLE item ADD CONSTRAINT n CHECK (note IS NOT NULL) NOT VALID;"
-        "ALTER TABLE item ALTER COLUMN note SET NOT NULL",
-        "blocking",
-        "reads",
-    ),
     ('CREATE INDEX "a" ON "item" ("title")', "blocking", "builds an index"),
     ("CREATE UNIQUE INDEX ON ONLY shop.item USING btree (title)", "blocking", "builds an index"),
     ("CREATE TABLE shop.item (id int); CREATE INDEX a ON item (id)", "blocking", "builds"),
@@ -101,7 +172,7 @@ WRONG = [
     ("ALTER TABLE item SET TABLESPACE slow", "unknown", "nobody has judged"),
     ("VACUUM FULL item", "unknown", "nobody has judged"),
     ("LOCK TABLE item", "unknown", "nobody has judged"),
-    ("SELECT 1; DO $$ BEGIN DROP TABLE item; END $$", "unknown", "nobody has judged"),
+    ("BEGIN; DO $$ BEGIN DROP TABLE item; END $$", "unknown", "nobody has judged"),
     ('ALTER TABLE item DROP COLUMN "DROP NOT NULL"', "breaking", "drops"),
 ]
 
@@ -117,6 +188,16 @@ def test_what_somebody_notices_is_found_with_a_remedy(sql: str, kind: str, probl
     assert (found.migration, found.kind) == ("0001", kind)
     assert problem in found.problem
     assert found.remedy
+
+
+def test_a_check_that_is_not_valid_yet_proves_nothing() -> None:
+    check = "ALTER TABLE item ADD CONSTRAINT n CHECK (note IS NOT NULL) NOT VALID"
+    wanted = "ALTER TABLE item ALTER COLUMN note SET NOT NULL"
+    found = _migration_rules.findings([("0001", check), ("0002", wanted)])
+    assert [(one.migration, one.kind) for one in found] == [
+        ("0001", "breaking"),
+        ("0002", "blocking"),
+    ]
 
 
 def test_what_one_migration_makes_is_known_to_those_after_it() -> None:
@@ -144,8 +225,7 @@ def test_statements_end_where_they_end() -> None:
     [
         ("Item", "item"),
         ('"Item"', "Item"),
-        ("public . item", "item"),
-        ('"public" . "item"', "item"),
+        ('"public" . Item', "public.item"),
         ('shop . "Item"', "shop.Item"),
     ],
 )
