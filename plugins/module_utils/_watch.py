@@ -25,11 +25,15 @@ ASK_SECONDS = 5.0
 # number nothing is said. A busy one is cut where its visits would fill the memory.
 RECENT_SECONDS = 10.0
 LATEST, MOST, ENOUGH = 200, 100_000, 20
+# So many visits before the deployment tell how it was.
+COMPARED = 2_000
 # One or two errors are any application's.
 ERRORS = 5
 # For so long it must be slow or ill: caches are cold after a start, and databases restart.
 SUSTAINED_SECONDS = 30.0
 PAST_BYTES = 16 * 1024 * 1024
+# Holds some lines of a log in any case.
+PIECE_BYTES = 64 * 1024
 SWITCHED_PROTOCOLS = 101
 
 
@@ -62,6 +66,11 @@ class Figures:
     def error_percent(self) -> float:
         return 100 * self.errors / max(1, self.requests)
 
+    @property
+    def known(self) -> bool:
+        """Whether they say anything: what few visits got is nothing to compare with."""
+        return self.requests >= ENOUGH
+
     def __str__(self) -> str:
         return (
             f"of the last {self.requests} requests {self.errors} failed,"
@@ -75,7 +84,7 @@ def visits(lines: t.Iterable[bytes], servers: t.Collection[str]) -> t.Iterator[V
         try:
             said = json.loads(line)
             asked = str(said["upstream"]).replace(",", " ").split()
-            moment = datetime.datetime.fromisoformat(said["time"]).timestamp()
+            moment = _moment(said)
             # After a retry there is a time for each server; what the visitor waited is their sum.
             times = str(said["upstream_time"]).replace(",", " ").split()
             seconds = math.fsum(float(one) for one in times if one != "-")
@@ -87,6 +96,10 @@ def visits(lines: t.Iterable[bytes], servers: t.Collection[str]) -> t.Iterator[V
             yield Visit(moment, status, seconds)
 
 
+def _moment(said: dict[str, t.Any]) -> float:
+    return datetime.datetime.fromisoformat(said["time"]).timestamp()
+
+
 def figures(seen: t.Collection[Visit]) -> Figures:
     ordered = sorted(visit.seconds for visit in seen) or [0.0]
     p95 = ordered[math.ceil(0.95 * len(ordered)) - 1] * 1000
@@ -95,25 +108,29 @@ def figures(seen: t.Collection[Visit]) -> Figures:
 
 def too_many_errors(before: Figures, latest: Figures, limits: Limits) -> str:
     """Which share of requests failed, if that is more than it may be."""
-    allowed = max(limits.error_percent, 2 * before.error_percent)
-    few = latest.requests < ENOUGH or latest.errors < ERRORS
+    allowed = max(limits.error_percent, 2 * before.error_percent if before.known else 0)
+    few = not latest.known or latest.errors < ERRORS
     if few or latest.error_percent <= allowed:
         return ""
     return (
         f"{latest.errors} of the last {latest.requests} requests failed,"
-        f" at most {allowed:.3g} % may (before: {before.error_percent:.3g} %)"
+        f" at most {allowed:.3g} % may (before: {_known(before, f'{before.error_percent:.3g} %')})"
     )
 
 
 def too_slow(before: Figures, latest: Figures, limits: Limits) -> str:
     """The latency of the slower visits, if that is more than it may be."""
-    allowed = max(limits.p95_milliseconds, 2 * before.p95_milliseconds)
-    if latest.requests < ENOUGH or latest.p95_milliseconds <= allowed:
+    allowed = max(limits.p95_milliseconds, 2 * before.p95_milliseconds if before.known else 0)
+    if not latest.known or latest.p95_milliseconds <= allowed:
         return ""
     return (
         f"p95 of the last {latest.requests} requests is {latest.p95_milliseconds:.0f} ms,"
-        f" at most {allowed:.0f} ms (before: {before.p95_milliseconds:.0f} ms)"
+        f" at most {allowed:.0f} ms (before: {_known(before, f'{before.p95_milliseconds:.0f} ms')})"
     )
+
+
+def _known(before: Figures, figure: str) -> str:
+    return figure if before.known else "unknown"
 
 
 def forget(seen: collections.deque[Visit]) -> None:
@@ -232,7 +249,7 @@ def watch(
     with opened as log:
         past = list(visits(log.past(), subject.servers)) if log else []
         # nginx writes whole seconds.
-        state = state or State(_before(past, subject.since), math.floor(clock()))
+        state = state or State(_before(subject), math.floor(clock()))
         seen = [visit for visit in past if visit.moment >= state.began]
         latest: collections.deque[Visit] = collections.deque(seen, MOST)
         slow, ill = Doubt(state.slow_since), Doubt(state.ill_since)
@@ -255,8 +272,39 @@ def watch(
             sleep(ROUND_SECONDS)
 
 
-def _before(past: list[Visit], since: float) -> Figures:
-    return figures([visit for visit in past if visit.moment < since][-10 * LATEST :])
+def _before(subject: Subject) -> Figures:
+    """What visitors got before; of the log that was rotated last, too, where this one is young."""
+    found: list[Visit] = []
+    for path in (subject.log, f"{subject.log}.1") if subject.log else ():
+        with contextlib.suppress(OSError), open(path, "rb") as file:
+            end = _place(file, subject.since) + PIECE_BYTES
+            start = file.seek(max(0, end - PAST_BYTES))
+            lines = file.read(end - start).split(b"\n")
+            earlier = visits(lines, subject.servers)
+            found = [visit for visit in earlier if visit.moment < subject.since] + found
+        if len(found) >= COMPARED:
+            break
+    return figures(found[-COMPARED:])
+
+
+def _place(file: t.BinaryIO, moment: float) -> int:
+    """Where in a log, about, that moment is: what a busy site has got since may be long."""
+    low, high = 0, os.fstat(file.fileno()).st_size
+    while low < high:
+        middle = (low + high) // 2
+        file.seek(middle)
+        if _first_moment(file.read(PIECE_BYTES).split(b"\n")[1:]) < moment:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+def _first_moment(lines: t.Iterable[bytes]) -> float:
+    for line in lines:
+        with contextlib.suppress(ValueError, TypeError, KeyError):
+            return _moment(json.loads(line))
+    return math.inf
 
 
 def _lasting(now: float, *doubts: tuple[Doubt, str]) -> str:

@@ -17,7 +17,8 @@ description:
   - Errors (5xx) are judged over the requests of the last ten seconds, on a quiet site over the last
     200; from 20 requests and five errors on. Latency and health must be bad for 30 seconds.
   - What was as bad before the release does not count against it. Of each limit, twice the value
-    before the release is allowed as well.
+    before the release is allowed as well, where at least 20 requests before it are known, from the
+    log or from the one that was rotated last.
 attributes:
   check_mode:
     support: full
@@ -41,7 +42,9 @@ options:
     elements: dict
     default: []
   log:
-    description: Access log of nginx on this machine, with one JSON object a line; empty is none.
+    description:
+      - Access log of nginx on this machine, with one JSON object a line; empty is none. What was
+        rotated last is looked for beside it, with C(.1) after its name.
     type: str
     default: ""
   since:

@@ -64,6 +64,7 @@ def test_figures_are_of_what_was_measured() -> None:
         (Figures(), Figures(200, 4), False),
         (Figures(), Figures(20, 5), True),
         (Figures(), Figures(19, 19), False),
+        (Figures(19, 19), Figures(200, 5), True),  # too few to compare with
         (Figures(1000, 20), Figures(200, 8), False),
         (Figures(1000, 20), Figures(200, 9), True),
     ],
@@ -89,6 +90,15 @@ def test_slowness_is_compared_with_before(
 ) -> None:
     latest = Figures(requests, 0, p95)
     assert bool(_watch.too_slow(Figures(500, 0, before), latest, Limits())) == bad
+
+
+def test_nothing_known_before_is_no_figure() -> None:
+    """The limit alone counts then, and is not said to be compared with nothing."""
+    few, latest = Figures(19, 0, 9999), Figures(200, 200, 1001)
+    said = _watch.too_slow(few, latest, Limits())
+    assert said == "p95 of the last 200 requests is 1001 ms, at most 1000 ms (before: unknown)"
+    said = _watch.too_many_errors(few, latest, Limits())
+    assert said == "200 of the last 200 requests failed, at most 1 % may (before: unknown)"
 
 
 class World:
@@ -181,6 +191,46 @@ def test_illness_must_last(path: Path, until: float, taken: bool, log: bool) -> 
     world.well = lambda now: now >= until
     assert bool(world.watched(120, log)) == taken
     assert world.now == (30 if taken else 120)
+
+
+def slow_past(count: int) -> list[bytes]:
+    return [line(seconds="1.8", moment=BEGAN + number / 100) for number in range(count)]
+
+
+@pytest.mark.parametrize("rotated", ["before", "meanwhile", "never"])
+def test_a_release_that_is_as_slow_as_before_stays(path: Path, rotated: str) -> None:
+    past, since = slow_past(5000), [line(seconds="1.8", moment=BEGAN + 150)] * 50
+    older, newer = {
+        "before": (past[:4990], past[4990:] + since),
+        "meanwhile": (past + since, since),
+        "never": ([], past + since),
+    }[rotated]
+    path.with_name("access.log.1").write_bytes(b"\n".join([*older, b""]))
+    path.write_bytes(b"\n".join([*newer, b""]))
+    world = World(path, lambda _now: world.visits(20, seconds="1.8"))
+    look = world.look(90)
+    assert (look.trouble, world.now) == ("", 90)
+    assert look.state.before == Figures(2000, 0, 1800)
+
+
+def test_a_busy_site_is_compared_with_what_was_before_the_deployment(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What has come since fills more than is read at once, and other lines lie between."""
+    monkeypatch.setattr(_watch, "PAST_BYTES", 64 * 1024)
+    monkeypatch.setattr(_watch, "PIECE_BYTES", 1024)
+    since = [line(seconds="0.1", moment=BEGAN + 101 + number / 100) for number in range(9000)]
+    lines = [*slow_past(9000), *since]
+    lines[::7] = [b"a line of somebody else's"] * len(lines[::7])
+    path.write_bytes(b"\n".join([*lines, b""]))
+    before = World(path, lambda _now: []).look(0).state.before
+    assert before.p95_milliseconds == 1800
+    assert 300 < before.requests < 2000
+
+
+def test_a_log_of_others_tells_nothing_of_before(path: Path) -> None:
+    path.write_bytes(b"a line of somebody else's\n" * 9000)
+    assert World(path, lambda _now: []).look(0).state.before == Figures()
 
 
 def test_what_is_in_doubt_at_the_end_is_waited_for_and_not_for_ever(path: Path) -> None:
