@@ -23,6 +23,15 @@ SPAWN_RATE = 10
 # Whoever waits half a second between requests asks less than the rate that is wanted of an
 # application, unless there are this many.
 USERS_FOR_A_RATE = 100
+# How long a visitor waits before the request has failed: twice what the slowest answers may take.
+PATIENCE_SECONDS = 10
+# Pieces of time in each of which so many good answers must have come for each user.
+PIECE_SECONDS = 30
+ANSWERS_A_MINUTE = 1
+# The role waits for Locust for two hours, its beginning and end among them.
+LONGEST_SECONDS = 7000
+# Each has a connection of its own, and Locust's one process 10000 open files.
+MOST_USERS = 5000
 
 
 @dataclass(frozen=True)
@@ -87,14 +96,45 @@ def visited(paths: t.Sequence[str], slow: t.Sequence[str]) -> list[str]:
     return [*paths, *(each for each in slow if not any(is_slow(path, [each]) for path in paths))]
 
 
+def rate(requests: int, wanted: Stages, seconds: float) -> float:
+    """Requests a second of the whole test, also where the last answer came long before its end."""
+    return requests / max(seconds, wanted[-1][0], 1)
+
+
+def pieces(wanted: Stages) -> t.Iterator[tuple[float, float, int]]:
+    """Each stage in pieces; what is left of one belongs to the piece before."""
+    begin = 0.0
+    for until, users in wanted:
+        while until - begin >= 2 * PIECE_SECONDS:
+            yield begin, begin + PIECE_SECONDS, users
+            begin += PIECE_SECONDS
+        yield begin, until, users
+        begin = until
+
+
+def silent(wanted: Stages, answered: t.Mapping[int, int]) -> list[float]:
+    """When the pieces begin in which hardly anybody got a good answer."""
+    return [
+        begin
+        for begin, until, users in pieces(wanted)
+        if sum(number for second, number in answered.items() if begin <= second < until)
+        < ANSWERS_A_MINUTE * users * (until - begin) / 60
+    ]
+
+
 def breaches(
     measured: t.Sequence[Measured],
     wanted: Stages,
     slow: t.Sequence[str],
     seconds: float,
     refused: int = 0,
+    answered: t.Mapping[int, int] | None = None,
 ) -> list[str]:
-    """Everything that was not kept to, one sentence each; `refused` answers were 429."""
+    """Everything that was not kept to, one sentence each.
+
+    The last answer came after so many `seconds`, `refused` answers were 429, and `answered` says
+    how many good ones came in which second.
+    """
     requests = sum(each.requests for each in measured)
     if not requests:
         return ["no request was made; see what Locust said."]
@@ -108,9 +148,15 @@ def breaches(
             f"{refused} answers were 429: a client address gets only so many a second. Add that of"
             " the machine that asks to nginx_certbot_unlimited_clients of the web machines."
         )
-    rate = requests / max(seconds, 1)
-    if mean_users(wanted) >= USERS_FOR_A_RATE and rate <= limits.rate:
-        found.append(f"{rate:.0f} requests a second were answered, more than 100 must be.")
+    answers = rate(requests, wanted, seconds)
+    if mean_users(wanted) >= USERS_FOR_A_RATE and answers <= limits.rate:
+        found.append(f"{answers:.0f} requests a second were answered, more than 100 must be.")
+    begins = [] if answered is None else silent(wanted, answered)
+    if begins:
+        found.append(
+            f"in {len(begins)} of {len(list(pieces(wanted)))} pieces of the test fewer good answers"
+            f" came than one a minute for each user; the first began after {begins[0]:.0f} s."
+        )
     return found
 
 

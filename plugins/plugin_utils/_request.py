@@ -63,8 +63,13 @@ _LIKENESS = 0.75
 _EVERYWHERE = ("result_json",)
 # A variable of the operator's own may well be called so.
 _COMMON_WORDS = ("command", "release", "reason", "service")
-# How environments with real visitors are called.
-_REAL = re.compile(r"(^|[^a-z])(prod|live)", re.IGNORECASE)
+# How environments without real visitors are called; of any other nobody knows.
+_TESTED = re.compile(
+    r"(?:^|[^a-z])(?:staging|stage|stg|test|testing|dev|development|demo|qa|uat|preview|sandbox|lab"
+    r"|load|perf|ci)(?:$|[^a-z])",
+    re.IGNORECASE,
+)
+_REAL = re.compile(r"prod|live|prd", re.IGNORECASE)
 _LEVELS = ("present", "intact", "readable", "kept")
 # Services that may be restarted, and where they run.
 _SERVICES = {"postgres": "database", "pgbouncer": "database", "redis": "cache", "nginx": "web"}
@@ -84,7 +89,7 @@ def check(inputs: t.Mapping[str, t.Any], names: list[str]) -> None:
     # Before anything else is asked for, which would be in vain.
     names_moment = "restore_point" in (takes or ()) and asked.get("restore_point")
     if inputs.get("postgres") and (inputs.get("cluster_needed") or names_moment):
-        _refuse_provided(inputs["postgres"])
+        _refuse_provided(inputs["postgres"], asked)
     _refuse_cut(extra)
     for name in extra:
         _refuse_misspelt(str(name))
@@ -280,16 +285,29 @@ def _check_load(inputs: t.Mapping[str, t.Any], asked: t.Mapping[str, t.Any]) -> 
             " give the inventory of the environment that you mean."
         )
     wanted = str(asked.get("load_production", "")).lower() in ("true", "yes")
-    if _REAL.search(str(here)) and not wanted:
+    if not wanted and (_REAL.search(str(here)) or not _TESTED.search(str(here))):
         raise InventoryError(
-            f"{here} serves real visitors, whom a load test slows down; test staging, or add"
-            f" {OPTIONS['load_production']}."
+            f"{here} is not called as an environment for tests is (staging, test, dev and the"
+            " like), so it may serve real visitors, whom a load test slows down; test another one,"
+            f" or add {OPTIONS['load_production']}."
         )
     machines = {name for each in (inputs.get("groups") or {}).values() for name in each}
     if asked["load_from"] not in machines:
         raise InventoryError(
             f"load_from is {_specification.shown(asked['load_from'])}, which is no machine of this"
             f" inventory; write one of {', '.join(sorted(machines))}."
+        )
+    _check_users(asked)
+
+
+def _check_users(asked: t.Mapping[str, t.Any]) -> None:
+    """Users who would still be on their way when the test ends were not meant."""
+    users, seconds = int(asked.get("load_users", 0)), int(asked.get("load_seconds", 0))
+    (*_others, (until, most)) = _load.stages(asked.get("load_profile", "smoke"), users, seconds)
+    if most >= _load.SPAWN_RATE * until:
+        raise InventoryError(
+            f"{most} users are asked for, but {_load.SPAWN_RATE} come in a second and the test"
+            f" takes {until} s; write fewer load_users, or more load_seconds."
         )
 
 
@@ -337,8 +355,14 @@ def _check_point(name: str, value: t.Any) -> None:
         )
 
 
-def _refuse_provided(postgres: t.Any) -> None:
+def _refuse_provided(postgres: t.Any, asked: t.Mapping[str, t.Any]) -> None:
     host = postgres.get("host") if isinstance(postgres, t.Mapping) else None
+    if "restore_dump" in asked:
+        raise InventoryError(
+            f"stack_postgres.host is {_specification.shown(host)}, and this playbook fills only a"
+            " database of our own server; fill the provider's from restore_dump with the commands"
+            ' of docs/external.md, section "PostgreSQL".'
+        )
     raise InventoryError(
         f"stack_postgres.host is {_specification.shown(host)}, whose provider alone can go back to"
         " a moment or name one: restore there into a new server and write its address into"
@@ -440,9 +464,16 @@ def _check_seconds(name: str, value: t.Any) -> None:
         )
 
 
-def _check_number(name: str, value: t.Any) -> None:
-    if isinstance(value, bool) or not re.fullmatch(r"[1-9][0-9]{0,4}", str(value)):
-        raise InventoryError(f"{name} is {_specification.shown(value)}; write a whole number.")
+def _up_to(most: int, unit: str) -> t.Callable[[str, t.Any], None]:
+    def check(name: str, value: t.Any) -> None:
+        whole = not isinstance(value, bool) and re.fullmatch(r"[1-9][0-9]{0,8}", str(value))
+        if not whole or int(value) > most:
+            raise InventoryError(
+                f"{name} is {_specification.shown(value)}; write a whole number of {unit}, at most"
+                f" {most}."
+            )
+
+    return check
 
 
 def _check_file(name: str, value: t.Any) -> None:
@@ -492,8 +523,8 @@ _CHECKS: dict[str, t.Callable[[str, t.Any], None]] = {
     "load_profile": _check_profile,
     "load_paths": _check_paths,
     "load_slow_paths": _check_paths,
-    "load_users": _check_number,
-    "load_seconds": _check_seconds,
+    "load_users": _up_to(_load.MOST_USERS, "users"),
+    "load_seconds": _up_to(_load.LONGEST_SECONDS, "seconds"),
     "load_production": _check_flag,
     "load_reports": _check_file,
     "load_file": _check_source,

@@ -3,10 +3,20 @@
 
 from __future__ import annotations
 
+import re
+import typing as t
+from pathlib import Path
+
 import pytest
+import yaml
 from ansible_collections.slipway.stack.plugins.module_utils import _load
 from ansible_collections.slipway.stack.plugins.module_utils._load import Measured
 
+ROLE = Path(__file__).parents[2] / "roles" / "app"
+FEWER = (
+    "of 4 pieces of the test fewer good answers came than one a minute for each user; the first"
+    " began after"
+)
 FEW, MANY = ((10.0, 10),), ((10.0, 200),)
 
 
@@ -122,3 +132,53 @@ def test_who_is_held_to_a_visitors_share_is_told() -> None:
 @pytest.mark.parametrize(("name", "users"), [("smoke", 10), ("day", 320 / 6), ("rush", 124)])
 def test_a_profile_with_quiet_hours_asks_less(name: str, users: float) -> None:
     assert _load.mean_users(_load.stages(name)) == pytest.approx(users)
+
+
+def test_the_rate_is_that_of_the_whole_test() -> None:
+    """A server that dies early answers fast until then."""
+    found = _load.breaches([path(requests=30000)], _load.stages("stress"), [], 150)
+    assert found == ["33 requests a second were answered, more than 100 must be."]
+    # Whoever leaves late has asked for longer.
+    assert _load.rate(2000, MANY, 20) == 100
+
+
+@pytest.mark.parametrize(
+    ("profile", "begins"),
+    [
+        ({"profile": "smoke"}, [0, 30, 60, 90]),
+        ({"profile": "smoke", "seconds": 36}, [0]),
+        ({"profile": "smoke", "seconds": 80}, [0, 30]),
+        ({"profile": "rush"}, [0, 30, 60, 90, 120, 150, 180, 210, 240, 270]),
+    ],
+)
+def test_a_stage_is_judged_by_the_half_minute(profile: dict[str, t.Any], begins: list[int]) -> None:
+    wanted = _load.stages(**profile)
+    found = list(_load.pieces(wanted))
+    assert [begin for begin, _until, _users in found] == begins
+    assert found[-1][1] == wanted[-1][0]
+
+
+@pytest.mark.parametrize(
+    ("answers", "said"),
+    [
+        (dict.fromkeys(range(121), 15), []),
+        (dict.fromkeys(range(62), 15), [f"in 1 {FEWER} 90 s."]),
+        ({1: 5, 30: 5, 89: 5, 119: 5}, []),
+        ({1: 5, 30: 5, 89: 4, 119: 5}, [f"in 1 {FEWER} 60 s."]),
+        ({}, [f"in 4 {FEWER} 0 s."]),
+    ],
+)
+def test_a_server_that_stands_still_is_told(answers: dict[int, int], said: list[str]) -> None:
+    found = _load.breaches([path()], _load.stages("smoke"), (), 62, answered=answers)
+    assert found == said
+
+
+def test_a_visitor_waits_for_longer_than_the_slowest_answer_may_take() -> None:
+    assert _load.SLOW.p99 < 1000 * _load.PATIENCE_SECONDS
+    command = yaml.safe_load((ROLE / "vars/main.yml").read_text())["__app_load_command"]
+    (task,) = [
+        each for each in yaml.safe_load((ROLE / "tasks/load.yml").read_text()) if "async" in each
+    ]
+    assert task["async"] > _load.LONGEST_SECONDS + 100
+    (waits,) = re.findall("'--stop-timeout', '([0-9]+)'", command)
+    assert int(waits) > _load.PATIENCE_SECONDS

@@ -411,7 +411,6 @@ def test_only_the_provider_goes_back_to_a_moment(asked: dict[str, t.Any]) -> Non
         ("restore", {}),
         ("restore", {"restore_database": "shop"}),
         ("restore", {"restore_database": "none", "restore_to": "yesterday"}),
-        ("restore", {"restore_dump": "/var/backups/slipway/shop/x.dump"}),
         ("restore", {"restore_remove": "true"}),
         ("restore_cluster", {}),
         ("rehearse_restore", {"restore_to": "latest"}),
@@ -430,6 +429,21 @@ def test_what_the_provider_must_do_is_said_before_anything_else_is_asked_for(
         "stack_postgres.host is 'db.example.com', whose provider alone can go back to a moment or"
         " name one: restore there into a new server and write its address into stack_postgres.host,"
         " or fill a database from a dump as docs/external.md says."
+    )
+
+
+def test_a_dump_for_a_provider_is_filled_in_by_hand() -> None:
+    told = yaml.safe_load((PLAYBOOKS / "restore.yml").read_text())[0]["vars"]
+    asked = {
+        "extra": {"restore_dump": "/var/backups/slipway/shop/x.dump", "restore_database": "shop"},
+        "takes": told["common_takes"],
+        "cluster_needed": told["common_cluster_needed"],
+    }
+    (problem,) = _inventory.problems({**PROVIDED, **asked}, HERE, ONE)
+    assert problem == (
+        "stack_postgres.host is 'db.example.com', and this playbook fills only a database of our"
+        " own server; fill the provider's from restore_dump with the commands of docs/external.md,"
+        ' section "PostgreSQL".'
     )
 
 

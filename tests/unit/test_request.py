@@ -6,6 +6,7 @@ from __future__ import annotations
 import typing as t
 
 import pytest
+from ansible_collections.slipway.stack.plugins.module_utils import _load
 from ansible_collections.slipway.stack.plugins.plugin_utils import _request
 from ansible_collections.slipway.stack.plugins.plugin_utils._applications import InventoryError
 
@@ -117,7 +118,7 @@ def problem(groups: t.Any = None, **inputs: t.Any) -> str:
         ),
         ({}, ["restore_to"], "restore_to is missing; write -e restore_to=latest for all"),
         ({"load_profile": "soak"}, None, "load_profile is 'soak'; write one of smoke, baseline,"),
-        ({"load_users": "0"}, None, "load_users is '0'; write a whole number."),
+        ({"load_users": "0"}, None, "load_users is '0'; write a whole number of users"),
         ({"load_file": "/nowhere.py"}, None, "load_file is '/nowhere.py', where this computer has"),
     ],
 )
@@ -360,12 +361,55 @@ def test_a_flag_is_true_or_false(value: t.Any, fine: bool) -> None:
 def test_real_visitors_are_spared_unless_they_are_meant() -> None:
     asked = {"load_environment": "production", "load_from": "one"}
     here = {"environment": "production", "takes": LOAD}
-    assert "production serves real visitors" in problem(extra=asked, **here)
+    assert "so it may serve real visitors" in problem(extra=asked, **here)
     assert problem(extra={**asked, "load_production": True}, **here) == ""
     assert problem(extra={**STAGING, "load_from": "one"}, takes=LOAD) == ""
-    for name in ("eu-production", "Live", "shop_prod"):
-        there = {"environment": name, "takes": LOAD}
-        assert "serves real visitors" in problem(extra={**asked, "load_environment": name}, **there)
+
+
+@pytest.mark.parametrize(
+    ("environment", "spared"),
+    [
+        ("eu-production", True),
+        ("Live", True),
+        ("shop_prod", True),
+        ("prd", True),
+        ("shopprod", True),
+        ("main", True),
+        ("public", True),
+        ("latest", True),
+        ("test-of-production", True),
+        ("staging", False),
+        ("eu_staging2", False),
+        ("development", False),
+        ("demo", False),
+        ("Test", False),
+    ],
+)
+def test_visitors_are_real_where_nobody_says_otherwise(environment: str, spared: bool) -> None:
+    asked = {"load_environment": environment, "load_from": "one"}
+    there = {"environment": environment, "takes": LOAD}
+    assert ("may serve real visitors" in problem(extra=asked, **there)) == spared
+    assert problem(extra={**asked, "load_production": "true"}, **there) == ""
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"load_users": "99999"}, "load_users is '99999'; write a whole number of users, at most"),
+        ({"load_seconds": 10000}, "load_seconds is 10000; write a whole number of seconds, at mos"),
+        ({"load_seconds": True}, "load_seconds is true; write a whole number of seconds"),
+        ({"load_users": 50, "load_seconds": 5}, "50 users are asked for, but 10 come in a second"),
+        ({"load_users": 1200}, "1200 users are asked for, but 10 come"),
+        ({"load_seconds": 60, "load_profile": "spike"}, ""),
+        ({"load_seconds": 50, "load_profile": "spike"}, "500 users are asked for, but"),
+        ({"load_users": 5000, "load_seconds": 7000}, ""),
+        *(({"load_profile": name}, "") for name in _load.PROFILES),
+    ],
+)
+def test_a_load_test_ends_while_somebody_waits_for_it(given: dict[str, t.Any], said: str) -> None:
+    found = problem(extra={**STAGING, "load_from": "one", **given}, takes=LOAD)
+    assert said in found
+    assert bool(said) == bool(found)
 
 
 @pytest.mark.parametrize(
