@@ -18,6 +18,7 @@ OPTIONS: dict[str, t.Any] = {
     "home": {"type": "path"},
     "framework": {"type": "str", "default": "django", "choices": ["django", "fastapi", "none"]},
     "port": {"type": "int", "default": 6432},
+    "pool_size": {"type": "int", "default": 0},
     "unseen_allowed": {"type": "bool", "default": False},
 }
 DJANGO_PREPARES_NOT = "OPTIONS['prepare_threshold'] = None"
@@ -79,6 +80,12 @@ def _connection(check: Check, found: dict[str, t.Any]) -> Finding:
         wrong.append((WARNING, f"keeps connections for {found['max_age']} s", remedy))
     if found.get("max_age", 0) is None:
         wrong.append((WARNING, "keeps connections for ever", "CONN_MAX_AGE = 0"))
+    pool, given = found.get("pool", 0), check["pool_size"]
+    if given and not 0 <= pool <= given:
+        many = "any number of" if pool < 0 else f"up to {pool}"
+        remedy = f"a pool of at most {given}"
+        said = f"each process keeps {many} connections, more than the {given} that the pooler gives"
+        wrong.append((WARNING, said, remedy))
     label = f"{check['label']} {found['name']}"
     if not wrong:
         return Finding(label, OK, "made for a transaction pooler", "as the pooler needs it")

@@ -37,9 +37,16 @@ def django() -> list[dict[str, t.Any]]:
                     "prepares": threshold is not None,
                     "max_age": known["CONN_MAX_AGE"],
                     "cursors": not known.get("DISABLE_SERVER_SIDE_CURSORS", False),
+                    "pool": django_pool(known["OPTIONS"].get("pool")),
                 }
             )
     return found
+
+
+def django_pool(told: t.Any) -> int:
+    """How many connections a process may keep: psycopg's pool has four unless it is told so."""
+    options = told if isinstance(told, dict) else {}
+    return int(options.get("max_size") or options.get("min_size", 4)) if told else 0
 
 
 def engines() -> list[dict[str, t.Any]]:
@@ -50,10 +57,25 @@ def engines() -> list[dict[str, t.Any]]:
         return []
     made = [each for each in gc.get_objects() if isinstance(each, Engine)]
     return [
-        {"name": str(each.url.database), "port": str(each.url.port), "prepares": prepares(each)}
+        {
+            "name": str(each.url.database),
+            "port": str(each.url.port),
+            "prepares": prepares(each),
+            "pool": pool(each.pool),
+        }
         for each in made
         if each.dialect.name == "postgresql"
     ]
+
+
+def pool(made: t.Any) -> int:
+    """How many connections a process may keep and open besides; -1 is as many as it wants."""
+    from sqlalchemy.pool import QueuePool
+
+    if not isinstance(made, QueuePool):
+        return 0
+    size, more = int(made.size()), int(made._max_overflow)
+    return -1 if size == 0 or more < 0 else size + more
 
 
 def prepares(engine: t.Any) -> bool:

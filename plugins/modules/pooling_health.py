@@ -18,7 +18,9 @@ description:
   - An application of which nothing is seen, because it connects only once it serves, with another
     library, or not through O(port), is V(unknown) unless O(unseen_allowed).
   - Prepared statements that it forgets are V(critical), server-side cursors and connections
-    that are kept V(warning).
+    that Django keeps by its C(CONN_MAX_AGE) V(warning).
+  - So is a pool of one process, of Django's C(OPTIONS) or of SQLAlchemy with its overflow, that is
+    larger than O(pool_size). How many processes have one is not looked at.
 extends_documentation_fragment:
   - slipway.stack._health
   - slipway.stack._health.check
@@ -43,6 +45,12 @@ options:
     description: Port of the pooler.
     type: int
     default: 6432
+  pool_size:
+    description:
+      - Server connections that the pooler opens for the application, its reserve among them; with
+        V(0) the pools of its processes are not judged.
+    type: int
+    default: 0
   unseen_allowed:
     description: Whether an application is well of whose connections through the pool none is seen.
     type: bool

@@ -495,6 +495,8 @@ def _pooling_check(application: Application) -> list[dict[str, t.Any]]:
         return []
     check = {"kind": "pooling", "name": application["name"], "application": application["name"]}
     told = {"module": served.split(":")[0], "framework": application["framework"]}
+    pool = application["pool"]
+    told["pool_size"] = pool["pool_size"] + pool["reserve_pool_size"]
     return [{**check, **told, "timeout": CELERY_SECONDS}]
 
 

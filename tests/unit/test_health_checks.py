@@ -37,7 +37,7 @@ def checks(
             "health_path": "/health/",
             "websocket_health_path": "",
         },
-        "pool": {"name": "shop"},
+        "pool": {"name": "shop", "pool_size": 25, "reserve_pool_size": 10},
         "celery": {
             "application": "shop",
             "workers": [
@@ -73,6 +73,7 @@ def test_a_machine_with_everything_is_examined_for_everything() -> None:
     assert found["postgres 5432"]["role"] == "primary"
     assert found["postgres 5432"]["databases"] == ["shop"]
     assert found["celery shop"]["queues"] == ["celery", "mail"]
+    assert found["pooling shop"]["pool_size"] == 35
 
 
 def test_the_broker_keeps_what_it_is_given_and_the_cache_need_not() -> None:

@@ -20,7 +20,7 @@ from ansible_collections.slipway.stack.plugins.module_utils import (
 )
 
 GOOD = {"name": "shop", "port": "6432", "prepares": False, "kept": False}
-GOOD |= {"max_age": 0, "cursors": False}
+GOOD |= {"max_age": 0, "cursors": False, "pool": 0}
 SETTINGS = """
 from django.conf import settings
 settings.configure(DATABASES={{
@@ -62,6 +62,56 @@ def test_what_a_pooler_cannot_carry_is_told_with_its_remedy(
     assert finding.state == state
     assert value in finding.value
     assert advice in finding.advice
+
+
+@pytest.mark.parametrize(
+    ("pool", "given", "value"),
+    [
+        (0, 35, ""),
+        (35, 35, ""),
+        (100, 0, ""),
+        (-1, 0, ""),
+        (36, 35, "each process keeps up to 36 connections, more than the 35 that the pooler gives"),
+        (-1, 35, "each process keeps any number of connections, more than the 35 that the pooler"),
+    ],
+)
+def test_a_pool_that_is_larger_than_that_of_the_pooler_is_told(
+    pool: int, given: int, value: str
+) -> None:
+    (finding,) = judged({**GOOD, "pool": pool}, pool_size=given)
+    assert finding.state == ("warning" if value else "ok")
+    assert value in finding.value
+    assert ("a pool of at most 35" in finding.advice) == bool(value)
+
+
+@pytest.mark.parametrize(
+    ("told", "pool"),
+    [
+        (None, 0),
+        (False, 0),
+        (True, 4),
+        ({"min_size": 20}, 20),
+        ({"min_size": 20, "max_size": 50}, 50),
+        ({"max_size": None}, 4),
+    ],
+)
+def test_djangos_pool_is_as_large_as_psycopg_makes_it(told: t.Any, pool: int) -> None:
+    assert _pooling_question.django_pool(told) == pool
+
+
+@pytest.mark.parametrize(
+    ("options", "pool"),
+    [
+        ({}, 15),
+        ({"pool_size": 50, "max_overflow": 50}, 100),
+        ({"max_overflow": -1}, -1),
+        ({"pool_size": 0}, -1),
+        ({"poolclass": sqlalchemy.pool.NullPool}, 0),
+    ],
+)
+def test_an_engines_pool_is_counted_with_its_overflow(options: dict[str, t.Any], pool: int) -> None:
+    engine = sqlalchemy.create_engine("postgresql+psycopg://db:6432/shop", **options)
+    assert _pooling_question.pool(engine.pool) == pool
 
 
 def test_only_connections_through_the_pool_are_judged() -> None:
@@ -135,6 +185,7 @@ def test_django_as_it_is_by_default_and_told_otherwise(tmp_path: Path) -> None:
         "kept": False,
         "max_age": 0,
         "cursors": True,
+        "pool": 0,
     }
     more = """, "CONN_MAX_AGE": None, "DISABLE_SERVER_SIDE_CURSORS": True,
         "OPTIONS": {"prepare_threshold": 5}"""
@@ -151,7 +202,8 @@ def test_engines_as_they_are_by_default_and_told_otherwise(tmp_path: Path) -> No
         ("psycopg2", "", False),
     ):
         (found,) = asked(tmp_path, made.format(driver, told), "fastapi")
-        assert found == {"name": "shop", "port": "6432", "prepares": prepares, "kept": False}
+        wanted = {"name": "shop", "port": "6432", "prepares": prepares, "kept": False}
+        assert found == {**wanted, "pool": 15}
 
 
 @pytest.fixture
