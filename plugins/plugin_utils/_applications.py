@@ -42,7 +42,7 @@ SECRET_KEYS = frozenset(
 # What an application's environment must not say: how its processes are found and started.
 PROCESS_VARIABLES = frozenset(
     {"PATH", "HOME", "USER", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "LD_PRELOAD"}
-    | {"LD_LIBRARY_PATH", "LISTEN_FDS", "LISTEN_PID", "NOTIFY_SOCKET"}
+    | {"LD_LIBRARY_PATH", "LISTEN_FDS", "LISTEN_PID", "NOTIFY_SOCKET", "GUNICORN_CMD_ARGS"}
 )
 ACME_CHALLENGES = "/.well-known/acme-challenge/"
 
@@ -297,6 +297,11 @@ def _check_environment(environment: t.Mapping[t.Any, t.Any], label: str) -> None
             raise InventoryError(
                 f"{label}.{key} decides how the application's processes start, which its units do;"
                 " remove it."
+            )
+        if key == "NODE_OPTIONS" and "--inspect" in str(value):
+            raise InventoryError(
+                f"{label}.{key} has --inspect, through which whoever reaches the debugger runs what"
+                " he likes; remove that."
             )
         if value is None:
             raise InventoryError(f"{label}.{key} is empty; write '' if that is meant.")

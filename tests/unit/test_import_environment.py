@@ -274,6 +274,7 @@ GETS = "was left out; the application gets"
     ("values", "sentence"),
     [
         ({"PATH": "/bin"}, "PATH was left out; how processes start, the units decide"),
+        ({"GUNICORN_CMD_ARGS": "--reload"}, "GUNICORN_CMD_ARGS was left out; how processes start"),
         ({"KEY": "a\nb"}, "KEY has several lines; encode it, for example in base64"),
         ({"KEY": "a\0b"}, "KEY has several lines; encode it, for example in base64"),
         ({"DATABASE_URL": "postgresql://u:p@h:x/d"}, "DATABASE_URL is no URL; correct it, and"),
