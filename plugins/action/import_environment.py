@@ -27,6 +27,12 @@ ARGUMENTS = {
         "default": "django",
     },
 }
+# What no .env file has, and no inventory is without.
+ENVIRONMENT = (
+    "stack_environment, vault_stack_pgbouncer_password and vault_stack_redis_admin_password are"
+    " asked for as well; write those that the inventory has not yet (docs/secrets.md, at a provider"
+    " docs/external.md)"
+)
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]
@@ -64,7 +70,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         }
         if not self._task.check_mode:
             _write(Path(given["into"]), files)
-        remarks = [*complaints, *placed.remarks]
+        remarks = [*complaints, *placed.remarks, ENVIRONMENT]
         if not secrets.startswith("$ANSIBLE_VAULT"):
             remarks.append("secrets.yml is not encrypted; give --ask-vault-pass, or encrypt it now")
         return {"changed": True, "remarks": remarks, "count": len(values), "files": sorted(files)}

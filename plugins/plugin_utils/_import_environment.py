@@ -50,6 +50,14 @@ _CREDENTIALS = re.compile(r"://[^/@\s]+@")
 _NAMED = re.compile(r"(?:pass|pwd|secret|token|key|auth|sig)\w*[\"']?\s*[:=]", re.I)
 # A word of both letters and digits that is too long for one that somebody would say.
 _RANDOM = re.compile(r"(?=\S*[0-9])(?=\S*[A-Za-z])[A-Za-z0-9+/=_!#$%^&*-]{16,}")
+# A name and a password, not a server and its port; a word that begins as those of services do; one
+# that nobody would say, also within a URL.
+_LOGIN = re.compile(r"[\w.@+-]+:(?!\d+$)[^\s:/]+")
+_ISSUED = re.compile(
+    r"(?:sk|pk|rk|whsec|gh[opsu]|github_pat|glpat|xox[abeprs]|hf|npm|pypi|dop_v1|shpat)[-_]\S{6,}"
+    r"|(?:AKIA|ASIA|AIza|SG\.|eyJ)\S{8,}"
+)
+_LONG = re.compile(r"[A-Za-z0-9]{20,}")
 _PLACEHOLDER = re.compile(
     r"\{+ *[a-z][\w .-]*\}+|<[^<>]*>|\.\.\.|your[-_]\S*|(?:change|replace)[-_ ]?me\S*", re.I
 )
@@ -315,10 +323,15 @@ def _keep(placed: Placed, variable: str, value: str) -> None:
                 f"{variable} was kept and may lead to a server of today; if so, change it, or give"
                 " it a fact in environment_names"
             )
-        patterns = (_CREDENTIALS, _NAMED, _RANDOM)
-        secret = _SECRET.search(variable) or any(each.search(value) for each in patterns)
-        side = placed.secrets if secret else placed.application
+        side = placed.secrets if _is_secret(variable, value) else placed.application
         side.setdefault("environment", {})[variable] = _filled(placed, variable, value)
+
+
+def _is_secret(variable: str, value: str) -> bool:
+    """By its name, or by what it holds; whoever reads the declaration is told of the rest."""
+    held = any(each.search(value) for each in (_CREDENTIALS, _NAMED, _RANDOM, _LONG))
+    whole = _LOGIN.fullmatch(value) or _ISSUED.match(value)
+    return bool(_SECRET.search(variable) or held or whole)
 
 
 def _missing(placed: Placed) -> None:
@@ -331,5 +344,11 @@ def _missing(placed: Placed) -> None:
     for name in ("database_password", "redis_password", "secret_key"):
         if not placed.secrets[name]:
             placed.say(f"{name} is not known; write openssl rand -hex 32's output")
+    clear = [name for name, value in application.get("environment", {}).items() if value]
+    if clear:
+        placed.say(
+            f"{', '.join(clear)} stay in clear in the declaration; move what is a secret into the"
+            " vault's twin"
+        )
     if application.get("s3", {}).get("bucket") == "":
         placed.say("s3.bucket is not known; write it, or remove s3")

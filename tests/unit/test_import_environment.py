@@ -357,6 +357,11 @@ def test_what_does_not_change_is_not_said() -> None:
         ("STORE", "AccountName=a;AccountKey=b"),
         ("ACCOUNT", '{"private_key": "x"}'),
         ("ADMIN", "tr0ub4dor&3#horse*x"),
+        ("ADMIN_LOGIN", "admin:hunter2"),
+        ("ANTHROPIC", "sk-ant-abcdefghijkl"),
+        ("MAPS", "abcdefghijklmnopqrstuvwx"),
+        ("GOOGLE", "AIzaSyAbcdefgh"),
+        ("SLACK_URL", "https://hooks.slack.com/services/T0/B0/abcdefghijklmnopqrstuvwx"),
     ],
 )
 def test_what_looks_like_a_secret_goes_into_the_vault(name: str, value: str) -> None:
@@ -371,6 +376,9 @@ def test_what_looks_like_a_secret_goes_into_the_vault(name: str, value: str) -> 
         ("REGION", "eu-central-1"),
         ("FEATURES", '{"a": 1, "b": [2]}'),
         ("LIMITS", "{}"),
+        ("SEARCH", "elastic:9200"),
+        ("ORIGINS", "https://shop.example.com,https://admin.shop.example.com"),
+        ("LANGUAGES", "sk-SK,pk"),
         ("GREETING", "your order is ready"),
         ("EMAIL_BACKEND", "django.core.mail.backends.smtp.EmailBackend"),
         ("CELERY_RESULT_BACKEND", "django-db"),
@@ -381,6 +389,18 @@ def test_what_is_no_secret_stays_what_it_is(name: str, value: str) -> None:
     found = _import_environment.place({name: value}, "shop")
     assert found.application["environment"] == {name: value}
     assert not any("placeholder" in remark for remark in found.remarks)
+
+
+def test_what_stays_in_clear_is_listed_by_name() -> None:
+    values = {"BASIC": "correct horse", "REGION": "eu", "EMPTY": "", "API_KEY": "x"}
+    remarks = _import_environment.place(values, "shop").remarks
+    assert (
+        "BASIC, REGION stay in clear in the declaration; move what is a secret into the vault's"
+        " twin"
+    ) in remarks
+    assert "horse" not in str(remarks)
+    none = _import_environment.place({"API_KEY": "x"}, "shop").remarks
+    assert not any("in clear" in each for each in none)
 
 
 def test_names_in_lower_case_hold_facts_as_well() -> None:
@@ -459,6 +479,9 @@ def test_two_files_are_written_once(asked: dict[str, t.Any], tmp_path: Path) -> 
     said = run(None, **asked)
     assert SECRET not in str(said)
     assert "secrets.yml is not encrypted" in said["remarks"][-1]
+    assert said["remarks"][-2].startswith(
+        "stack_environment, vault_stack_pgbouncer_password and vault_stack_redis_admin_password are"
+    )
     secrets = tmp_path / "all" / "secrets.yml"
     assert secrets.stat().st_mode & 0o777 == 0o600
     told = yaml.safe_load(secrets.read_text())["vault_stack_applications"]["parkme"]
