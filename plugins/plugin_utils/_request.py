@@ -89,7 +89,7 @@ def check(inputs: t.Mapping[str, t.Any], names: list[str]) -> None:
     # Before anything else is asked for, which would be in vain.
     names_moment = "restore_point" in (takes or ()) and asked.get("restore_point")
     if inputs.get("postgres") and (inputs.get("cluster_needed") or names_moment):
-        _refuse_provided(inputs["postgres"], asked)
+        _refuse_provided(inputs["postgres"], {*asked} & {*(takes or ())})
     _refuse_cut(extra)
     for name in extra:
         _refuse_misspelt(str(name))
@@ -355,7 +355,7 @@ def _check_point(name: str, value: t.Any) -> None:
         )
 
 
-def _refuse_provided(postgres: t.Any, asked: t.Mapping[str, t.Any]) -> None:
+def _refuse_provided(postgres: t.Any, asked: t.Container[str]) -> None:
     host = postgres.get("host") if isinstance(postgres, t.Mapping) else None
     if "restore_dump" in asked:
         raise InventoryError(

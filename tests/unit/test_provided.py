@@ -413,6 +413,7 @@ def test_only_the_provider_goes_back_to_a_moment(asked: dict[str, t.Any]) -> Non
         ("restore", {"restore_database": "none", "restore_to": "yesterday"}),
         ("restore", {"restore_remove": "true"}),
         ("restore_cluster", {}),
+        ("restore_cluster", {"restore_dump": "/var/backups/slipway/shop/x.dump"}),
         ("rehearse_restore", {"restore_to": "latest"}),
         ("back_up", {"restore_point": "ö"}),
     ],
