@@ -25,7 +25,7 @@ pytestmark = pytest.mark.skipif(SCENARIO != "default", reason="it has a machine 
 MACHINE = f"{LAB}-bare"
 DECLARED = {
     "ansible_connection": "community.docker.docker",
-    "stack_environment": "bare",
+    "stack_environment": "bare-test",
     "stack_applications": [
         {
             "name": "auction",
@@ -70,7 +70,7 @@ def test_each_playbook_can_be_tried_where_nothing_runs(
     path: Path, bare: tuple[str, str], tmp_path: Path
 ) -> None:
     """It ends well, or with a sentence; and leaves the machine as it was."""
-    given = answers(path, load_environment="bare", load_from=MACHINE)
+    given = answers(path, load_environment="bare-test", load_from=MACHINE)
     file = write_as_awx(tmp_path / "extravars", given)
     done = playbook(path.stem, "--check", "--diff", f"-e@{file}", inventories=bare)
     said = done.stdout + done.stderr
