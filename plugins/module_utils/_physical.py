@@ -261,7 +261,8 @@ def expire(
 ) -> bool:
     """Delete what no rule keeps. That this fails makes the new backup no worse."""
     moment = _backups.believed(means.clock(), [one.started for one in before])
-    gone, whole = ladder(before, options.retention_days, moment)
+    verdicts = {one.label: read_back(options.state, one.label) for one in before}
+    gone, whole = ladder(before, options.retention_days, moment, verdicts)
     number = repository.number
     wal = f"--repo{number}-retention-archive"
     how = [f"--repo={number}", f"{wal}-type=full", f"{wal}={whole}"]
@@ -284,27 +285,53 @@ def expire(
     return True
 
 
-def ladder(backups: t.Sequence[Taken], days: int, moment: datetime) -> tuple[list[Taken], int]:
+def read_back(state: pathlib.Path, label: str) -> bool | None:
+    """Whether a backup came back whole, as its record here says; None where nobody knows.
+
+    That is of those which were taken by another machine, or while the store did not answer.
+    """
+    record = read(state / VERIFICATIONS / f"{label}.json")
+    return True if record.get("verified") else None if record.get("sound", True) else False
+
+
+def ladder(
+    backups: t.Sequence[Taken],
+    days: int,
+    moment: datetime,
+    verdicts: t.Mapping[str, bool | None] | None = None,
+) -> tuple[list[Taken], int]:
     """What no rule keeps, the newest first, and how many full backups keep all WAL after them.
 
     The first full backup that is older than the days is where going back as far as that begins; of
-    those before it the first of each month stays, alone and with the WAL that makes it whole.
+    those before it the first of each month stays, alone and with the WAL that makes it whole. A
+    damaged one is neither where there is another. One that nobody knows of is a rung like one that
+    was read back, or a machine that was set up anew would delete all that it has not taken itself;
+    but the first that is known to be whole stays beside it.
     """
+    known = verdicts or {}
     fulls = [one for one in backups if one.kind == "full"]
     oldest_day = moment - timedelta(days=days)
-    whole = fulls[-1 - sum(one.started >= oldest_day for one in fulls) :]
-    copies = [_backups.Copy(STANZA, one.label, one.started, verified=True) for one in fulls]
-    old = {
-        copy.file
-        for copy in _backups.prunable(copies, moment, days, 1, _backups.WEEKLY, _backups.MONTHLY)
-    }
+    older = [one for one in fulls if one.started < oldest_day]
+    trust = {True: 2, None: 1, False: 0}
+    base = max(older, key=lambda one: (trust[known.get(one.label)], one.started), default=None)
+    whole = fulls[fulls.index(base) :] if base else fulls
     kept = {one.label for one in whole}
-    rungs = {one.label for one in fulls if one.label not in old}
+    rungs = _rungs(fulls, moment, days, {one.label for one in fulls if known.get(one.label)})
+    rungs |= _rungs(
+        fulls, moment, days, {one.label for one in fulls if known.get(one.label) is not False}
+    )
     # What builds on another is named after its full backup.
     gone = [
         one for one in backups if one.label.partition("_")[0] not in kept and one.label not in rungs
     ]
     return gone[::-1], len(whole)
+
+
+def _rungs(fulls: t.Sequence[Taken], moment: datetime, days: int, sound: set[str]) -> set[str]:
+    """The full backups that stay if those are the sound ones; none where there is no such one."""
+    copies = [_backups.Copy(STANZA, one.label, one.started, one.label in sound) for one in fulls]
+    old = _backups.prunable(copies, moment, days, 1, _backups.WEEKLY, _backups.MONTHLY)
+    return {one.file for one in copies if one not in old} if sound else set()
 
 
 def prune(options: Settings, means: Means) -> bool:

@@ -191,6 +191,57 @@ def test_a_ladder_of_full_backups_stays_and_the_window_keeps_its_wal(run: Run) -
     assert gone == sorted(gone, key=found.index, reverse=True)
 
 
+def rungs(verdicts: dict[str, bool | None], *ages: int) -> tuple[list[int], int]:
+    """Of full backups of those ages in days: which stay, and how many keep their WAL."""
+    found = _physical.taken(told(*(backup("full", age * DAY) for age in ages)))
+    named = {label_of(int(age)): verdict for age, verdict in verdicts.items()}
+    gone, whole = _physical.ladder(found, 90, NOW, named)
+    kept = [age for age, one in zip(ages, found, strict=True) if one not in gone]
+    return kept, whole
+
+
+def label_of(age: int) -> str:
+    label: str = backup("full", age * DAY)["label"]
+    return label
+
+
+def test_a_damaged_full_backup_is_no_rung_and_no_base() -> None:
+    """Of 1 and 5 August, of 23 and 16 August, which begin what can be gone back to."""
+    sound: dict[str, bool | None] = dict.fromkeys(map(str, (113, 109, 98, 91, 1)), True)
+    assert rungs(sound, 113, 109, 98, 91, 1) == ([113, 91, 1], 2)
+    assert rungs({**sound, "113": False}, 113, 109, 98, 91, 1) == ([109, 91, 1], 2)
+    assert rungs({**sound, "91": False}, 113, 109, 98, 91, 1) == ([113, 98, 91, 1], 3)
+    assert rungs({"113": False, "91": False, "1": True}, 113, 91, 1) == ([91, 1], 2)
+
+
+def test_a_backup_of_which_nothing_is_known_stays_a_rung_but_takes_no_place() -> None:
+    """What another machine took is not deleted because this one has not read it."""
+    assert rungs({"1": True}, 141, 113, 109, 91, 1) == ([141, 113, 91, 1], 2)
+    told_of: dict[str, bool | None] = {"109": True, "91": True, "1": True}
+    assert rungs(told_of, 141, 113, 109, 91, 1) == ([141, 113, 109, 91, 1], 2)
+    assert rungs({"141": False, "113": False}, 141, 113, 1) == ([113, 1], 2)
+
+
+def test_the_verdict_on_a_backup_is_read_from_its_record(run: Run) -> None:
+    folder = run.options.state / "verifications"
+    folder.mkdir()
+
+    def verdict(text: str) -> bool | None:
+        (folder / "one.json").write_text(text)
+        found: bool | None = _physical.read_back(run.options.state, "one")
+        return found
+
+    assert verdict('{"verified": true, "sound": true}') is True
+    assert verdict('{"verified": false, "sound": false}') is False
+    assert verdict('{"verified": false, "sound": true}') is None, "the store did not answer"
+    assert verdict("") is None
+    run.backups = [backup("full", age * DAY) for age in (113, 109, 91, 2, 1)]
+    (folder / f"{label_of(113)}.json").write_text('{"verified": false, "sound": false}')
+    assert run()
+    expired = [given[-1] for given in run.asked if given[0] == "expire"]
+    assert expired[:-1] == [f"--set={label_of(113)}"]
+
+
 def test_what_leaves_the_ladder_is_named_to_pgbackrest(run: Run) -> None:
     run.backups = [backup("full", age * DAY) for age in (205, 201, 100, 1)]
     assert run(), "the last but two is of 100 days ago, so the clock may have jumped"
