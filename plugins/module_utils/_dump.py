@@ -24,6 +24,9 @@ except ImportError:  # reported by connect(), where it can be a sentence
 
 CLIENTS = pathlib.Path("/usr/lib/postgresql")
 LOCK_WAIT = "300s"
+# Tables that are counted in one transaction, which locks each of them and its indexes to its end.
+COUNTED_TOGETHER = 20
+NO_TIMEOUT = "SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0"
 
 Connection = t.Any
 
@@ -90,13 +93,14 @@ def connected(database: str, port: int) -> t.Iterator[Connection]:
 
 def facts(connection: Connection) -> Facts:
     with connection.cursor() as cursor:
-        cursor.execute("SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0")
+        cursor.execute(NO_TIMEOUT)
         cursor.execute("SELECT pg_database_size(current_database())")
         size = int(cursor.fetchone()[0])
         cursor.execute("SELECT extname, extversion FROM pg_extension ORDER BY 1")
         extensions = {str(name): str(version) for name, version in cursor.fetchall()}
         cursor.execute(_schema.SEQUENCES)
         sequences = dict(cursor.fetchone()[0])
+        connection.commit()  # or each sequence stays locked as long as the dump takes
         cursor.execute(_schema.FINGERPRINT)
         schema = str(cursor.fetchone()[0])
         cursor.execute("SHOW server_version")
@@ -152,7 +156,7 @@ def dump(
         f"--file={path}",
     ]
     with _running(command, database, connection.info.port) as finish:
-        tables = count_rows(connection)
+        tables = count_rows(connection, database, snapshot)
         counted = Counted(
             tables,
             revisions(connection, tables),
@@ -162,14 +166,21 @@ def dump(
     return counted
 
 
-def count_rows(connection: Connection) -> dict[str, int]:
-    tables = {}
+def count_rows(connection: Connection, database: str, snapshot: str) -> dict[str, int]:
+    """In the snapshot, a few tables at a time: the server has only so many locks for all."""
     with connection.cursor() as cursor:
         cursor.execute(TABLES)
-        for schema, table in cursor.fetchall():
-            name = psycopg2.sql.Identifier(schema, table)
-            cursor.execute(psycopg2.sql.SQL("SELECT count(*) FROM ONLY {}").format(name))
-            tables[f"{schema}.{table}"] = int(cursor.fetchone()[0])
+        names = list(cursor.fetchall())
+    tables = {}
+    with connected(database, connection.info.port) as beside, beside.cursor() as cursor:
+        for begin in range(0, len(names), COUNTED_TOGETHER):
+            cursor.execute(NO_TIMEOUT)
+            cursor.execute(f"SET TRANSACTION SNAPSHOT '{snapshot}'")
+            for schema, table in names[begin : begin + COUNTED_TOGETHER]:
+                name = psycopg2.sql.Identifier(schema, table)
+                cursor.execute(psycopg2.sql.SQL("SELECT count(*) FROM ONLY {}").format(name))
+                tables[f"{schema}.{table}"] = int(cursor.fetchone()[0])
+            beside.commit()
     return tables
 
 

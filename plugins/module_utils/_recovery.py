@@ -185,6 +185,8 @@ def configuration(directory: str, port: int, recovery: str) -> str:
         # Otherwise a primary with more connections would refuse to be recovered here.
         "hot_standby": "off",
         "max_prepared_transactions": "64",
+        # A dump of it locks each table until its end, and nobody else takes of them.
+        "max_locks_per_transaction": "1024",
         "autovacuum": "off",
         "jit": "off",
         "logging_collector": "on",

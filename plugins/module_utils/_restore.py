@@ -50,15 +50,16 @@ SELECT format('CREATE DATABASE %I TEMPLATE template0 OWNER %I ENCODING %L'
               datcollate, datctype)
 FROM pg_database WHERE datname = :'source';
 """
+# Each table in a statement of its own, because it and its indexes stay locked until the end of the
+# transaction, and the server has only so many locks.
 COUNTS = """
-SELECT coalesce(json_object_agg(format('%s.%s', n.nspname, c.relname), (xpath('/row/c/text()',
-  query_to_xml(format('SELECT count(*) AS c FROM ONLY %I.%I', n.nspname, c.relname),
-               false, true, '')))[1]::text::bigint), '{}')
+SELECT format('SELECT json_build_array(%L, (SELECT count(*) FROM ONLY %I.%I))',
+              format('%s.%s', n.nspname, c.relname), n.nspname, c.relname)
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind = 'r' AND c.relpersistence <> 't'
   AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'
   AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass
-                  AND d.objid = c.oid AND d.deptype = 'e');
+                  AND d.objid = c.oid AND d.deptype = 'e') \\gexec
 """
 NAMES = "SELECT coalesce(json_agg(datname), '[]') FROM pg_database;"
 # In one transaction, so the name is never without a database.
@@ -174,7 +175,7 @@ def load_copy(restore: Restore, scratch: _scratch.Scratch, means: Means) -> Rest
     _fill(restore, dump, means)
     _run(means.live, ["rm", "-f", str(dump)], "cannot remove the dump")
     _say(means.live, scratch.psql().ask(_with(told, PROPERTIES)))
-    return _loaded(restore, _tables(source), means)
+    return _loaded(restore, tables(source), means)
 
 
 def load_dump(restore: Restore, path: Path, means: Means) -> Restore:
@@ -234,7 +235,7 @@ def report(
     if not restore.swapped:
         raise _errors.BackupError(f"{restore.database} was not swapped: there is nothing to tell.")
     safety = replace(means.live, database=restore.safety)
-    before = _tables(safety) if restore.safety in _databases(means.live) else {}
+    before = tables(safety) if restore.safety in _databases(means.live) else {}
     told = {
         "database": restore.database,
         "source": restore.source,
@@ -355,7 +356,7 @@ def _fill(restore: Restore, dump: Path, means: Means) -> None:
 
 def _loaded(restore: Restore, expected: Tables, means: Means) -> Restore:
     """Believe it only if every table has the rows that it is to have."""
-    found = _tables(replace(means.live, database=restore.fresh))
+    found = tables(replace(means.live, database=restore.fresh))
     wrong = [each for each in compare(expected, found) if each["before"] != each["restored"]]
     if wrong:
         first = wrong[0]
@@ -366,8 +367,9 @@ def _loaded(restore: Restore, expected: Tables, means: Means) -> Restore:
     return _keep(replace(restore, loaded=True, restored=found), means)
 
 
-def _tables(psql: _psql.Psql) -> Tables:
-    return dict(json.loads(psql.ask(COUNTS)))
+def tables(psql: _psql.Psql) -> Tables:
+    """The rows of each table of a database."""
+    return dict(json.loads(line) for line in psql.ask(COUNTS).split("\n") if line)
 
 
 def _databases(psql: _psql.Psql) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import pathlib
 import time
@@ -10,6 +11,14 @@ import typing as t
 import pytest
 from ansible_collections.slipway.stack.plugins.module_utils import _dump, _errors
 from fakes import without
+
+
+@pytest.fixture
+def beside(monkeypatch: pytest.MonkeyPatch) -> Connection:
+    """What the rows are counted by."""
+    made = Connection()
+    monkeypatch.setattr(_dump, "connected", lambda *_: contextlib.nullcontext(made))
+    return made
 
 
 @pytest.fixture
@@ -75,6 +84,9 @@ class Connection:
     def cursor(self) -> Cursor:
         return Cursor(self)
 
+    def commit(self) -> None:
+        self.queries.append("COMMIT")
+
 
 @pytest.mark.parametrize(
     ("installed", "server", "chosen"),
@@ -106,6 +118,7 @@ def test_zstd_is_used_where_it_is_known(major: int, method: str) -> None:
     assert _dump.compression(_dump.Client(major, pathlib.Path())) == method
 
 
+@pytest.mark.usefixtures("beside")
 @pytest.mark.parametrize(("major", "option"), [(15, "--compress=3"), (17, "--compress=zstd:3")])
 def test_the_dump_reads_the_snapshot_and_holds_no_lock_forever(
     client: _dump.Client, tmp_path: pathlib.Path, major: int, option: str
@@ -119,6 +132,7 @@ def test_the_dump_reads_the_snapshot_and_holds_no_lock_forever(
     assert {"db=a=b", "port=5433", f"--file={tmp_path / 'out'}"} < set(words)
 
 
+@pytest.mark.usefixtures("beside")
 def test_the_dump_does_not_see_the_keys_of_the_bucket(
     client: _dump.Client, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -130,6 +144,7 @@ def test_the_dump_does_not_see_the_keys_of_the_bucket(
     assert "AWS" not in said
 
 
+@pytest.mark.usefixtures("beside")
 @pytest.mark.parametrize(
     ("script", "sentence"),
     [
@@ -155,19 +170,30 @@ def test_a_dump_that_fails_says_so(
 
 
 def test_what_the_dump_must_hold_is_read_in_its_snapshot(
-    client: _dump.Client, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+    client: _dump.Client,
+    tmp_path: pathlib.Path,
+    beside: Connection,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(_dump, "psycopg2", FakePsycopg2)
+    monkeypatch.setattr(_dump, "COUNTED_TOGETHER", 1)
     program(client, "pg_dump", "exit 0")
+    beside.answers["SELECT count"] = [(7,)]
     asked = Connection()
     asked.answers |= {
         "count(*) || ": [("d1ge57",)],
         "pg_class": [("public", "bids"), ("public", "django_migrations")],
-        "SELECT count": [(7,)],
         "'django:'": [("django:auth", "0012_names"), ("django:shop", "0003_bids")],
     }
     found = _dump.dump(asked, client, "shop", tmp_path / "out", ["public.bids", "public.gone"])
     assert found.tables == {"public.bids": 7, "public.django_migrations": 7}
+    told = [query.split(" '")[0] for query in beside.queries if "timeout" not in query]
+    assert told == [
+        *("SET TRANSACTION SNAPSHOT", "SELECT count(*) FROM ONLY public.bids", "COMMIT"),
+        "SET TRANSACTION SNAPSHOT",
+        "SELECT count(*) FROM ONLY public.django_migrations",
+        "COMMIT",
+    ], "what is counted stays locked for as long as its transaction"
     assert found.revisions == {"django:auth": "0012_names", "django:shop": "0003_bids"}
     assert found.hashes == {"public.bids": "d1ge57"}
     settings = next(query for query in asked.queries if "bytea_output" in query)
