@@ -42,6 +42,7 @@ class Age:
     ok: bool
     detail: str
     figures: dict[str, float]
+    failed: bool = False  # it came to its end, and to that one
 
 
 def ages(directory: pathlib.Path) -> list[Age]:
@@ -71,6 +72,7 @@ def _age(kind: str, name: str, value: t.Mapping[str, t.Any]) -> Age:
             )
             if isinstance(value.get(key), (int, float))
         },
+        value.get("ok") is False or value.get("failed") is True,
     )
 
 

@@ -73,8 +73,11 @@ def _finding(
     state = judge(hours, warning, critical)
     never = age is None or age.succeeded is None
     value = f"none yet, {hours:.1f} h after it was scheduled" if never else f"{hours:.1f} h old"
-    if age and not age.ok and state == OK:
-        state, value = WARNING, f"{value}, but the last run failed: {age.detail}"
+    # Of a rehearsal that failed the older ones prove nothing: as things are, no restore works.
+    disproved = kind == "rehearsal" and age is not None and age.failed
+    if age and not age.ok and (disproved or state == OK):
+        state = CRITICAL if disproved else WARNING
+        value = f"{value}, but the last run failed: {age.detail}"
     return Finding(label, state, value, limit, "" if state == OK else advice)
 
 

@@ -53,6 +53,7 @@ class Settings:
     assertions: list[Assertion]
     hashed_tables: dict[str, list[str]] = field(default_factory=dict)
     reserve_percent: int = 0
+    ping_url: str = ""
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ def settings(path: Path) -> Settings:
 
 
 def rehearse(options: Settings, means: Means) -> _rehearsal_report.Rehearsal:
-    """One rehearsal, whatever becomes of it; nothing of the copy is left."""
+    """One rehearsal, whatever becomes of it; a copy that cannot be removed takes nothing back."""
 
     def free(path: Path) -> int:
         """What may be taken: the live server stops when its disk is full."""
@@ -91,10 +92,12 @@ def rehearse(options: Settings, means: Means) -> _rehearsal_report.Rehearsal:
     done = _rehearsal_report.Rehearsal(started=_utc(begun))
     try:
         done = _checked(options, means, scratch, done)
-    except (_errors.StackError, OSError, ValueError) as error:
+    except (_errors.StackError, OSError, ValueError, TypeError) as error:
         done = done.found("the rehearsal comes to its end", str(error))
-    finally:
+    try:
         _scratch.remove(scratch)
+    except (_errors.StackError, OSError) as error:
+        done = done.found("nothing of the copy is left", str(error))
     return replace(done, finished=_utc(means.clock()))
 
 
@@ -213,9 +216,10 @@ def main(arguments: list[str], means: Means | None = None) -> int:
     means = means or Means()
     try:
         options = settings(Path(arguments[1]))
+        _rehearsal_report.begin(options.state)
         done = rehearse(options, means)
         _rehearsal_report.keep(options.state, done)
-        _backup_ages.tell(options.state, "", means.say)
+        _backup_ages.tell(options.state, options.ping_url if done.ok else "", means.say)
     except (_errors.StackError, OSError) as error:
         means.say(f"{_backup_state.ERROR}Nothing was rehearsed: {error}")
         return 1

@@ -66,6 +66,17 @@ class Rehearsal:
         return {**asdict(self), "ok": self.ok, "detail": " ".join(told), "lines": told}
 
 
+def begin(state: Path) -> None:
+    """What is told of a run that never comes to its end: not what the one before has proven.
+
+    That it had failed is still so.
+    """
+    earlier = _backup_state.read(state / STATE)
+    failed = earlier.get("ok") is False or earlier.get("failed", False)
+    pending = {"ok": None, "failed": failed, "detail": "this run did not come to its end"}
+    _backup_state.write(state / STATE, _json({**earlier, **pending}))
+
+
 def keep(state: Path, done: Rehearsal) -> None:
     """The reports of this rehearsal, the page of all of them, and the state for whoever watches."""
     reports = state / "reports"

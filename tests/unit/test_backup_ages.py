@@ -176,3 +176,23 @@ def test_a_last_run_that_failed_is_a_warning_at_once(tmp_path: pathlib.Path) -> 
     finding = examined(tmp_path, physical=True)["physical cluster"]
     assert finding.state == "warning"
     assert finding.value == "1.0 h old, but the last run failed: why"
+
+
+@pytest.mark.parametrize(
+    ("more", "hours", "state"),
+    [
+        ({"ok": False}, 1, "critical"),
+        ({"ok": False}, 200, "critical"),
+        ({"ok": None}, 1, "warning"),
+        ({"ok": None, "failed": True}, 1, "critical"),
+    ],
+)
+def test_a_proof_that_failed_is_critical_at_once(
+    tmp_path: pathlib.Path, more: dict[str, t.Any], hours: int, state: str
+) -> None:
+    value = {**result(HOUR * hours), **more}
+    (tmp_path / "rehearsal.json").write_text(json.dumps(value))
+    finding = examined(tmp_path, rehearsal=True)["rehearsal"]
+    assert finding.state == state
+    assert finding.value == f"{hours}.0 h old, but the last run failed: why"
+    assert "slipway-rehearsal" in finding.advice

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 from ansible_collections.slipway.stack.plugins.module_utils import (
+    _backup_ages,
     _backups,
     _errors,
     _rehearsal,
@@ -204,7 +205,8 @@ def test_a_target_that_is_missed_is_a_failure(configuration: Path, machine: Rehe
     [
         ({"archives": False}, "WAL segment 000000010000000000000002 was not archived within 600 s"),
         ({"fails": " restore"}, "pgbackrest restore failed: no."),
-        ({"live": "x"}, "Expecting value"),
+        ({"live": "no JSON"}, "Expecting value"),
+        ({"live": "[]"}, "must be a mapping"),
     ],
 )
 def test_a_rehearsal_that_ends_early_failed_and_leaves_nothing(
@@ -213,7 +215,7 @@ def test_a_rehearsal_that_ends_early_failed_and_leaves_nothing(
     for name, value in change.items():
         setattr(machine, name, value)
     if change.get("live"):
-        machine.sql = lambda _text: (0, "no JSON", "")
+        machine.sql = lambda _text: (0, change["live"], "")
     done = rehearsed(configuration, machine)
     assert said in wrong(done)["the rehearsal comes to its end"]
     assert "FAILED before anything was restored" in done.summary()
@@ -298,6 +300,54 @@ def test_the_program_tells_and_keeps_what_it_found(
     configuration.write_text("{}")
     assert _rehearsal.main(["rehearse", str(configuration)], means) == 1
     assert said[-1].startswith("<3>Nothing was rehearsed: ")
+
+
+def test_a_copy_that_cannot_be_removed_does_not_hide_what_was_found(
+    configuration: Path, machine: Rehearsed, tmp_path: Path
+) -> None:
+    _rehearsal_report.keep(tmp_path / "state", good("2026-11-21T04:00:00+00:00"))
+    said: list[str] = []
+    means = _rehearsal.Means(machine, lambda: NOW, lambda _: None, said.append)
+    machine.fails = "rm -rf"
+    assert _rehearsal.main(["rehearse", str(configuration)], means) == 1
+    state = json.loads((tmp_path / "state/rehearsal.json").read_text())
+    assert (state["ok"], state["started"]) == (False, NOW.isoformat())
+    assert state["last_success"] == "2026-11-28T04:10:00+00:00"
+    assert "nothing of the copy is left: cannot remove the old copy: no." in state["detail"]
+    assert CHECKS[4] in [each["check"] for each in state["findings"]]
+
+
+def test_a_run_that_is_killed_is_not_the_success_before_it(tmp_path: Path) -> None:
+    def begun() -> dict[str, t.Any]:
+        _rehearsal_report.begin(tmp_path)
+        found: dict[str, t.Any] = json.loads((tmp_path / "rehearsal.json").read_text())
+        return found
+
+    assert (begun()["ok"], begun()["failed"]) == (None, False)
+    _rehearsal_report.keep(tmp_path, good())
+    found = begun()
+    assert (found["ok"], found["failed"]) == (None, False)
+    assert found["detail"] == "this run did not come to its end"
+    assert found["started"] == good().started, "whoever waits for a new one does not take it so"
+    assert (found["last_success"], len(found["history"])) == (good().finished, 1)
+    _rehearsal_report.keep(tmp_path, good().found("rows", "none"))
+    assert (begun()["failed"], begun()["failed"]) == (True, True), "also when killed twice"
+    _rehearsal_report.keep(tmp_path, good())
+    assert begun()["failed"] is False
+
+
+def test_a_dead_mans_switch_is_told_of_a_proof_alone(
+    configuration: Path, machine: Rehearsed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(_backup_ages, "tell", lambda _state, url, _say: told.append(url))
+    values = json.loads(configuration.read_text())
+    configuration.write_text(json.dumps({**values, "ping_url": "https://switch/web1"}))
+    means = _rehearsal.Means(machine, lambda: NOW, lambda _: None, lambda _: None)
+    _rehearsal.main(["rehearse", str(configuration)], means)
+    machine.checksums = False
+    _rehearsal.main(["rehearse", str(configuration)], means)
+    assert told == ["https://switch/web1", ""]
 
 
 def test_the_program_has_a_clock_and_a_voice(capsys: pytest.CaptureFixture[str]) -> None:
