@@ -16,7 +16,7 @@ import subprocess
 import time
 import typing as t
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from . import _backup_ages, _backups, _errors, _s3
 from ._backup_state import (
@@ -41,6 +41,7 @@ FILES = "files"
 NAMED_BY_CONTENT = ("data", "index", "keys", "snapshots")
 SOME_UNREAD = 3  # restic's exit code
 READ_ONLY = ("--no-lock", "--no-cache")  # neither the repository nor this machine is written to
+MINUTE = timedelta(minutes=1)
 # A mount that is gone, or an emptied directory, is a backup of nothing.
 COLLAPSED = 0.5
 
@@ -54,6 +55,7 @@ class Settings:
     keep: list[str]
     target: _s3.Target
     ping_url: str = ""
+    required: t.Sequence[str] = ()  # of the paths: what somebody has named
 
 
 # Exit code, output, complaints
@@ -123,6 +125,12 @@ def back_up(options: Settings, means: Means, earlier: dict[str, t.Any]) -> dict[
         means.say(
             f"{WARNING}files: {human(size)} were there, {human(earlier['last_size'])} the last"
             " time: see whether something is gone or not mounted."
+        )
+    missing = [path for path in options.required if not os.path.lexists(path)]
+    if missing:
+        raise _errors.BackupError(
+            f"{', '.join(missing)} is not there, but named in stack_backup_paths: correct it, mount"
+            f" what is missing, or name it for other machines alone. The rest is in {detail}."
         )
     thin_out(options, means)
     return {
@@ -205,6 +213,10 @@ def prune(options: Settings, means: Means) -> bool:
 
 def thin_out(options: Settings, means: Means) -> bool:
     """Forget the snapshots that no rule keeps. That this fails makes the new one no worse."""
+    code, output, said = means.restic("snapshots", "--json")
+    if not code and (why := _in_doubt(json.loads(output or "[]") or [], means.clock())):
+        means.say(f"{WARNING}Old snapshots of files stay: {why}")
+        return False
     rules = ["--json", "--group-by=host", "--prune", *options.keep]
     code, output, said = means.restic("forget", *rules)
     if code:
@@ -216,6 +228,20 @@ def thin_out(options: Settings, means: Means) -> bool:
             taken = utc(datetime.fromisoformat(one["time"]))
             means.say(f"files: deleted the snapshot of {taken}, past {' '.join(options.keep)}.")
     return True
+
+
+def _in_doubt(snapshots: t.Sequence[dict[str, t.Any]], clock: datetime) -> str:
+    """Why nothing may be old: restic reckons from the newest snapshot, however far it is ahead."""
+    taken = {datetime.fromisoformat(one["time"]): one["short_id"] for one in snapshots}
+    newest = max(taken, default=clock)
+    if newest - MINUTE <= clock == _backups.believed(clock, taken):
+        return ""
+    return (
+        f"the newest, {taken[newest]}, is of {utc(newest)}, and it is {utc(clock)}, far from each"
+        " other or from those before. A clock that jumped ahead is believed once three were taken"
+        " by it; if it was wrong, set it, and remove each of that time:"
+        f" /opt/slipway/backup/files forget {taken[newest]}."
+    )
 
 
 def verify(options: Settings, means: Means, max_age: int) -> dict[str, t.Any]:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import pathlib
 import typing as t
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import moto
@@ -92,10 +93,10 @@ def run(tmp_path: pathlib.Path) -> t.Iterator[Run]:
 
 def test_files_are_saved_read_back_and_only_then_thinned_out(run: Run) -> None:
     assert run()
-    assert run.words() == ["init", "unlock", "backup", "check", "forget"]
+    assert run.words() == ["init", "unlock", "backup", "check", "snapshots", "forget"]
     media = run.options.paths[0]
     assert run.asked[2] == ("backup", "--json", "--exclude=*.tmp", "--", media)
-    assert run.asked[4] == ("forget", "--json", "--group-by=host", "--prune", *KEEP)
+    assert run.asked[5] == ("forget", "--json", "--group-by=host", "--prune", *KEEP)
     state = run.state()
     assert (state["ok"], state["verified"], state["paths"]) == (True, True, [media])
     assert state["last_success"] == "2026-11-29T02:30:00+00:00"
@@ -187,6 +188,49 @@ def test_a_size_that_collapsed_is_told(run: Run) -> None:
     run.size = 250
     assert run()
     assert run.said[-1].startswith("<4>files: 250 B were there, 501 B the last time: see whether")
+
+
+def test_what_somebody_named_and_is_not_there_fails_once_the_rest_is_saved(run: Run) -> None:
+    assert run(), "of what nobody named"
+    media, absent = run.options.paths
+    run.options = replace(run.options, required=[absent])
+    run.asked.clear()
+    assert not run()
+    assert run.words() == ["unlock", "backup", "check"], "saved, and nothing is forgotten"
+    state = run.state()
+    assert state["detail"].startswith(f"{absent} is not there, but named in stack_backup_paths: ")
+    assert "The rest is in snapshot 881d92ea, " in state["detail"]
+    assert state["last_success"] == "2026-11-29T02:30:00+00:00", "of the run before"
+    run.options = replace(run.options, required=[media])
+    assert run()
+
+
+@pytest.mark.parametrize(
+    ("days", "thinned"),
+    [
+        ([], True),
+        ([1, 0], True),
+        ([3, 2, 1, 0], True),
+        ([9, 8, 7, 6, 0], True),
+        ([10, 9, 8, 0], False),
+        ([3, 2, 1, -400], False),
+        ([3, 2, -400, -401], False),
+        ([3, -400, -401, -402], False),
+        ([0, -8], False),
+    ],
+)
+def test_a_clock_that_jumped_ahead_forgets_nothing(
+    run: Run, days: list[int], thinned: bool
+) -> None:
+    """Neither while it is ahead, nor when it is right again and restic reckons from that night."""
+    times = [(NOW - timedelta(days=each)).isoformat() for each in days]
+    found = [{"time": time, "short_id": f"id{number}"} for number, time in enumerate(times)]
+    run.answers["snapshots"] = (0, json.dumps(found), "")
+    assert run()
+    assert ("forget" in run.words()) == thinned
+    told = run.said[-1].startswith("<4>Old snapshots of files stay: the newest, id")
+    assert told != thinned
+    assert (f"forget id{len(days) - 1}." in run.said[-1]) != thinned
 
 
 def test_old_snapshots_that_go_are_named_and_staying_is_no_failure(run: Run) -> None:

@@ -127,7 +127,7 @@ def test_a_bad_one_is_refused_before_any_machine_is_touched(
 
 def test_what_visitors_uploaded_is_among_the_files_that_are_saved(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "playbooks/group_vars", tmp_path / "group_vars")
-    tell = "- hosts: all\n  gather_facts: false\n  tasks: [debug: {var: backup_files.paths}]\n"
+    tell = "- hosts: all\n  gather_facts: false\n  tasks: [debug: {var: backup_files}]\n"
     (tmp_path / "tell.yml").write_text(tell.replace("debug", "ansible.builtin.debug"))
     told = subprocess.run(
         [
@@ -142,3 +142,4 @@ def test_what_visitors_uploaded_is_among_the_files_that_are_saved(tmp_path: Path
     ).stdout
     for path in ("/etc/slipway", "/srv/auction/media", "/var/lib/redis"):
         assert f"- {path}\n" in told
+    assert "required:\n        - /var/lib/redis\n" in told
