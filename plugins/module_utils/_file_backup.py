@@ -130,7 +130,8 @@ def back_up(options: Settings, means: Means, earlier: dict[str, t.Any]) -> dict[
     if missing:
         raise _errors.BackupError(
             f"{', '.join(missing)} is not there, but named in stack_backup_paths: correct it, mount"
-            f" what is missing, or name it for other machines alone. The rest is in {detail}."
+            " what is missing, or name it in group_vars of the machines that have it. The rest is"
+            f" in {detail}."
         )
     thin_out(options, means)
     return {

@@ -246,6 +246,51 @@ _REDIS: dict[str, tuple[Rule, ...]] = {
     ),
     "memory_limit_megabytes": (between(0, _MEBIBYTES, ", 0 for an eighth of the machine"),),
 }
+# Of systemd's calendar expressions what anybody writes; 'Sun 25:00' would stop the timer alone.
+_WEEKDAY = r"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)[a-z]*"
+_DAYS = rf"{_WEEKDAY}(?:(?:,|\.\.){_WEEKDAY})*,?"
+
+
+def _times(number: str) -> str:
+    one = rf"(?:\*|{number}(?:\.\.{number})?)(?:/\d+)?"
+    return rf"{one}(?:,{one})*"
+
+
+_HOURS, _MINUTES, _SECONDS = map(
+    _times, (r"(?:[01]?\d|2[0-3])", r"[0-5]?\d", r"[0-5]?\d(?:\.\d+)?")
+)
+_TIME = rf"{_HOURS}:{_MINUTES}(?::{_SECONDS})?"
+_DATE = r"[\d*,./]+[-~][\d*,./~-]+"
+_SCHEDULE = matches(
+    r"(?i:minutely|hourly|daily|weekly|monthly|quarterly|semiannually|yearly|annually)"
+    rf"|(?=\S)(?i:{_DAYS})?(?:(?:^| ){_DATE})?(?:(?:^| ){_TIME})?(?: [A-Za-z][\w/+-]*)?",
+    "write one that systemd-analyze calendar accepts, like 'Sun 04:00'",
+)
+_YEARS = between(1, 36_500)
+# Of variables of single machines, which are read with these rules alone.
+BACKUP: dict[str, tuple[Rule, ...]] = {
+    "stack_backup_paths[]": (matches(r"/[^\n]*", "write the whole path, from /"),),
+    "backup_ping_url": (
+        matches(
+            r"|https?://[^\s/]+(?:/\S*)?",
+            "write a URL like 'https://switch.example.com/{machine}-{kind}'",
+        ),
+    ),
+    "backup_schedule": (_SCHEDULE,),
+    "backup_retention_days": (_YEARS,),
+    "backup_keep_at_least": (between(0, 36_500),),
+    "backup_disk_reserve_percent": (between(0, 99),),
+    "backup_physical.schedule": (_SCHEDULE,),
+    "backup_physical.full_days": (_YEARS,),
+    "backup_physical.differential_hours": (between(1, 876_000),),
+    "backup_physical.retention_days": (_YEARS,),
+    "backup_physical.process_max": (between(1, _PROCESSES),),
+    "backup_rehearsal.schedule": (_SCHEDULE,),
+    "backup_rehearsal.rto_minutes": (between(1, 43_200),),
+    "backup_rehearsal.rpo_minutes": (between(1, 43_200),),
+    "backup_rehearsal.cpu_percent": (between(1, 100 * _PROCESSES),),
+    "backup_rehearsal.memory_megabytes": (between(256, _MEBIBYTES, " MB, a server takes that"),),
+}
 RULES: dict[str, tuple[Rule, ...]] = {
     "stack_applications": (
         filled("write at least one application, with name, domain, source and web"),
@@ -276,5 +321,6 @@ RULES: dict[str, tuple[Rule, ...]] = {
     },
     "stack_applications[].s3.custom_domain": (_HOST_NAME,),
     "stack_applications[].s3.holds": (distinct(),),
+    **BACKUP,
     **{f"redis_instances[].{option}": rules for option, rules in _REDIS.items()},
 }

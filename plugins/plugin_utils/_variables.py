@@ -9,7 +9,7 @@ import typing as t
 from pathlib import Path
 
 import yaml
-from ansible_collections.slipway.stack.plugins.plugin_utils import _specification
+from ansible_collections.slipway.stack.plugins.plugin_utils import _rules, _specification
 from jinja2.exceptions import UndefinedError
 
 Machines = t.Mapping[str, t.Mapping[str, t.Any]]
@@ -20,7 +20,7 @@ _COMMON_WORDS = ("app_", "celery_", "backup_")
 # How alike such a variable must be to an option to be taken for one.
 _LIKENESS = 0.9
 # What differs from machine to machine by its nature.
-_OF_A_MACHINE = ("stack_address", "stack_health")
+_OF_A_MACHINE = ("stack_address", "stack_health", "stack_backup_paths")
 _VAULT = tuple(
     f"vault_stack_{name}"
     for name in (
@@ -40,10 +40,14 @@ def wires() -> frozenset[str]:
 @functools.cache
 def _options() -> dict[str, tuple[str, t.Any]]:
     """Every option of the roles, with its role and what its specification says."""
+    of_all = _specification.options("common", "validate_inventory")
     return {
-        name: (role, option)
-        for role in _ROLES
-        for name, option in _specification.options(role, "main").items()
+        "stack_backup_paths": ("common", of_all["stack_backup_paths"]),
+        **{
+            name: (role, option)
+            for role in _ROLES
+            for name, option in _specification.options(role, "main").items()
+        },
     }
 
 
@@ -87,7 +91,7 @@ def _wrong(machine: str, variables: t.Mapping[str, t.Any]) -> list[str]:
     # What follows from facts cannot be known before the machine was asked.
     known = {name: value for name, value in given.items() if not _is_open(value)}
     specification = {name: {**_options()[name][1], "required": False} for name in known}
-    found = _specification.read(specification, known)[1]
+    found = _specification.read(specification, known, rules=_rules.BACKUP)[1]
     return [f"{sentence.removesuffix('.')} (of {machine})." for sentence in found]
 
 

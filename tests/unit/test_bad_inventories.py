@@ -308,7 +308,8 @@ def _options(specification: t.Mapping[str, t.Any], path: str) -> t.Iterator[str]
 def test_every_rule_is_about_an_option_that_exists() -> None:
     declared = _specification.options("common", "validate_inventory")
     instances = {"redis_instances": _specification.options("redis", "main")["redis_instances"]}
-    known = {*_options(declared, ""), *_options(instances, "")}
+    backup = _specification.options("backup", "main")
+    known = {*_options(declared, ""), *_options(instances, ""), *_options(backup, "")}
     assert set(_rules.RULES) - known == set()
 
 

@@ -9,6 +9,10 @@ import pytest
 from ansible_collections.slipway.stack.plugins.plugin_utils import _variables
 from jinja2.exceptions import UndefinedError
 
+SCHEDULES = [
+    *("02:00", "daily", "Sun 04:00", "03/6:00", "*:0/15", "*-*-* 04:00:00", "Mon..Fri 4:5:06"),
+    *("Mon,Wed *-*-1..7 18:00", "2099-01-01", "*-*~1 02:00 Europe/Berlin", "Sat,Sun 0..23/2:30"),
+]
 SITE = {"stack_environment": "production", "stack_applications": [{"name": "shop"}]}
 
 
@@ -39,6 +43,11 @@ def problems(**second: t.Any) -> list[str]:
         {"redis_engine": UndefinedError("'ansible_facts' is undefined")},
         {"postgres_settings": Lazy(work_mem=UndefinedError("'ansible_facts' is undefined"))},
         {"redis_instances": [Lazy(name=UndefinedError("later"))]},
+        {"stack_backup_paths": ["/srv/reports of 2026", "/var/lib/redis"]},
+        {"backup_ping_url": ""},
+        {"backup_ping_url": "http://switch.test:8080/{machine}-{kind}?x=1"},
+        *({"backup_schedule": schedule} for schedule in SCHEDULES),
+        {"backup_rehearsal": {"schedule": "Sat 23:59", "rto_minutes": 1}},
     ],
 )
 def test_what_is_right_or_not_ours_is_accepted(variables: dict[str, t.Any]) -> None:
@@ -69,6 +78,25 @@ def test_what_is_right_or_not_ours_is_accepted(variables: dict[str, t.Any]) -> N
             {"nginx_certbot_general_requests_per_second": "fast"},
             "nginx_certbot_general_requests_per_second is 'fast'; write a whole number (of two).",
         ),
+        ({"backup_ping_url": "not a url"}, "backup_ping_url is 'not a url'; write a URL like"),
+        ({"backup_ping_url": "switch/x"}, "backup_ping_url is 'switch/x'; write a URL like"),
+        ({"backup_retention_days": -3}, "backup_retention_days is -3; write 1 to 36500 (of two)."),
+        (
+            {"backup_physical": {"retention_days": -3}},
+            "backup_physical.retention_days is -3; write 1 to 36500 (of two).",
+        ),
+        ({"backup_physical": {"schedule": ""}}, "backup_physical.schedule is ''; write one that"),
+        *(
+            ({"backup_rehearsal": {"schedule": schedule}}, "systemd-analyze calendar accepts, like")
+            for schedule in ("Sun 25:00", "Sun 4:60", "Someday 04:00", "04:00:61", "4", "soon", " ")
+        ),
+        (
+            {"backup_rehearsal": {"rto_minutes": 0}},
+            "backup_rehearsal.rto_minutes is 0; write 1 to 43200 (of two).",
+        ),
+        ({"stack_backup_paths": ["srv/x"]}, "is 'srv/x'; write the whole path, from / (of two)."),
+        ({"stack_backup_paths": [5]}, "write "),
+        ({"stack_backup_paths": "/srv/x"}, "stack_backup_paths is '/srv/x'; write a list (of two)"),
         (
             {"redis_engine": UndefinedError("A vault exception marker was tripped.")},
             "redis_engine cannot be decrypted; add --ask-vault-pass or --vault-password-file",
