@@ -176,17 +176,17 @@ class Rehearsed(Machine):
 
     def sql(self, text: str) -> tuple[int, str, str]:
         copied = str(self.base) in self.commands[-1]
-        here = self.copy if copied else self.live
+        database = self.copy if copied else self.live
         if "in_recovery" in text:
             told = answer(last_commit=self.last_commit, checksums=self.checksums)
             return 0, told, ""
         if "md5(count(*)" in text:
             return 0, self.hashes["copy" if copied else "live"] + "\n", ""
         if "pg_sequences" in text:
-            told = {name: value for name, value in here.items() if name != "tables"}
-            return 0, json.dumps(told), ""
+            rest = {name: value for name, value in database.items() if name != "tables"}
+            return 0, json.dumps(rest), ""
         if "SELECT count(*)" in text:
-            return 0, rows(here["tables"]), ""
+            return 0, rows(database["tables"]), ""
         if "sum(pg_database_size" in text:
             return 0, "2500000\n", ""
         if "pg_stat_archiver" in text:
