@@ -12,8 +12,6 @@ from pathlib import Path
 # What AWX and Tower call the person who launched a job.
 _NAMES = ("awx_user_name", "tower_user_name")
 PROC = Path("/proc")
-# No process is ever this one.
-GONE = "0:gone:"
 
 
 def holder(variables: t.Mapping[str, t.Any], proc: Path = PROC) -> dict[str, str]:
@@ -27,21 +25,25 @@ def holder(variables: t.Mapping[str, t.Any], proc: Path = PROC) -> dict[str, str
     return {
         "who": who or _user(),
         "controller": socket.gethostname(),
-        "process": GONE if orphaned else process(parent, proc),
+        # No process is ever this one.
+        "process": f"0:gone:{_place(proc)}" if orphaned else process(parent, proc),
     }
 
 
 def process(number: int, proc: Path = PROC) -> str:
-    """A process for all times: its number, when it began, and since which boot that counts."""
-    return f"{number}:{_began(number, proc)}:{_boot(proc)}"
+    """A process for all times: its number, when it began, and where that counts."""
+    return f"{number}:{_began(number, proc)}:{_place(proc)}"
 
 
 def is_gone(held: t.Mapping[str, str], mine: t.Mapping[str, str], proc: Path = PROC) -> bool:
-    """Whether the other run was on this very controller and is there no more."""
-    if held["controller"] != mine["controller"]:
-        return False
-    number = held["process"].partition(":")[0]
-    return number.isdecimal() and process(int(number), proc) != held["process"]
+    """Whether the other run was where we could see it, and is there no more.
+
+    Two laptops may have one name, and images one machine-id: only who shares our boot and our PID
+    namespace is surely seen. Whoever was here before a reboot is therefore left to the expiry.
+    """
+    number, _began_at, place = [*held["process"].split(":", 2), "", ""][:3]
+    seen = place == _place(proc) != "" and held["controller"] == mine["controller"]
+    return seen and number.isdecimal() and process(int(number), proc) != held["process"]
 
 
 def _words(number: int, proc: Path) -> bytes:
@@ -60,9 +62,11 @@ def _began(number: int, proc: Path) -> str:
     return text.rpartition(")")[2].split()[19]
 
 
-def _boot(proc: Path) -> str:
+def _place(proc: Path) -> str:
+    """Within what a number means one process: a boot of a kernel, and there a PID namespace."""
     try:
-        return (proc / "sys/kernel/random/boot_id").read_text().strip()
+        boot = (proc / "sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot} {(proc / 'self/ns/pid').readlink()}"
     except OSError:
         return ""
 

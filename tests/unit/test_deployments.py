@@ -176,11 +176,45 @@ def test_a_process_is_known_to_be_gone_only_on_its_own_controller() -> None:
     mine = _operator.holder({"awx_user_name": "ada"})
     assert mine["who"] == "ada"
     alive = {**mine, "process": _operator.process(os.getpid())}
-    dead = {**mine, "process": "999999999:1:x"}
-    recycled = {**mine, "process": f"{os.getpid()}:1:x"}
+    place = alive["process"].split(":", 2)[2]
+    dead = {**mine, "process": f"999999999:1:{place}"}
+    recycled = {**mine, "process": f"{os.getpid()}:1:{place}"}
     elsewhere = {**dead, "controller": "elsewhere"}
-    gone = [_operator.is_gone(held, mine) for held in (alive, dead, recycled, elsewhere)]
-    assert gone == [False, True, True, False]
+    unreadable = {**mine, "process": "who knows"}
+    every = (alive, dead, recycled, elsewhere, unreadable)
+    gone = [_operator.is_gone(held, mine) for held in every]
+    assert gone == [False, True, True, False, False]
+
+
+def _machine(root: Path, boot: str = "b", namespace: str = "pid:[1]") -> Path:
+    """What /proc says of one controller on which no process is."""
+    (root / "sys/kernel/random").mkdir(parents=True)
+    (root / "sys/kernel/random/boot_id").write_text(f"{boot}\n")
+    (root / "self/ns").mkdir(parents=True)
+    (root / "self/ns/pid").symlink_to(namespace)
+    return root
+
+
+@pytest.mark.parametrize(
+    ("other", "gone"),
+    [({}, True), ({"boot": "c"}, False), ({"namespace": "pid:[2]"}, False)],
+    ids=["the very same", "another laptop of that name, or this one before", "a container"],
+)
+def test_controllers_of_one_name_are_kept_apart(
+    tmp_path: Path, other: dict[str, str], gone: bool
+) -> None:
+    here, there = _machine(tmp_path / "here"), _machine(tmp_path / "there", **other)
+    held = {"controller": "debian", "process": _operator.process(7, there)}
+    # Seen from here, another process has the number by now.
+    (here / "7").mkdir()
+    (here / "7" / "stat").write_text(f"7 (x) {' '.join('5' * 30)}")
+    mine = {"controller": "debian", "process": _operator.process(7, here)}
+    assert _operator.is_gone(held, mine, here) is gone
+
+
+def test_nobody_is_gone_where_no_process_can_be_looked_at(tmp_path: Path) -> None:
+    held = {"controller": "mac", "process": "7:1:"}
+    assert not _operator.is_gone(held, held, tmp_path)
 
 
 @pytest.mark.parametrize("killed", [False, True])
@@ -188,6 +222,7 @@ def test_who_outlives_the_run_that_was_killed_holds_no_lock_of_whoever_adopts_it
     tmp_path: Path, killed: bool
 ) -> None:
     """Workers of Ansible have sessions of their own: a SIGKILL for its group leaves them alive."""
+    _machine(tmp_path)
     for number, words in ((os.getpid(), b"ansible\0"), (os.getppid(), b"ansible\0")):
         (tmp_path / str(number)).mkdir()
         (tmp_path / str(number) / "cmdline").write_bytes(words)

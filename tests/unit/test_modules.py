@@ -146,7 +146,8 @@ def test_check_mode_begins_nothing(deployments: Path, shop: Shop, capsys: Captur
 @pytest.mark.parametrize("gone", [True, False])
 def test_the_lock_of_a_process_that_is_gone_is_taken_over(gone: bool) -> None:
     mine = _operator.holder({"awx_user_name": "ada"})
-    process = "999999999:1:x" if gone else _operator.process(os.getpid())
+    process = _operator.process(999999999 if gone else os.getpid())
+    process = process.replace("999999999::", "999999999:1:")
     held = {"deployment": "7", "holder": {**mine, "process": process}}
     plugin, asked = action(action_plugin, {"state": "begun"}), []
 
