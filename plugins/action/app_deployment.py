@@ -1,11 +1,12 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Tell the module who deploys, and whether the holder of a lock is a process that is gone."""
+"""Tell the module who deploys, whether a holder is gone, and what other machines have said."""
 
 from __future__ import annotations
 
 import typing as t
 
 from ansible.plugins.action import ActionBase
+from ansible_collections.slipway.stack.plugins.action import app_publish
 from ansible_collections.slipway.stack.plugins.plugin_utils import _operator
 
 
@@ -14,6 +15,10 @@ class ActionModule(ActionBase):  # type: ignore[misc]
 
     def run(self, tmp: t.Any = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         result: dict[str, t.Any] = super().run(tmp, task_vars)
+        steps = {**self._task.args, "steps": ["__app_asked"]}
+        wrong = app_publish.failed_peer(steps, task_vars or {})
+        if wrong:
+            return {**result, "failed": True, "msg": f"{wrong} failed, nothing is begun here."}
         holder = _operator.holder(task_vars or {})
         arguments = {**self._task.args, "holder": holder}
         done = self._run(arguments, task_vars)

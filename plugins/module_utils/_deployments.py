@@ -151,12 +151,15 @@ def phase(application: str, number: str, folder: Path | None = None) -> t.Iterat
 def finish(
     application: str, number: str, now: datetime.datetime, folder: Path | None = None
 ) -> Deployment:
-    """Close the line and give the lock back."""
+    """Close the line, unless it is closed, and give the lock back."""
     folder = folder or directory(application)
     history = History(folder)
     line = history.find(number)
     if line is None:
         raise StackError(f"{application} has no deployment {number}; begin one first.")
+    if line.finished:
+        # Whoever took the lock over has closed it.
+        return line
     result = SUCCEEDED if line.result == PUBLISHED else FAILED
     reason = line.reason if line.reason or result == SUCCEEDED else "it ended without an answer"
     history.note(number, finished=shown(now), result=result, reason=reason)

@@ -70,13 +70,18 @@ class Lock:
         except (OSError, ValueError, TypeError, KeyError):
             return None
 
+    def ask(self, holder: Holder, now: datetime.datetime, dead: str = "") -> Held | None:
+        """What the lock would be taken from; an error where it is somebody else's."""
+        held = self.read()
+        if held and not _is_free(held, holder, now, dead):
+            raise Locked(self.application, held)
+        return held
+
     def take(self, wanted: Held, now: datetime.datetime, dead: str = "") -> Held | None:
         """Take the lock and return what it was taken from; `dead` is one known to be gone."""
         self.path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
         with self._alone():
-            held = self.read()
-            if held and not _is_free(held, wanted.holder, now, dead):
-                raise Locked(self.application, held)
+            held = self.ask(wanted.holder, now, dead)
             self._write(dataclasses.replace(wanted, expires=_until(now, wanted.seconds)))
             return held
 
@@ -106,6 +111,8 @@ class Lock:
 
         A holder who is gone may have left work on this machine that goes on without him.
         """
+        # Who has lost it does not wait for whoever has it.
+        self.renew(deployment, _now())
         with self._at_work(patience):
             self.renew(deployment, _now())
             with self._shown_alive(deployment, beat):

@@ -11,10 +11,12 @@ version_added: 0.1.0
 author:
   - The Slipway authors (@slipway)
 description:
+  - Asking only tells whether the lock is free. All machines are asked before any of them begins,
+    because one that waits for its turn gives no sign of life, and one that works does.
   - Beginning takes the application's lock, opens a line in its history and puts right what an
     interrupted deployment has left. Whoever finds the lock taken is told by whom.
   - Ending removes releases that are not kept, closes the line with what the phases have noted in
-    it, and gives the lock back.
+    it, and gives the lock back. Whoever has lost the lock removes nothing and fails.
 attributes:
   check_mode:
     support: full
@@ -32,9 +34,9 @@ options:
     type: path
     required: true
   state:
-    description: Whether to begin or to end.
+    description: Whether to ask, to begin or to end.
     type: str
-    choices: [begun, ended]
+    choices: [asked, begun, ended]
     required: true
   deployment:
     description: Number of the deployment to end.
@@ -56,6 +58,11 @@ options:
     description: A deployment whose process is known to be gone; filled in on the controller.
     type: str
     default: ""
+  peers:
+    description: Machines none of which may have refused the task registered as C(__app_asked).
+    type: list
+    elements: str
+    default: []
   lock_seconds:
     description: Seconds without a sign of life after which the lock is anyone's.
     type: int
@@ -184,11 +191,21 @@ def begin(params: dict[str, t.Any]) -> dict[str, t.Any]:
     }
 
 
+def ask(params: dict[str, t.Any]) -> dict[str, t.Any]:
+    lock = _lock.Lock(params["name"], _deployments.directory(params["name"]))
+    lock.ask(_lock.Holder(**params["holder"]), _now(), params["dead"])
+    return {"deployment": ""}
+
+
 def end(params: dict[str, t.Any]) -> dict[str, t.Any]:
-    application = _serving.from_params(params)
-    pruned = application.releases.prune(params["keep"])
-    _deployments.finish(application.name, params["deployment"], _now())
-    return {"deployment": params["deployment"], "pruned": pruned}
+    application, number = _serving.from_params(params), params["deployment"]
+    try:
+        # What is being built now may be another's, if he has the lock.
+        with _deployments.phase(application.name, number):
+            pruned = application.releases.prune(params["keep"])
+    finally:
+        _deployments.finish(application.name, number, _now())
+    return {"deployment": number, "pruned": pruned}
 
 
 def _now() -> datetime.datetime:
@@ -199,17 +216,21 @@ def _option(default: str = "") -> dict[str, t.Any]:
     return {"type": "str", "default": default}
 
 
+_WORK = {"asked": ask, "begun": begin, "ended": end}
+
+
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
             **_serving.argument_spec(),
-            "state": {"type": "str", "choices": ["begun", "ended"], "required": True},
+            "state": {"type": "str", "choices": list(_WORK), "required": True},
             "deployment": _option(),
             "what": _option("deploy"),
             "version": _option(),
             "holder": {"type": "dict", "default": {}},
             "dead": _option(),
             "lock_seconds": {"type": "int", "default": 900, "no_log": False},
+            "peers": {"type": "list", "elements": "str", "default": []},
             "keep": {"type": "int", "default": 5},
         },
         supports_check_mode=True,
@@ -217,8 +238,7 @@ def main() -> None:
     if module.check_mode:
         module.exit_json(changed=False, deployment="")
     try:
-        work = begin if module.params["state"] == "begun" else end
-        module.exit_json(changed=False, **work(module.params))
+        module.exit_json(changed=False, **_WORK[module.params["state"]](module.params))
     except _lock.Locked as error:
         module.fail_json(msg=str(error), held=dataclasses.asdict(error.held))
     except StackError as error:

@@ -81,6 +81,49 @@ def test_a_deployment_begins_and_ends(deployments: Path, shop: Shop, capsys: Cap
     assert (line.result, line.reason) == ("failed", "it ended without an answer")
 
 
+def test_whoever_lost_the_lock_removes_nothing_of_the_winners(
+    deployments: Path, shop: Shop, capsys: Capture
+) -> None:
+    """A build has no record before it is complete, so that it looks like something left behind."""
+    shop.add("1", _releases.GOOD)
+    shop.releases.point("current", "1")
+    lost = begin(capsys, shop)["deployment"]
+    won = begin(capsys, shop, holder={**ADA, "who": "bob", "process": "9:9:9"}, dead=lost)
+    shop.add("2", _releases.BUILT)
+    shop.releases.path("3").mkdir()
+    said = end(capsys, shop, lost)
+    assert said["rc"] == 1 and "has lost its lock: bob has taken it over" in said["msg"]
+    assert sorted(path.name for path in shop.releases.directory.iterdir()) == ["1", "2", "3"]
+    held = _lock.Lock("shop", deployments / "shop").read()
+    assert held and held.deployment == won["deployment"]
+    first = _deployments.History(deployments / "shop").find(lost)
+    assert first and first.result == _deployments.INTERRUPTED
+
+
+@pytest.mark.parametrize("other", [{}, {"who": "bob", "process": "9:9:9"}])
+def test_whoever_asks_takes_nothing(
+    deployments: Path, shop: Shop, capsys: Capture, other: dict[str, str]
+) -> None:
+    assert begin(capsys, shop, state="asked")["rc"] == 0
+    assert not deployments.exists()
+    begin(capsys, shop)
+    held = _lock.Lock("shop", deployments / "shop").read()
+    said = begin(capsys, shop, state="asked", holder={**ADA, **other})
+    assert said["rc"] == bool(other) and ("held" in said) == bool(other)
+    assert _lock.Lock("shop", deployments / "shop").read() == held
+
+
+@pytest.mark.parametrize("refused", [True, False])
+def test_no_machine_begins_while_one_of_them_is_anothers(refused: bool) -> None:
+    """One that waits seems abandoned while a peer of it builds, migrates or takes its turn."""
+    plugin = action(action_plugin, {"state": "begun", "peers": ["one", "two"]})
+    plugin._execute_module = lambda _name, **_given: {"deployment": "8"}
+    told = {"one": {"__app_asked": {"failed": refused}}, "two": {}}
+    said = plugin.run(task_vars={"inventory_hostname": "two", "hostvars": told})
+    assert ("deployment" in said) != refused
+    assert said.get("msg") == ("one failed, nothing is begun here." if refused else None)
+
+
 def test_a_deployment_that_never_began_cannot_end(
     deployments: Path, shop: Shop, capsys: Capture
 ) -> None:
