@@ -118,7 +118,7 @@ def check(inputs: t.Mapping[str, t.Any], names: list[str]) -> None:
         _check_load(inputs, asked)
     if inputs.get("approval_required") and "deploy_approved" in (takes or ()):
         _require_approval(inputs, asked)
-    _check_limit(inputs)
+    _check_limit(inputs, str(asked.get("app")))
 
 
 def _asked(extra: t.Mapping[str, t.Any], templated: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
@@ -532,7 +532,7 @@ _CHECKS: dict[str, t.Callable[[str, t.Any], None]] = {
 }
 
 
-def _check_limit(inputs: t.Mapping[str, t.Any]) -> None:
+def _check_limit(inputs: t.Mapping[str, t.Any], app: str) -> None:
     """Refuses a --limit with names that there are not, or that leaves nothing to do."""
     limit, groups = str(inputs.get("limit") or ""), inputs.get("groups") or {}
     known = {*groups, *(machine for machines in groups.values() for machine in machines)}
@@ -553,3 +553,28 @@ def _check_limit(inputs: t.Mapping[str, t.Any]) -> None:
                 f"--limit {limit} leaves out {' and '.join(machines)} of the group {group!r}, where"
                 " this playbook works; name one of them, or leave --limit out."
             )
+    if limit and inputs.get("whole"):
+        _require_whole(inputs, app)
+
+
+def _require_whole(inputs: t.Mapping[str, t.Any], app: str) -> None:
+    """Refuses a --limit that leaves out machines of an application: its code is one with its data.
+
+    Of several machines one migrates and remembers it; the others alone would know nothing of it.
+    """
+    groups, applications = inputs.get("groups") or {}, inputs.get("applications") or []
+    static = any(
+        each.get("name") == app and each.get("static") is not None for each in applications
+    )
+    needed = [
+        machine
+        for group in (("web",) if static else ("application", "worker"))
+        for machine in groups.get(group, [])
+    ]
+    left = [name for name in dict.fromkeys(needed) if name not in (inputs.get("machines") or [])]
+    if left:
+        shown = " and ".join(filter(None, (", ".join(left[:-1]), left[-1])))
+        raise InventoryError(
+            f"--limit {inputs['limit']} leaves out {shown} of {app}, where other code would go on"
+            " serving; leave --limit out, for machines that have the release keep it as it is."
+        )

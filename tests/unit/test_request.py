@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import typing as t
+from pathlib import Path
 
 import pytest
 from ansible_collections.slipway.stack.plugins.module_utils import _load
 from ansible_collections.slipway.stack.plugins.plugin_utils import _request
 from ansible_collections.slipway.stack.plugins.plugin_utils._applications import InventoryError
 
+PLAYBOOKS = Path(__file__).resolve().parents[2] / "playbooks"
 GROUPS = {
     "database": ["one"],
     "application": ["two", "three"],
@@ -273,6 +275,47 @@ def test_a_limit_names_what_there_is_and_leaves_something_to_do(
     found = problem(limit=limit, machines=machines, needs=needs)
     assert said in found
     assert bool(said) == bool(found)
+
+
+@pytest.mark.parametrize(
+    ("app", "machines", "left"),
+    [
+        ("shop", ["two", "three", "four"], ""),
+        ("shop", ["three", "four", "five"], "two"),
+        ("shop", ["two", "three", "five"], "four"),
+        ("shop", ["five"], "two, three and four"),
+        ("page", ["five"], ""),
+        ("page", ["two", "three", "four"], "five"),
+    ],
+)
+def test_no_machine_of_an_application_is_left_with_other_code(
+    app: str, machines: list[str], left: str
+) -> None:
+    """One alone would serve new code without its migrations, or judge by a history of its own."""
+    asked: dict[str, t.Any] = {
+        "groups": {"application": ["two", "three"], "worker": ["two", "four"], "web": ["five"]},
+        "applications": [{"name": "shop", "static": None}, {"name": "page", "static": {}}],
+        "extra": {"app": app},
+        "takes": ["app"],
+        "limit": "some*",
+        "machines": machines,
+    }
+    names = ["shop", "page"]
+    _request.check(asked, names)
+    said = ""
+    try:
+        _request.check({**asked, "whole": True}, names)
+    except InventoryError as error:
+        said = str(error)
+    wanted = f"--limit some* leaves out {left} of {app}, where other code would go on serving;"
+    assert said.startswith(wanted) if left else said == ""
+    _request.check({**asked, "whole": True, "limit": ""}, names)
+
+
+@pytest.mark.parametrize("name", ["deploy", "rollback", "site", "restart"])
+def test_deploy_and_rollback_are_for_all_machines(name: str) -> None:
+    text = (PLAYBOOKS / f"{name}.yml").read_text()
+    assert ("common_whole: true" in text) == (name in ("deploy", "rollback"))
 
 
 def test_a_machine_may_be_called_by_its_ipv6_address() -> None:
