@@ -40,7 +40,7 @@ class Deployment:
     reason: str = ""
     schema_before: str = ""
     schema_after: str = ""
-    # Migrations after which an older release may not work, with commas.
+    # Migrations after which an older release may not work, for they were not harmless; with commas.
     breaking: str = ""
 
 

@@ -47,6 +47,8 @@ class Database(t.Protocol):
 
     def pending(self) -> Pending: ...
 
+    def ahead(self) -> list[str]: ...
+
 
 class Django:
     """Migrations as Django finds them; manage.py knows which settings it wants."""
@@ -96,6 +98,17 @@ class Django:
             found.append(one)
         return found
 
+    def ahead(self) -> list[str]:
+        """What has run and is not in this code; what one of its squashed ones replaces, is."""
+        from django.db.migrations.loader import MigrationLoader
+        from django.db.migrations.recorder import MigrationRecorder
+
+        loader = MigrationLoader(self.connection, replace_migrations=False)
+        own = loader.disk_migrations
+        known = {*own, *(old for migration in own.values() for old in migration.replaces)}
+        applied = MigrationRecorder(self.connection).applied_migrations()
+        return [f"{app}.{name}" for app, name in sorted(set(applied) - known)]
+
 
 class Alembic:
     """Migrations as Alembic finds them, over the connection that env.py makes."""
@@ -135,6 +148,10 @@ class Alembic:
         sql = dict(zip(texts[::2], texts[1::2], strict=True))
         return [{"name": name, "sql": sql.get(name, ""), "error": error} for name in names]
 
+    def ahead(self) -> list[str]:
+        """Nothing: Alembic refuses a database at a revision that it has not, when asked above."""
+        return []
+
 
 class Guard:
     """What can be asked, a word each."""
@@ -152,7 +169,9 @@ class Guard:
         return {"locked": self.database.ask(_HELD)[0][0]}
 
     def plan(self) -> Answer:
-        return {"revision": self.database.revision(), "pending": self.database.pending()}
+        database = self.database
+        pending, ahead = database.pending(), database.ahead()
+        return {"revision": database.revision(), "pending": pending, "ahead": ahead}
 
     def point(self) -> Answer:
         if not self.database.ask(_MAY_RESTORE)[0][0]:

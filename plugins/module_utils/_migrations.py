@@ -33,6 +33,8 @@ class Order:
     lock_timeout_seconds: int = 2
     statement_timeout_seconds: int = 900
     attempts: int = 8
+    # Migrations that have run here and that an older release may not work with.
+    broken: frozenset[str] = frozenset()
 
     @property
     def options(self) -> str:
@@ -80,6 +82,7 @@ def migrate(
     _require_limits(order, begun["limits"])
     _lock(order, ask, sleep)
     plan = ask("plan")
+    _require_fitting(order, plan["ahead"])
     names = tuple(one["name"] for one in plan["pending"])
     if not names and order.command == OWN.get(order.framework):
         return _noted(Done(before=plan["revision"], after=plan["revision"]), note)
@@ -149,8 +152,22 @@ def _require_limits(order: Order, found: dict[str, str]) -> None:
         )
 
 
+def _require_fitting(order: Order, ahead: t.Sequence[str]) -> None:
+    """An error when the database has gone further than the code, and not harmlessly."""
+    names = ",".join(name for name in ahead if name in order.broken - order.allowed)
+    if names:
+        raise StackError(
+            f"The code is older than {names}, which has run on the database of {order.name} and"
+            f" may be too much for it: deploy a version that has {names}; or, when you know that"
+            f" this one works, add {_FIX}{names}."
+        )
+
+
 def require_harmless(order: Order, pending: t.Sequence[dict[str, str]]) -> tuple[str, ...]:
-    """The names that the operator allowed although they break; an error for all others."""
+    """The names that the operator allowed although they are not harmless; an error for all others.
+
+    What blocks may break an older release too (SET NOT NULL), and of the unknown nobody knows.
+    """
     found = _migration_rules.findings((one["name"], one["sql"]) for one in pending)
     remedy = "make sure that it is harmless"
     for one in pending:
@@ -169,8 +186,7 @@ def require_harmless(order: Order, pending: t.Sequence[dict[str, str]]) -> tuple
             f"Migration {first.migration} of {order.name} {first.problem}{shown}. Instead,"
             f" {first.remedy}; or take the risk with {_FIX}{names}.{more}"
         )
-    breaking = [one.migration for one in found if one.kind == _migration_rules.BREAKING]
-    return tuple(dict.fromkeys(breaking))
+    return tuple(dict.fromkeys(one.migration for one in found))
 
 
 def _settled(order: Order, ready: Done, ran: dict[str, t.Any]) -> Done:

@@ -15,6 +15,8 @@ description:
     locks and statements through C(PGOPTIONS), and tries again what waited in vain for a lock.
   - Refuses pending migrations whose SQL would break the release that serves or keep its visitors
     waiting, unless they are named in O(allowed). On a database without any migration all may run.
+  - Refuses code that is older than a migration which has run and was not harmless, unless that is
+    named in O(allowed).
   - Notes in the history where the schema stood before and afterwards. If it fails, the release is
     removed unless it serves or has served well before.
 attributes:
@@ -134,12 +136,14 @@ def run(params: dict[str, t.Any]) -> _migrations.Done:
     home = Path(params["home"])
     path = _releases.Releases(home).path(params["release"])
     limits = ("lock_timeout_seconds", "statement_timeout_seconds", "attempts")
+    lines = _deployments.History(_deployments.directory(params["name"])).all()
     order = _migrations.Order(
         params["name"],
         params["framework"],
         params["command"],
         frozenset(params["allowed"]),
         **{limit: params[limit] for limit in limits},
+        broken=frozenset(_deployments.broken_since(lines, "")),
     )
     environment = {key: str(value) for key, value in params["environment"].items()}
     if order.framework == "none":

@@ -18,6 +18,7 @@ from ansible_collections.slipway.stack.plugins.module_utils._errors import Stack
 from ansible_collections.slipway.stack.plugins.modules import postgres_objects
 
 from ..verification import database as postgres
+from .conftest import BASE
 from .projects import Alembic, Django, Project
 
 
@@ -105,7 +106,8 @@ def test_one_that_blocks_runs_at_the_operators_word_alone(project: Project) -> N
     assert said.endswith(f"-e allow_migrations={name}.")
     assert project.sql("SELECT to_regclass('quick')") == [(None,)]
     done = project.migrate(allowed=frozenset({name}))
-    assert (done.trouble, done.breaking, done.after) == ("", (), name)
+    # An index breaks nobody, but SET NOT NULL, which blocks as well, does.
+    assert (done.trouble, done.breaking, done.after) == ("", (name,), name)
 
 
 def test_one_that_breaks_is_remembered(project: Project) -> None:
@@ -113,6 +115,45 @@ def test_one_that_breaks_is_remembered(project: Project) -> None:
     with pytest.raises(StackError, match="drops what the serving release may use"):
         project.migrate()
     assert project.migrate(allowed=frozenset({name})).breaking == (name,)
+
+
+def test_code_from_before_one_that_breaks_is_refused(django: Django) -> None:
+    """Django itself runs happily on a database that has gone further than its code."""
+    django.add("first", BASE)
+    assert django.migrate().trouble == ""
+    name = django.add("drop", "ALTER TABLE item DROP COLUMN price")
+    assert django.migrate(allowed=frozenset({name})).breaking == (name,)
+    assert django.migrate(broken=frozenset({name})).trouble == ""
+    (django.folder / "shop/migrations/0002_drop.py").unlink()
+    with pytest.raises(
+        StackError, match=r"code is older than shop\.0002_drop, which has run"
+    ) as no:
+        django.migrate(broken=frozenset({name}))
+    assert f"-e allow_migrations={name}." in str(no.value)
+    assert django.migrate(broken=frozenset({name}), allowed=frozenset({name})).trouble == ""
+    assert django.migrate().trouble == ""
+
+
+def test_code_that_has_squashed_its_migrations_is_no_older(django: Django) -> None:
+    django.add("first", BASE)
+    name = django.add("drop", "ALTER TABLE item DROP COLUMN price")
+    assert django.migrate().trouble == ""
+    for each in django.names:
+        (django.folder / f"shop/migrations/{each}.py").unlink()
+    replaced = [("shop", each) for each in django.names]
+    django.names = []
+    django.operation("squashed", f"]\n    replaces = {replaced}\n    operations = [")
+    assert django.migrate(broken=frozenset({name})).trouble == ""
+
+
+def test_alembic_itself_refuses_a_database_that_has_gone_further(alembic: Alembic) -> None:
+    alembic.add("first", BASE)
+    alembic.add("second", "ALTER TABLE item ADD COLUMN note text")
+    assert alembic.migrate().trouble == ""
+    (step,) = alembic.folder.rglob("*second*.py")
+    step.unlink()
+    with pytest.raises(StackError, match="Can't locate revision identified by 'second'"):
+        alembic.migrate()
 
 
 def test_nobody_migrates_beside_another(project: Project) -> None:
@@ -185,7 +226,7 @@ def test_what_django_makes_of_its_own_operations(django: Django) -> None:
         f"allow_migrations={','.join(named)}. 1 more of its kind are pending."
     )
     done = django.migrate(allowed=frozenset(named))
-    assert (done.trouble, done.breaking) == ("", (named[0],))
+    assert (done.trouble, done.breaking) == ("", tuple(named))
 
 
 def test_what_alembic_cannot_show_is_refused(alembic: Alembic) -> None:
@@ -195,4 +236,5 @@ def test_what_alembic_cannot_show_is_refused(alembic: Alembic) -> None:
     alembic.operation("asks", asks)
     with pytest.raises(StackError, match="does what cannot be shown as SQL"):
         alembic.migrate()
-    assert alembic.migrate(allowed=frozenset({"asks"})).trouble == ""
+    done = alembic.migrate(allowed=frozenset({"asks"}))
+    assert (done.trouble, done.breaking) == ("", ("asks",))

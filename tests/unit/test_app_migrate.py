@@ -6,6 +6,7 @@ What the guard asks of Django, Alembic and PostgreSQL is tried there on the real
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import typing as t
 from pathlib import Path
@@ -24,7 +25,7 @@ ANSWERS: dict[str, dict[str, t.Any]] = {
         "limits": {"lock_timeout": "2000", "statement_timeout": "900000"},
     },
     "lock": {"locked": True},
-    "plan": {"revision": "shop.0001_a", "pending": [NOTE]},
+    "plan": {"revision": "shop.0001_a", "pending": [NOTE], "ahead": []},
     "point": {"point": "0/1"},
     "run": {
         "code": 0,
@@ -116,6 +117,28 @@ def test_the_guard_is_asked_and_the_history_told(
     (tmp_path / "answers").write_text("\n".join(answers) + "\n")
     assert migrate(release, capsys)["applied"] == ["shop.0002_b"]
     assert (tmp_path / "deployments" / USER / "history.json").read_text() == told
+
+
+def test_what_an_earlier_deployment_broke_keeps_older_code_out(
+    release: Shop,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    systemd_run(tmp_path, monkeypatch, GUARD.format(folder=tmp_path))
+    folder = tmp_path / "deployments" / USER
+    folder.mkdir(parents=True)
+    line = _deployments.Deployment("1", "deploy", "ada", "2026-11-21T08:00:00Z")
+    moved = {"schema_before": "1", "schema_after": "2", "breaking": "shop.0002_b"}
+    _deployments.History(folder).begin(dataclasses.replace(line, **moved), "")
+    plan = {"revision": "shop.0002_b", "pending": [], "ahead": ["shop.0002_b"]}
+    answers = [_migration_guard.MARK + json.dumps(one) for one in (*ANSWERS.values(),)]
+    answers[2] = _migration_guard.MARK + json.dumps(plan)
+    (tmp_path / "answers").write_text("\n".join(answers) + "\n")
+    said = migrate(release, capsys)
+    wanted = "Release 2 does not go live, 1 goes on serving: The code is older than shop.0002_b,"
+    assert said["msg"].startswith(wanted)
+    assert (tmp_path / "words").read_text().split() == ["begin", "lock", "plan"]
 
 
 def test_check_mode_asks_nothing(release: Shop, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 import typing as t
 
@@ -24,7 +25,7 @@ class Guard:
         self.answers: dict[str, list[t.Any]] = {
             "begin": [{"vendor": "postgresql", "limits": limits}],
             "lock": [{"locked": True}],
-            "plan": [{"revision": "shop.0001", "pending": pending}],
+            "plan": [{"revision": "shop.0001", "pending": pending, "ahead": []}],
             "point": [{"point": "0/1"}],
             "run": [WELL],
             **answers,
@@ -54,7 +55,7 @@ def test_questions_come_in_an_order_that_is_safe() -> None:
 
 
 def test_nothing_pending_runs_nothing_but_a_command_of_the_operators_own() -> None:
-    plan = [{"revision": "shop.0002", "pending": []}]
+    plan = [{"revision": "shop.0002", "pending": [], "ahead": []}]
     guard = Guard(plan=plan)
     assert guard.migrate().after == "shop.0002"
     assert guard.asked == ["begin", "lock", "plan"]
@@ -101,7 +102,13 @@ def test_pauses_grow_and_then_do_not() -> None:
 
 
 def test_where_a_failed_one_stands_can_be_nowhere() -> None:
-    plan = [{"revision": "", "pending": [{"name": "a", "sql": "DROP TABLE x", "error": "no"}]}]
+    plan = [
+        {
+            "revision": "",
+            "pending": [{"name": "a", "sql": "DROP TABLE x", "error": "no"}],
+            "ahead": [],
+        }
+    ]
     failed = {**WAITED, "output": "no", "revision": ""}
     assert "where it was, at nothing" in Guard(plan=plan, run=[failed]).migrate().trouble
     moved = {**failed, "revision": "a"}
@@ -136,7 +143,7 @@ def test_everything_that_is_refused_is_allowed_by_one_word() -> None:
         {"name": "a", "sql": "DROP TABLE x; DROP TABLE y", "error": ""},
         {"name": "b", "sql": "", "error": "KeyError: 'x'"},
     ]
-    plan = [{"revision": "z", "pending": pending}]
+    plan = [{"revision": "z", "pending": pending, "ahead": []}]
     guard = Guard(plan=plan)
     with pytest.raises(StackError) as refusal:
         guard.migrate()
@@ -149,7 +156,34 @@ def test_everything_that_is_refused_is_allowed_by_one_word() -> None:
     with pytest.raises(StackError, match=r"b of shop does what cannot .*KeyError: 'x'\)\. Instead"):
         Guard(plan=plan).migrate(half)
     both = _migrations.Order("shop", "django", "x", frozenset({"a", "b"}))
-    assert Guard(plan=plan).migrate(both).breaking == ("a",)
+    assert Guard(plan=plan).migrate(both).breaking == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    ("ahead", "broken", "allowed", "refused"),
+    [
+        ([], {"a"}, set(), False),
+        (["a", "b"], {"b", "c"}, set(), True),
+        (["a", "b"], {"c"}, set(), False),
+        (["a", "b"], {"b"}, {"b"}, False),
+    ],
+)
+def test_code_from_before_what_breaks_is_refused(
+    ahead: list[str], broken: set[str], allowed: set[str], refused: bool
+) -> None:
+    order = dataclasses.replace(ORDER, broken=frozenset(broken), allowed=frozenset(allowed))
+    guard = Guard(plan=[{"revision": "z", "pending": [], "ahead": ahead}])
+    if not refused:
+        assert guard.migrate(order).trouble == ""
+        return
+    with pytest.raises(StackError) as refusal:
+        guard.migrate(order)
+    assert str(refusal.value) == (
+        "The code is older than b, which has run on the database of shop and may be too much for"
+        " it: deploy a version that has b; or, when you know that this one works, add"
+        " -e allow_migrations=b."
+    )
+    assert guard.noted == []
 
 
 def test_what_a_command_said_is_shown_from_its_end() -> None:
