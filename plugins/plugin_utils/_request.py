@@ -13,7 +13,11 @@ from pathlib import Path
 
 from ansible_collections.slipway.stack.plugins.module_utils import _load, _recovery
 from ansible_collections.slipway.stack.plugins.module_utils._errors import StackError
-from ansible_collections.slipway.stack.plugins.plugin_utils import _rules, _specification
+from ansible_collections.slipway.stack.plugins.plugin_utils import (
+    _rules,
+    _specification,
+    _variables,
+)
 from ansible_collections.slipway.stack.plugins.plugin_utils._applications import InventoryError
 
 # What a playbook may be asked for with -e, and how.
@@ -142,7 +146,8 @@ def _refuse_cut(extra: t.Mapping[str, t.Any]) -> None:
 def _refuse_misspelt(name: str) -> None:
     near = difflib.get_close_matches(name, OPTIONS, n=1, cutoff=_LIKENESS)
     # The inventory's own variables may be given with -e, whatever they are like.
-    if near and name not in OPTIONS and not name.startswith(("stack_", "vault_stack_")):
+    own = name.startswith(("stack_", "vault_stack_")) or _variables.is_option(name)
+    if near and name not in OPTIONS and not own:
         raise InventoryError(
             f"{name} is not an option; write {near[0]}, or give a variable of your own another"
             " name."
@@ -392,7 +397,7 @@ def _require_text(name: str, value: t.Any, instead: str) -> None:
 
 def _check_migrations(name: str, value: t.Any) -> None:
     _require_text(name, value, "with a comma behind: 0001,")
-    if not re.fullmatch(r"[\w.:-]+(,[\w.:-]+)*,?", value):
+    if not re.fullmatch(r"[\w.:-]+(,[\w.:-]+)*,?", value) or "all" in value.split(","):
         raise InventoryError(
             f"{name} is {_specification.shown(value)}; write what the refusal has named:"
             f" {OPTIONS[name]}."

@@ -324,3 +324,18 @@ RULES: dict[str, tuple[Rule, ...]] = {
     **BACKUP,
     **{f"redis_instances[].{option}": rules for option, rules in _REDIS.items()},
 }
+# Of what the roles are told by their variables; other values of theirs are right by their type.
+ROLES: dict[str, tuple[Rule, ...]] = {
+    # A sign of life comes each 30 seconds.
+    "app_lock_seconds": (between(60, _DAY),),
+    "app_watch_seconds": (between(0, _DAY, ", 0 not to watch"),),
+    "app_health_timeout_seconds": (between(1, _DAY),),
+    "celery_health_timeout_seconds": (between(1, _DAY),),
+    "app_releases_kept": (between(0, 1000),),
+    # Without a limit everybody would queue behind the statement for as long.
+    "app_migrate_limits.lock_timeout_seconds": (between(1, 3600),),
+    "app_migrate_limits.statement_timeout_seconds": (between(0, _DAY, ", 0 for no limit"),),
+    "app_migrate_limits.attempts": (between(1, 1000),),
+    "app_watch_limits.error_percent": (between(0, 100),),
+    "app_watch_limits.p95_milliseconds": (between(1, 3_600_000),),
+}

@@ -51,6 +51,11 @@ def _options() -> dict[str, tuple[str, t.Any]]:
     }
 
 
+def is_option(name: str) -> bool:
+    """Whether a role is told something by a variable of this name."""
+    return name in _options()
+
+
 def problems(machines: Machines) -> list[str]:
     """A sentence for each variable that is unknown, of the wrong type, or not alike everywhere."""
     found = [
@@ -91,7 +96,8 @@ def _wrong(machine: str, variables: t.Mapping[str, t.Any]) -> list[str]:
     # What follows from facts cannot be known before the machine was asked.
     known = {name: value for name, value in given.items() if not _is_open(value)}
     specification = {name: {**_options()[name][1], "required": False} for name in known}
-    found = _specification.read(specification, known, rules=_rules.BACKUP)[1]
+    rules = {**_rules.BACKUP, **_rules.ROLES}
+    found = _specification.read(specification, known, rules=rules)[1]
     return [f"{sentence.removesuffix('.')} (of {machine})." for sentence in found]
 
 

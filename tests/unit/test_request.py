@@ -366,6 +366,15 @@ def test_only_what_was_approved_is_deployed(given: dict[str, str], said: str) ->
         ({"deploy_approved": 1.1}, "deploy_approved is 1.1, which is not text"),
         ({"allow_migrations": 1}, "where a survey asks, with a comma behind: 0001,."),
         ({"allow_migrations": "0001,"}, ""),
+        (
+            {"allow_migrations": "all"},
+            "'all'; write what the refusal has named: -e allow_migrations",
+        ),
+        ({"allow_migrations": "a.0001_all,all"}, "write what the refusal has named"),
+        # Options of the roles, which are like some of a playbook's.
+        ({"app_health_timeout_seconds": "120", "celery_health_timeout_seconds": 120}, ""),
+        ({"app_lock_seconds": "1200", "app_watch_seconds": 0}, ""),
+        ({"ap_health_timeout_seconds": 9}, "is not an option; write health_timeout_seconds"),
         ({"allow_migrations": "shop.0003_drop_title,shop.0004"}, ""),
         ({"allow_migrations": "nonsense;rm"}, "write what the refusal has named: -e allow_migr"),
         ({"restore_point": 20261128}, "restore_point is 20261128, which is not text"),

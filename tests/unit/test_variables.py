@@ -6,7 +6,7 @@ from __future__ import annotations
 import typing as t
 
 import pytest
-from ansible_collections.slipway.stack.plugins.plugin_utils import _variables
+from ansible_collections.slipway.stack.plugins.plugin_utils import _rules, _variables
 from jinja2.exceptions import UndefinedError
 
 SCHEDULES = [
@@ -115,6 +115,44 @@ def test_what_is_right_or_not_ours_is_accepted(variables: dict[str, t.Any]) -> N
 def test_what_is_wrong_is_a_sentence(variables: dict[str, t.Any], sentence: str) -> None:
     (problem,) = problems(**variables)
     assert sentence in problem
+
+
+LIMITS = {"lock_timeout_seconds": 2, "statement_timeout_seconds": 0, "attempts": 1}
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong", "remedy"),
+    [
+        ("app_lock_seconds", 0, "write 60 to 86400"),
+        ("app_lock_seconds", 59, "write 60 to 86400"),
+        ("app_watch_seconds", -3, "write 0 to 86400, 0 not to watch"),
+        ("app_health_timeout_seconds", 0, "write 1 to 86400"),
+        ("celery_health_timeout_seconds", 0, "write 1 to 86400"),
+        ("app_releases_kept", -1, "write 0 to 1000"),
+        ("app_migrate_limits.lock_timeout_seconds", 0, "write 1 to 3600"),
+        ("app_migrate_limits.statement_timeout_seconds", -5, "write 0 to 86400, 0 for no limit"),
+        ("app_migrate_limits.attempts", 0, "write 1 to 1000"),
+        ("app_watch_limits.error_percent", -1.0, "write 0 to 100"),
+        ("app_watch_limits.p95_milliseconds", 0.0, "write 1 to 3600000"),
+    ],
+)
+def test_what_would_undo_a_release_is_out_of_range(name: str, wrong: t.Any, remedy: str) -> None:
+    option, _dot, inner = name.partition(".")
+    sentence = f"{name} is {wrong!r}; {remedy} (of two)."
+    assert problems(**{option: {inner: wrong} if inner else wrong}) == [sentence]
+
+
+def test_what_is_within_the_ranges_is_accepted() -> None:
+    assert problems(app_migrate_limits=LIMITS, app_watch_seconds="0", app_lock_seconds="60") == []
+    assert problems(app_watch_limits={"error_percent": 0.5, "p95_milliseconds": 1}) == []
+
+
+def test_each_range_is_that_of_an_option() -> None:
+    for name in _rules.ROLES:
+        option, _dot, inner = name.partition(".")
+        assert _variables.is_option(option)
+        specification = _variables._options()[option][1]
+        assert not inner or inner in specification["options"]
 
 
 def test_the_wiring_is_no_option_of_an_operator() -> None:
