@@ -39,8 +39,11 @@ class Git:
         self.cache = home / "cache"
         self.key = key
 
-    def resolve(self, version: str) -> str:
-        """The commit that a branch, a tag or a commit stands for at this moment."""
+    def resolve(self, version: str, *, fixed: bool = False) -> str:
+        """The commit that a branch, a tag or a commit stands for at this moment.
+
+        With `fixed` only for what is meant to stand for the same tomorrow.
+        """
         if _COMMIT.match(version):
             return version
         wanted = [f"refs/tags/{version}^{{}}", f"refs/tags/{version}", f"refs/heads/{version}"]
@@ -57,11 +60,19 @@ class Git:
         found = {reference: commit for commit, _tab, reference in lines}
         for reference in wanted:
             if reference in found:
+                self._require_fixed(version, reference, found[reference], fixed)
                 return found[reference]
         raise StackError(
             f"{self._shown()} has neither a tag nor a branch {version!r}: correct source.version of"
             f" {self.application}, or give a commit with all of its 40 digits."
         )
+
+    def _require_fixed(self, version: str, reference: str, commit: str, fixed: bool) -> None:
+        if fixed and not reference.startswith("refs/tags/"):
+            raise StackError(
+                f"{version} of {self.application} is no tag and may hold something else tomorrow,"
+                f" so that nobody can approve it: approve and deploy a tag, or the commit {commit}."
+            )
 
     def check_out(self, revision: str, version: str, target: Path) -> None:
         """Put the tree of one commit into an empty directory."""

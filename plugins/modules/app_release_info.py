@@ -44,6 +44,10 @@ options:
         description: Branch, tag or commit of the repository.
         type: str
         default: main
+      fixed:
+        description: Whether the version must be a tag or a commit, for it was approved.
+        type: bool
+        default: false
       revision:
         description: The revision that is wanted, where there is no repository to ask.
         type: str
@@ -176,7 +180,7 @@ def _resolve(application: dict[str, t.Any]) -> str:
         return ""
     key = Path(application["deploy_key"]) if application["deploy_key"] else None
     git = _sources.Git(application["name"], home, application["repository"], key)
-    return git.resolve(application["version"])
+    return git.resolve(application["version"], fixed=application["fixed"])
 
 
 def _exists(user: str) -> bool:
@@ -196,6 +200,7 @@ def argument_spec() -> dict[str, t.Any]:
         "home": {"type": "path", "required": True},
         "repository": _option(),
         "version": _option("main"),
+        "fixed": {"type": "bool", "default": False},
         "revision": _option(),
         "deploy_key": {**_option(), "no_log": False},
         "python": _option("/usr/bin/python3"),

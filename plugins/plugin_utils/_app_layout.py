@@ -250,6 +250,7 @@ def _question(application: Item) -> Item:
         "home": _home(name),
         "repository": source["repository"],
         "version": source["version"],
+        "fixed": source["fixed"],
         "revision": _revision(source),
         "deploy_key": _key_path(name) if source["deploy_key"] else "",
         "python": interpreter(application["python"]),

@@ -239,6 +239,13 @@ def test_a_source_of_the_controller_is_known_by_its_digest(tmp_path: Path, kind:
     assert len(question["revision"]) == 64
 
 
+def test_a_version_that_was_approved_has_to_be_fixed() -> None:
+    source = {"repository": "https://x/y.git"}
+    for given, fixed in (({}, False), ({"fixed": True}, True)):
+        (question,) = app_layout([shop(source={**source, **given})])["questions"]
+        assert question["fixed"] is fixed
+
+
 def test_an_archive_with_a_digest_need_not_be_looked_at() -> None:
     source = {"archive": "https://example.com/shop.tar.gz", "sha256": "AB" * 32}
     (question,) = app_layout([shop(source=source)])["questions"]

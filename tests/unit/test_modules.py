@@ -378,6 +378,8 @@ def test_a_branch_is_looked_up_in_its_repository(room: Path, capsys: Capture) ->
     assert info(capsys, home, **given, name="nobody-at-all")["applications"] == {
         "nobody-at-all": {**found, "wanted": ""}
     }
+    fixed = info(capsys, home, **given, fixed=True)
+    assert fixed["msg"].startswith(f"main of {USER} is no tag and may hold")
     assert (
         "neither a tag nor a branch 'v9'" in info(capsys, home, **{**given, "version": "v9"})["msg"]
     )

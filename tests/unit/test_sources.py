@@ -75,6 +75,23 @@ def test_a_version_is_a_tag_a_branch_or_a_commit(home: Path, repository: Reposit
         git.resolve("v9")
 
 
+def test_what_is_approved_does_not_move(home: Path, repository: Repository) -> None:
+    git = source(home, str(repository.path))
+    first, second = repository.commits
+    repository.git("branch", "light", first)
+    found = {"light": second, "refs/tags/heavy": first, first: first}
+    assert {version: git.resolve(version, fixed=True) for version in found} == found
+    repository.git("update-ref", "refs/pull/1", second)
+    for version in ("main", "refs/heads/main", "refs/pull/1"):
+        git.resolve(version)
+        with pytest.raises(StackError) as no:
+            git.resolve(version, fixed=True)
+        assert str(no.value) == (
+            f"{version} of {USER} is no tag and may hold something else tomorrow, so that nobody"
+            f" can approve it: approve and deploy a tag, or the commit {second}."
+        )
+
+
 def test_a_repository_that_cannot_be_read_is_told_without_its_token(home: Path) -> None:
     git = source(home, "http://ada:hunter22@127.0.0.1:1/shop.git")
     with pytest.raises(StackError, match=r"\(http://127\.0\.0\.1:1/shop\.git\) cannot be re") as no:
