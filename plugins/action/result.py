@@ -38,7 +38,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             spent = time.time() - first["began"]
             result = _result.ended(first["result"], left, spent, given["next"], given["found"])
         else:
-            result = _result.begun(context.CLIARGS.get("args", ()), variables)
+            # A playbook may say which one is meant where nobody does.
+            app = self._templar.template(variables.get("app"))
+            result = _result.begun(context.CLIARGS.get("args", ()), {**variables, "app": app})
         _whole_file.write(given["json"], json.dumps(result, indent=2, ensure_ascii=False) + "\n")
         stats = {"data": {_result.NAME: result}, "per_host": False, "aggregate": False}
         said = {"changed": False, "began": time.time(), "result": result, "ansible_stats": stats}

@@ -96,7 +96,8 @@ def test_an_inventory_that_is_filled_in_goes_on_to_its_machines(
             "rollback",
             ["-e", "version=v1"],
             NOTHING,
-            ["app is missing; write -e app=shop (declared are shop)."],
+            # The only application is meant.
+            ["version is 'v1', which this playbook does not heed; use playbooks/deploy.yml"],
         ),
         (
             "manage",

@@ -7,6 +7,9 @@ import typing as t
 from pathlib import Path
 
 import pytest
+import yaml
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar, trust_as_template
 from ansible_collections.slipway.stack.plugins.module_utils import _load
 from ansible_collections.slipway.stack.plugins.plugin_utils import _request
 from ansible_collections.slipway.stack.plugins.plugin_utils._applications import InventoryError
@@ -316,6 +319,27 @@ def test_no_machine_of_an_application_is_left_with_other_code(
 def test_deploy_and_rollback_are_for_all_machines(name: str) -> None:
     text = (PLAYBOOKS / f"{name}.yml").read_text()
     assert ("common_whole: true" in text) == (name in ("deploy", "rollback"))
+
+
+@pytest.mark.parametrize(
+    ("declared", "meant"),
+    [
+        ([{"name": "shop"}], "shop"),
+        ([{"name": "shop"}, {"name": "page"}], ""),
+        ([{}], ""),
+        ([], ""),
+        (None, ""),
+        ("shop", ""),
+    ],
+)
+def test_the_only_application_is_meant_where_nobody_names_one(declared: t.Any, meant: str) -> None:
+    wiring = yaml.safe_load((PLAYBOOKS / "group_vars/all.yml").read_text())
+    templar = Templar(DataLoader(), variables={"stack_applications": declared})
+    assert templar.template(trust_as_template(wiring["stack_only_application"])) == meant
+    for play in yaml.safe_load((PLAYBOOKS / "rollback.yml").read_text()):
+        needs = "stack_release" in str(play) or "common_takes" in str(play) or "app }}" in str(play)
+        given = play.get("vars", {}).get("app")
+        assert given == ("{{ stack_only_application }}" if needs else None)
 
 
 def test_a_machine_may_be_called_by_its_ipv6_address() -> None:

@@ -13,6 +13,7 @@ import fakes
 import pytest
 import yaml
 from ansible import context
+from ansible.template import trust_as_template
 from ansible_collections.slipway.stack.plugins.action import result as action
 from ansible_collections.slipway.stack.plugins.plugin_utils import _result, _variables
 
@@ -42,6 +43,13 @@ def tell(variables: dict[str, t.Any], **arguments: t.Any) -> dict[str, t.Any]:
 )
 def test_a_playbook_is_called_what_it_is_called(given: str, name: str) -> None:
     assert _result.name(given) == name
+
+
+def test_the_application_that_a_playbook_means_by_itself_is_named() -> None:
+    assert (
+        tell({**SITE, "app": trust_as_template("{{ 'sh' ~ 'op' }}")})["result"]["application"]
+        == "shop"
+    )
 
 
 def test_a_run_that_does_not_come_to_its_end_has_begun(monkeypatch: pytest.MonkeyPatch) -> None:
