@@ -83,9 +83,11 @@ def templates() -> str:
 
 def _template(playbook: Path, questions: Data) -> Data:
     text = playbook.read_text(encoding="utf-8")
+    plays = yaml.safe_load(text)
+    optional = _said(plays, "common_optional")
     asked = [
-        _question(name, questions.get(name, {}))
-        for name in _takes(yaml.safe_load(text))
+        _question(name, questions.get(name, {}), optional)
+        for name in _said(plays, "common_takes")
         if questions.get(name, {}) is not None
     ]
     template = {
@@ -99,9 +101,9 @@ def _template(playbook: Path, questions: Data) -> Data:
     return {**template, "survey_spec": survey} if asked else template
 
 
-def _takes(plays: list[Data]) -> list[str]:
+def _said(plays: list[Data], what: str) -> list[str]:
     """Return the options that a playbook says it heeds; others that it imports say theirs again."""
-    said = [name for play in plays for name in play.get("vars", {}).get("common_takes", [])]
+    said = [name for play in plays for name in play.get("vars", {}).get(what, [])]
     return list(dict.fromkeys(said))
 
 
@@ -112,12 +114,12 @@ def _summary(text: str) -> str:
     return re.split(r"(?<=[.;]) ", " ".join(told))[0].rstrip(".;")
 
 
-def _question(name: str, known: Data) -> Data:
+def _question(name: str, known: Data, optional: list[str]) -> Data:
     return {
         "question_name": name.replace("_", " ").capitalize(),
         "question_description": "",
         "variable": name,
-        "required": name in REQUIRED,
+        "required": name in REQUIRED and name not in optional,
         **QUESTION,
         **known,
         **({"max": 1_000_000_000} if known.get("type") == "integer" else {}),

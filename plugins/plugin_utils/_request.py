@@ -59,7 +59,7 @@ OPTIONS = {
     "load_production": "-e load_production=true",
     "result_json": "-e result_json=result.json",
 }
-# What is needed where it is taken.
+# What is needed where it is taken, unless the playbook says otherwise.
 NEEDED = ("app", "command", "load_environment", "load_from", "service")
 # How alike a name must be to an option to be taken for it; others are an operator's own variables.
 _LIKENESS = 0.75
@@ -97,7 +97,7 @@ def check(inputs: t.Mapping[str, t.Any], names: list[str]) -> None:
     _refuse_cut(extra)
     for name in extra:
         _refuse_misspelt(str(name))
-    for name in NEEDED:
+    for name in sorted(set(NEEDED) - set(inputs.get("optional") or ())):
         _require(name, asked.get(name), takes or (), names)
     for name, value in asked.items():
         if takes is not None and name not in {*takes, *_EVERYWHERE, *_COMMON_WORDS}:

@@ -105,7 +105,9 @@ def test_a_survey_asks_for_what_its_playbook_heeds(name: str) -> None:
     unasked = "json|html|file|reports|rollback_if_critical"
     assert all(re.search(unasked, option) for option in takes - asked)
     needed = {question["variable"] for question in questions if question["required"]}
-    assert needed >= takes & set(_request.NEEDED)
+    may = {option for play in plays for option in play.get("vars", {}).get("common_optional", [])}
+    assert needed >= takes & set(_request.NEEDED) - may
+    assert not needed & may
 
 
 def test_schedules_and_workflows_run_what_there_is() -> None:

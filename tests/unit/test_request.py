@@ -321,6 +321,15 @@ def test_deploy_and_rollback_are_for_all_machines(name: str) -> None:
     assert ("common_whole: true" in text) == (name in ("deploy", "rollback"))
 
 
+def test_an_application_may_be_named_where_none_has_to_be() -> None:
+    given = {"takes": ["app"], "optional": ["app"]}
+    assert problem(**given) == ""
+    assert problem(**given, extra={"app": "shop"}) == ""
+    assert "app is 'nosuch', which is not declared" in problem(**given, extra={"app": "nosuch"})
+    play = yaml.safe_load((PLAYBOOKS / "releases.yml").read_text())[0]["vars"]
+    assert (play["common_takes"], play["common_optional"]) == (["app"], ["app"])
+
+
 @pytest.mark.parametrize(
     ("declared", "meant"),
     [
