@@ -213,6 +213,7 @@ def test_controllers_of_one_name_are_kept_apart(
 
 
 def test_nobody_is_gone_where_no_process_can_be_looked_at(tmp_path: Path) -> None:
+    assert _operator.holder({}, tmp_path)["process"] == f"{os.getppid()}::"
     held = {"controller": "mac", "process": "7:1:"}
     assert not _operator.is_gone(held, held, tmp_path)
 
