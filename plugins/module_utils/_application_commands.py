@@ -18,6 +18,8 @@ from ansible_collections.slipway.stack.plugins.module_utils import _environment
 from ansible_collections.slipway.stack.plugins.module_utils._errors import StackError
 
 _PATH = "/usr/local/bin:/usr/bin:/bin"
+# The release that serves shares the processor with the one that is built.
+_AFTER_VISITORS = ("nice", "-n", "10")
 _SANDBOX = (
     "NoNewPrivileges=yes",
     "PrivateTmp=yes",
@@ -57,7 +59,7 @@ def as_user(
     values = {"HOME": str(home), "PATH": _PATH, "LANG": "C.UTF-8", "USER": user}
     try:
         done = subprocess.run(
-            list(command),
+            [*_AFTER_VISITORS, *command],
             cwd=str(directory or home),
             env=dict(values, **(environment or {})),
             user=entry.pw_uid,

@@ -86,6 +86,7 @@ def _command(
         f"ReadWritePaths=-{home}/static -{home}/media",
         "KillMode=mixed",
         "NotifyAccess=all",
+        "CPUWeight=20",  # what serves goes first
         f"TimeoutStartSec={application.health_timeout:.0f}",
         "TimeoutStopSec=15",
         # Should whoever started it be killed.

@@ -54,6 +54,13 @@ def test_the_end_of_what_was_said_is_told() -> None:
 
 
 @needs_root
+def test_who_builds_lets_visitors_go_first(room: Path) -> None:
+    here = os.nice(0)
+    outcome = commands.as_user(USER, ["nice"], home=room)
+    assert int(outcome.output) == min(here + 10, 19)
+
+
+@needs_root
 def test_a_folder_is_closed_to_others(room: Path) -> None:
     commands.own(room / "folder", USER, USER)
     found = (room / "folder").stat()

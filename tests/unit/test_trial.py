@@ -45,7 +45,12 @@ def test_a_trial_runs_as_the_application_and_ends_by_itself(shop: Shop) -> None:
     assert {"User=shop", "Group=shop", "NoNewPrivileges=yes", "ProtectSystem=strict"} < options
     assert {"RuntimeMaxSec=61", f"WorkingDirectory={release}/project"} < options
     # To load the application it has as long as it then has to answer.
-    assert {"--service-type=notify", "NotifyAccess=all", "TimeoutStartSec=1"} < options
+    assert {
+        "--service-type=notify",
+        "NotifyAccess=all",
+        "CPUWeight=20",
+        "TimeoutStartSec=1",
+    } < options
     assert f"EnvironmentFile={shop.application.environment_file}" in options
     assert SECRET not in " ".join(argv)
     assert argv[-5:-2] == ["--workers", "1", "--bind"]
