@@ -4,11 +4,13 @@
 Requests at a constant rate, some on kept connections, and a bidder with a WebSocket. In each round
 while nothing happens, during four deploys and a rollback, and during what a release replaces: a
 SIGHUP, as a reload sends it, and `systemctl restart` of the servers, one machine after the other.
+Each page that is asked for gives the workers a task; those never done or done twice are counted.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import statistics
 import sys
@@ -24,6 +26,29 @@ from tests.lab import machines, shell
 
 SERVERS = ("auction-web.service", "auction-asgi.service")
 AIM = 2.0
+# What a version adds to the auction: each page gives a task, and both sides write down which.
+TASKS = """
+
+def note(what: str, task: str) -> None:
+    with redis.Redis.from_url(settings.BROKER_URL) as client:
+        client.hincrby(f"{settings.REDIS_KEY_PREFIX}bench:{what}", task, 1)
+
+
+@shared_task(bind=True)
+def count(self) -> None:
+    time.sleep(0.5)
+    note("done", self.request.id)
+"""
+IMPORT = "from celery import shared_task\n"
+SETTINGS = "from django.conf import settings\n"
+BIDDING = "from . import bidding\n"
+GIVE = '    tasks.note("given", tasks.count.delay().id)\n'
+TALLY = """
+import json, os, redis
+client = redis.Redis.from_url(os.environ["BROKER_URL"], decode_responses=True)
+prefix = os.environ["REDIS_KEY_PREFIX"] + "bench:"
+print(json.dumps([client.hgetall(prefix + what) for what in ("given", "done")]))
+"""
 # Of visitors who did not come back to tell.
 LOST: Report = {"requests": 0, "bids": 0, "p99": float("inf"), "longest": float("inf")}
 
@@ -47,7 +72,13 @@ def quiet(seconds: float) -> Callable[[int], bool]:
 
 def deploy(number: int) -> bool:
     version = f"v-bench-{os.getpid()}-{time.time_ns()}-{number}"
-    publish(version, "auctions/views.py", INDEX, f"{INDEX}    # {version}\n")
+    publish(
+        version,
+        ("auctions/views.py", INDEX, f"{INDEX}{GIVE}    # {version}\n"),
+        ("auctions/views.py", "from .bidding", "from . import tasks\nfrom .bidding"),
+        ("auctions/tasks.py", IMPORT, f"import time\n\nimport redis\n{IMPORT}{SETTINGS}"),
+        ("auctions/tasks.py", BIDDING, f"{BIDDING}{TASKS}"),
+    )
     options = ("app=auction", f"version={version}", "app_watch_seconds=0")
     return play(Step("deploy", "deploy", options))
 
@@ -66,6 +97,26 @@ def systemctl(*words: str) -> Callable[[int], bool]:
         return True
 
     return do
+
+
+def tally(seconds: float = 60) -> str:
+    """What became of the tasks, once the workers had their time."""
+    machine = machines.container(LAB, "application-1")
+    ask = [
+        *("systemd-run", "--quiet", "--pipe", "--wait"),
+        "--property=EnvironmentFile=/etc/slipway/auction/environment",
+        *("/srv/auction/current/venv/bin/python", "-c", TALLY),
+    ]
+    until = time.monotonic() + seconds
+    while True:
+        given, done = json.loads(shell.output("docker", "exec", machine, *ask))
+        lost = sorted(given.keys() - done.keys())
+        if not lost or time.monotonic() > until:
+            break
+        time.sleep(1)
+    doubled = sorted(task for task, times in done.items() if int(times) > 1)
+    said = f"tasks: {len(given)} given, {len(lost)} lost, {len(doubled)} done twice"
+    return "\n".join([said, *(f"  {task}" for task in (*lost, *doubled))])
 
 
 Runs = list[tuple[float, bool, Report]]
@@ -116,14 +167,17 @@ def main(arguments: list[str]) -> int:
     try:
         with tempfile.TemporaryDirectory() as name:
             authority(Path(name))
+            # The first version that gives tasks; what went before gives none.
+            deploy(0)
             for number in range(rounds):
                 shell.say(f"round {number + 1} of {rounds}")
                 for act in ACTS:
                     runs[act.name] += measured(act, Path(name))
+        tasks = tally()
     except shell.LabError as error:
         print(f"\nbenchmarks: {error}", file=sys.stderr)
         return 1
-    print(f"\n{report(runs)}")
+    print(f"\n{report(runs)}\n{tasks}")
     return 0
 
 
