@@ -2,8 +2,9 @@
 """python3 -m demo.unnoticed: what a visitor of `make demo HOSTS=4` sees of releases and restarts.
 
 Somebody bids on the page over https with its WebSocket open, and others ask for it five times a
-second, while the application is deployed, deployed broken, rolled back and restarted, and each
-service of the stack is restarted. Fails when one request failed.
+second, while the application is deployed, deployed broken (one version that never becomes healthy
+and one that falls ill when it serves), rolled back and restarted, and each service of the stack is
+restarted. Fails when one request failed.
 """
 
 from __future__ import annotations
@@ -25,6 +26,9 @@ from tests.lab import machines, repository, shell
 
 INDEX = "def index(request: HttpRequest) -> HttpResponse:\n"
 HEALTH = "def health(request: HttpRequest) -> JsonResponse:\n"
+ILL = '    return JsonResponse({"status": "unhealthy"}, status=503)\n'
+# Seconds after its start: the trial is over by then, and the watch (600 s) is not.
+ILL_AFTER = 60
 INVENTORY, _LAYOUT, WEB = LAYOUTS[4]
 
 
@@ -44,6 +48,7 @@ class Step:
 STEPS = (
     Step("deploy", "deploy", ("app=auction", "version=v-fine", "app_watch_seconds=20")),
     Step("broken deploy", "deploy", ("app=auction", "version=v-broken"), succeeds=False),
+    Step("deploy that falls ill", "deploy", ("app=auction", "version=v-falls-ill"), succeeds=False),
     Step("rollback", "rollback", ("app=auction",)),
     Step("restart of the application", "restart", ("app=auction",)),
     *(
@@ -53,14 +58,17 @@ STEPS = (
 )
 
 
-def publish(tag: str, name: str, old: str, new: str) -> None:
-    """The auction with one change, as a version in the demo's repository."""
+def publish(tag: str, *changes: tuple[str, str, str]) -> None:
+    """The auction with changes (file, old, new), as a version in the demo's repository."""
     with tempfile.TemporaryDirectory() as room:
         folder = Path(room) / "auction"
         left_out = shutil.ignore_patterns("__pycache__")
         shutil.copytree(ROOT / "tests/apps/auction", folder, ignore=left_out)
-        text = (folder / name).read_text()
-        (folder / name).write_text(text.replace(old, new))
+        for name, old, new in changes:
+            text = (folder / name).read_text()
+            if old not in text:
+                raise shell.LabError(f"{name} of the auction does not hold {old!r} any more")
+            (folder / name).write_text(text.replace(old, new, 1))
         repository.publish(LAB, folder, "auction", tag)
 
 
@@ -94,7 +102,17 @@ def play(step: Step) -> bool:
     tools = Path(sys.executable).parent
     options = [word for option in step.options for word in ("-e", option)]
     done = subprocess.run(
-        ["ansible-playbook", f"playbooks/{step.playbook}.yml", "-i", INVENTORY, *options],
+        # The controller would be another computer, and not take the machines' processor.
+        [
+            "nice",
+            "-n",
+            "19",
+            "ansible-playbook",
+            f"playbooks/{step.playbook}.yml",
+            "-i",
+            INVENTORY,
+            *options,
+        ],
         cwd=ROOT,
         env={
             **os.environ,
@@ -128,9 +146,12 @@ def authority(room: Path) -> None:
 
 
 def main() -> int:
-    publish("v-fine", "auctions/views.py", INDEX, f"{INDEX}    # as good as the one before\n")
-    ill = f'{HEALTH}    return JsonResponse({{"status": "unhealthy"}}, status=503)\n'
-    publish("v-broken", "auction/health.py", HEALTH, ill)
+    # The fine one comes last, so that the branch is left with it.
+    publish("v-broken", ("auction/health.py", HEALTH, f"{HEALTH}{ILL}"))
+    falls_ill = f"import time\n\nSTARTED = time.monotonic()\n\n\n@never_cache\n{HEALTH}"
+    falls_ill += f"    if time.monotonic() > STARTED + {ILL_AFTER}:\n    {ILL}"
+    publish("v-falls-ill", ("auction/health.py", f"@never_cache\n{HEALTH}", falls_ill))
+    publish("v-fine", ("auctions/views.py", INDEX, f"{INDEX}    # as good as the one before\n"))
     results: list[tuple[bool, str]] = []
     with tempfile.TemporaryDirectory() as name:
         authority(Path(name))
