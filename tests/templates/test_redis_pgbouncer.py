@@ -73,7 +73,7 @@ def test_users_are_written_with_the_sums_of_their_passwords() -> None:
     ]
     lines = render("redis", "users.acl.j2", redis_users=users, redis_admin_password="clear")
     digest = hashlib.sha256(b"clear").hexdigest()
-    assert lines[0] == "user default off"
+    assert lines[0] == "user default off ~* &* +@all"
     assert lines[2].startswith(f"user shop on #{digest} resetchannels ~shop:* &shop:* &shop:/0.")
     assert f"user blog on #{digest} resetchannels ~b:* &blog:* " in lines[3]
     assert lines[3].endswith(" +info")

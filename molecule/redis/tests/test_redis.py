@@ -206,6 +206,26 @@ def test_acknowledged_writes_survive_kill_9(host: Host, ask: Ask, unit: str) -> 
     assert kept == [str(number) for number in range(20)]
 
 
+def test_transactions_and_scripts_survive_kill_9(
+    host: Host, engine: str, passwords: dict[str, str], ask: Ask, unit: str
+) -> None:
+    login = f"REDISCLI_AUTH={shlex.quote(passwords['auction'])} {engine}-cli --user auction"
+    transaction = "MULTI\nSET auction:acknowledged 1\nLPUSH auction:queue task\nEXEC\n"
+    host.check_output(f"printf {shlex.quote(transaction)} | {login} -p {BROKER}")
+    ask(BROKER, "auction", "EVAL", "redis.call('SET', KEYS[1], 1)", 1, "auction:scripted")
+    kill(host, unit.format("broker"))
+    names = ("auction:acknowledged", "auction:scripted")
+    assert [ask(BROKER, "auction", "GET", name) for name in names] == ["1", "1"]
+    assert ask(BROKER, "auction", "LLEN", "auction:queue") == "1"
+
+
+@pytest.mark.parametrize("port", [BROKER, CACHE])
+def test_the_default_user_lets_nobody_in(host: Host, engine: str, port: int) -> None:
+    for word in ("''", "default", "nopass"):
+        assert "WRONGPASS" in host.run(f"{engine}-cli -p {port} AUTH default {word}").stdout
+    assert "NOAUTH" in host.run(f"{engine}-cli -p {port} HELLO 3").stdout
+
+
 def test_the_cache_comes_back_empty(host: Host, ask: Ask, unit: str) -> None:
     ask(CACHE, "auction", "SET", "auction:1", 1)
     kill(host, unit.format("cache"))
