@@ -6,6 +6,8 @@ from pathlib import Path
 import sentry_sdk
 from psycopg import capabilities
 from psycopg.conninfo import conninfo_to_dict
+from redis.backoff import ConstantBackoff
+from redis.retry import Retry
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -100,7 +102,12 @@ CACHES = {
         "BACKEND": "django.core.cache.backends.redis.RedisCache",
         "LOCATION": CACHE_URL,
         "KEY_PREFIX": REDIS_KEY_PREFIX,
-        "OPTIONS": {"socket_connect_timeout": 2, "socket_timeout": 2},
+        "OPTIONS": {
+            "socket_connect_timeout": 2,
+            "socket_timeout": 2,
+            # Five seconds, for a restart; the client itself gives up within one or two.
+            "retry": Retry(ConstantBackoff(0.5), 10),
+        },
     }
 }
 CHANNEL_LAYERS = {
@@ -120,6 +127,8 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
     "global_keyprefix": REDIS_KEY_PREFIX,
     "visibility_timeout": 300,  # longer than any task: see the time limit
 }
+# Celery itself asks for 0.6 s only, and a restart of the broker takes longer.
+CELERY_TASK_PUBLISH_RETRY_POLICY = {"max_retries": 20, "interval_start": 0.1, "interval_max": 1}
 CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_TIME_LIMIT = 60
