@@ -24,6 +24,7 @@ from . import (
     _psql,
     _recovery,
     _rehearsal_facts,
+    _rehearsal_moment,
     _rehearsal_report,
     _scratch,
 )
@@ -64,6 +65,7 @@ class Means:
     clock: t.Callable[[], datetime] = _backup_state.now
     wait: t.Callable[[float], None] = time.sleep
     say: t.Callable[[str], None] = _backup_state.say
+    moment: t.Callable[..., _rehearsal_moment.Moment] = _rehearsal_moment.take
     usage: t.Callable[[Path], t.Any] = shutil.disk_usage
 
 
@@ -108,21 +110,26 @@ def _checked(
     done: _rehearsal_report.Rehearsal,
 ) -> _rehearsal_report.Rehearsal:
     live = _psql.Psql(options.live_port, means.run)
-    before = {name: _facts(replace(live, database=name), options) for name in options.databases}
     committed, rpo = canary(live, means)
+    # Not "latest", of which nobody can say what must be in it: a point that is younger than the
+    # canary, and of which the live server has told what it had there.
+    name = f"rehearsal-{int(committed.timestamp())}"
+    moment = means.moment(options.databases, options.live_port, options.hashed_tables, name)
+    _scratch.archive_now(live, means.wait)
     begun = means.clock()
-    reached, _changed = _scratch.bring_up(scratch, _recovery.target("latest"))
+    reached, _changed = _scratch.bring_up(scratch, _recovery.Target("point", moment.point))
     rto = (means.clock() - begun).total_seconds()
     size = int(scratch.psql().ask(_rehearsal_facts.SIZE))
     done = replace(done, rto_seconds=rto, rpo_seconds=rpo, size=size, reached=reached.as_dict())
     done = done.found("pages carry checksums", "" if reached.checksums else _NO_CHECKSUMS)
     done = done.found("the newest commit is there", _newest(reached, committed))
-    for name in options.databases:
-        found = _facts(scratch.psql(name), options)
-        after = _facts(replace(live, database=name), options)
-        wrong = _rehearsal_facts.compare(before[name], found, after)
-        done = done.found(f"{name} is what the live database is", "; ".join(wrong))
-        done = done.found(f"{name} has what its newest dump has", _missing(options, name, found))
+    for name, there in moment.databases.items():
+        hashed = options.hashed_tables.get(name, ())
+        found = _rehearsal_facts.facts(scratch.psql(name), hashed)
+        wrong = _rehearsal_facts.compare(there, found)
+        remark = _rehearsal_facts.remark(there)
+        done = done.found(f"{name} is what the live database was", "; ".join(wrong), remark)
+        done = done.found(f"{name} beside its newest dump", "", _gone(options, name, found))
     for assertion in options.assertions:
         done = done.found(assertion.name, _answer(assertion, scratch))
     done = done.found("pg_amcheck finds every index and heap sound", _amcheck(scratch, reached))
@@ -169,29 +176,19 @@ def _newest(reached: _recovery.Reached, committed: datetime) -> str:
     return f"the copy ends at {reached.last_commit or 'no commit'}, before {_utc(committed)}"
 
 
-def _facts(psql: _psql.Psql, options: Settings) -> _rehearsal_facts.Facts:
-    return _rehearsal_facts.facts(psql, options.hashed_tables.get(psql.database, ()))
-
-
-def _missing(options: Settings, database: str, found: _rehearsal_facts.Facts) -> str:
-    """A table that was dumped with rows and is gone or empty, a sequence that is behind; nothing to
-    say without a dump."""
+def _gone(options: Settings, database: str, found: _rehearsal_facts.Facts) -> str:
+    """Tables that were dumped with rows and are gone or empty: a remark, because whoever uses the
+    database may have emptied them, as the live server has confirmed by then."""
     records = sorted((options.dumps / database).glob(f"*{_backups.RECORD}"))
     if not records:
         return ""
     record = _backups.record(records[-1].read_text(), str(records[-1]))
     now = {name: f"{rows} rows" for name, rows in found.tables.items()}
-    gone = [
+    return "; ".join(
         f"{name} had {rows} rows in {record.file}, and {now.get(name, 'no such table')} now"
         for name, rows in record.tables.items()
         if rows and not found.tables.get(name)
-    ]
-    behind = [
-        f"sequence {name} was at {value} in {record.file}, and is at {found.sequences[name]} now"
-        for name, value in record.sequences.items()
-        if found.sequences.get(name, value) < value
-    ]
-    return "; ".join(gone + behind)
+    )
 
 
 def _answer(assertion: Assertion, scratch: _scratch.Scratch) -> str:

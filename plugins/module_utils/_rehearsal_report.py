@@ -22,7 +22,7 @@ SECONDS_SLOWER = 60
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at; the detail says what is wrong with it."""
+    """One thing that was looked at; the detail says what is wrong with it, or remarkable."""
 
     check: str
     ok: bool
@@ -44,8 +44,10 @@ class Rehearsal:
     def ok(self) -> bool:
         return bool(self.findings) and all(each.ok for each in self.findings)
 
-    def found(self, check: str, wrong: str) -> Rehearsal:
-        return replace(self, findings=(*self.findings, Finding(check, not wrong, wrong)))
+    def found(self, check: str, wrong: str, remark: str = "") -> Rehearsal:
+        """With what is wrong, or a remark that is no reason to fail."""
+        said = "; ".join(filter(None, (wrong, remark)))
+        return replace(self, findings=(*self.findings, Finding(check, not wrong, said)))
 
     def summary(self) -> str:
         if self.rto_seconds is None or self.rpo_seconds is None:
@@ -127,7 +129,7 @@ def markdown(done: Rehearsal) -> str:
     ]
     head = ["# Rehearsal of a restore", "", done.summary(), ""]
     reached = [f"- {name}: {value}" for name, value in done.reached.items()]
-    table = ["", "| check | result | what is wrong |", "|---|---|---|", *rows]
+    table = ["", "| check | result | what was found |", "|---|---|---|", *rows]
     restores = ["", "## Restores since the last one", "", *(f"- {each}" for each in done.restores)]
     shown = [*head, *reached, *table, *(restores if done.restores else [])]
     return "\n".join(shown) + "\n"

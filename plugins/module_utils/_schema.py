@@ -27,10 +27,13 @@ SELECT md5(coalesce(string_agg(line, E'\\n' ORDER BY line COLLATE "C"), '')) FRO
 """
 
 # Of those that only go up: what a copy must have reached. They know no snapshot, so it may be past.
+# Unlogged ones begin anew in a physical copy.
 SEQUENCES = """
 SELECT coalesce(json_object_agg(schemaname || '.' || sequencename, last_value)
                 FILTER (WHERE increment_by > 0 AND NOT cycle AND last_value IS NOT NULL), '{}')
 FROM pg_sequences
+JOIN pg_namespace n ON n.nspname = schemaname
+JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = sequencename AND c.relpersistence = 'p'
 """
 
 # Where frameworks keep which migrations were applied: the newest of each Django application, and

@@ -8,7 +8,11 @@ import typing as t
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ansible_collections.slipway.stack.plugins.module_utils import _psql
+from ansible_collections.slipway.stack.plugins.module_utils import (
+    _psql,
+    _rehearsal_facts,
+    _rehearsal_moment,
+)
 
 
 def info(*days: int) -> str:
@@ -154,7 +158,6 @@ def facts(**changes: t.Any) -> dict[str, t.Any]:
     """What a database says of itself."""
     return {
         "tables": {"public.bids": 10},
-        "changes": {"public.bids": [10, 0]},
         "sequences": {"public.ids": 7},
         "schema": "abc",
         **changes,
@@ -162,31 +165,37 @@ def facts(**changes: t.Any) -> dict[str, t.Any]:
 
 
 class Rehearsed(Machine):
-    """A machine on which live server and copy say the same of themselves, until told otherwise."""
+    """A machine on which live server and copy say the same of themselves, until told otherwise.
+
+    `moment` stands in for what is asked of the live server at a restore point.
+    """
 
     def __init__(self, base: Path) -> None:
         super().__init__(base)
-        self.live = facts()
+        self.live = _rehearsal_facts.Facts(**facts(), hashes={"public.bids": "aaa"})
         self.copy = facts()
         self.archives = True
         self.assertion = "t"
         self.last_commit = "2026-11-28T21:14:05+00:00"
         self.checksums = True
-        self.hashes = {"live": "aaa", "copy": "aaa"}
+        self.digest = "aaa"
+
+    def moment(self, databases: list[str], *wanted: t.Any) -> _rehearsal_moment.Moment:
+        self.wanted = wanted
+        point = f"{wanted[-1]}-0"
+        return _rehearsal_moment.Moment(point, dict.fromkeys(databases, self.live))
 
     def sql(self, text: str) -> tuple[int, str, str]:
-        copied = str(self.base) in self.commands[-1]
-        database = self.copy if copied else self.live
         if "in_recovery" in text:
             told = answer(last_commit=self.last_commit, checksums=self.checksums)
             return 0, told, ""
         if "md5(count(*)" in text:
-            return 0, self.hashes["copy" if copied else "live"] + "\n", ""
+            return 0, self.digest + "\n", ""
         if "pg_sequences" in text:
-            rest = {name: value for name, value in database.items() if name != "tables"}
+            rest = {name: value for name, value in self.copy.items() if name != "tables"}
             return 0, json.dumps(rest), ""
         if "SELECT count(*)" in text:
-            return 0, rows(database["tables"]), ""
+            return 0, rows(self.copy["tables"]), ""
         if "sum(pg_database_size" in text:
             return 0, "2500000\n", ""
         if "pg_stat_archiver" in text:
