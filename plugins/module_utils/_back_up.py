@@ -73,6 +73,7 @@ class Means:
     clock: Clock
     say: t.Callable[[str], None]
     take: t.Callable[[str, pathlib.Path, Settings, Clock], _backups.Record]
+    there: t.Callable[[Settings], list[str]]
 
 
 def settings(path: pathlib.Path) -> Settings:
@@ -115,6 +116,7 @@ def run(options: Settings, means: Means) -> bool:
         "started": utc(means.clock()),
         "finished": None,
         "databases": results,
+        "undeclared": undeclared(options, means),
     }
     write(path, json.dumps(state, indent=2) + "\n")
     if not means.stores:
@@ -127,6 +129,27 @@ def run(options: Settings, means: Means) -> bool:
     succeeded = all(result["ok"] for result in results.values())
     _backup_ages.tell(options.state, options.ping_url if succeeded else "", means.say)
     return succeeded
+
+
+def undeclared(options: Settings, means: Means) -> list[str]:
+    """Databases that nobody dumps, for health to tell of.
+
+    What a restore has moved aside, or is loading, is not one.
+    """
+    aside = tuple(f"{name}_{how}_" for name in options.databases for how in ("before", "restored"))
+    found = means.there(options)
+    return [name for name in found if name not in options.databases and not name.startswith(aside)]
+
+
+def there(options: Settings) -> list[str]:
+    """The databases of the server; none where none can be asked, which fails its dump anyway."""
+    for database in options.databases:
+        with (
+            contextlib.suppress(_errors.BackupError),
+            _dump.connected(database, options.port) as connection,
+        ):
+            return _dump.databases(connection)
+    return []
 
 
 def attempt(database: str, options: Settings, means: Means) -> dict[str, t.Any]:
@@ -414,7 +437,7 @@ def main(arguments: list[str]) -> int:
         action = prune_stores if arguments[2:] == [PRUNE] else run
         with alone(options.state / "lock"), turn(options.state / "turn"):
             stores = [Store(_s3.client(each), each) for each in options.targets]
-            return 0 if action(options, Means(stores, now, say, take)) else 1
+            return 0 if action(options, Means(stores, now, say, take, there)) else 1
     except _errors.StackError as error:
         say(f"{ERROR}Nothing was backed up: {error}")
         return 1

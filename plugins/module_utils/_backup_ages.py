@@ -55,6 +55,11 @@ def ages(directory: pathlib.Path) -> list[Age]:
     return found
 
 
+def undeclared(directory: pathlib.Path) -> list[str]:
+    """Databases that the last run of dumps has found and nobody declares."""
+    return list(_backup_state.read(directory / STATES["dump"]).get("undeclared") or [])
+
+
 def _age(kind: str, name: str, value: t.Mapping[str, t.Any]) -> Age:
     return Age(
         kind,

@@ -41,6 +41,15 @@ ORDER BY 1, 2
 """
 
 
+# Of those that this role may dump: at a provider there are some of the provider's own.
+DATABASES = """
+SELECT datname FROM pg_database
+WHERE datallowconn AND NOT datistemplate AND datname <> 'postgres'
+  AND pg_has_role(datdba, 'MEMBER')
+ORDER BY 1
+"""
+
+
 @dataclass(frozen=True)
 class Facts:
     """What the database says of itself before it is dumped."""
@@ -89,6 +98,13 @@ def connected(database: str, port: int) -> t.Iterator[Connection]:
         raise _errors.BackupError(f"the server refused: {_one_line(error)}.") from error
     finally:
         connection.close()
+
+
+def databases(connection: Connection) -> list[str]:
+    """Those of the server that somebody could miss."""
+    with connection.cursor() as cursor:
+        cursor.execute(DATABASES)
+        return [str(name) for (name,) in cursor.fetchall()]
 
 
 def facts(connection: Connection) -> Facts:

@@ -20,6 +20,7 @@ OPTIONS: dict[str, t.Any] = {
     "files_directory": {"type": "path", "default": "/var/lib/slipway/files"},
     "units": {"type": "path", "default": "/etc/systemd/system"},
     "databases": {"type": "list", "elements": "str", "default": []},
+    "ignored_databases": {"type": "list", "elements": "str", "default": []},
     "physical": {"type": "bool", "default": False},
     "second": {"type": "bool", "default": False},
     "rehearsal": {"type": "bool", "default": False},
@@ -48,7 +49,17 @@ def probe(
     wanted += [("physical", "cluster-second")] if check["physical"] and check["second"] else []
     wanted += [("rehearsal", "")] if check["rehearsal"] else []
     wanted += [("files", "files")] if check["files"] else []
-    return [_finding(check, *each, known.get(each), clock()) for each in wanted]
+    found = [_finding(check, *each, known.get(each), clock()) for each in wanted]
+    return [*found, *_undeclared(check)]
+
+
+def _undeclared(check: _health.Check) -> list[Finding]:
+    """Databases of which there is no dump, and nobody has said that none is wanted."""
+    found = _backup_ages.undeclared(pathlib.Path(check["directory"]))
+    names = [name for name in found if name not in check["ignored_databases"]]
+    value = f"{', '.join(names)}: declared by no application, so dumped by nobody"
+    advice = "declare them in stack_applications, or write stack_health.backup.ignored_databases"
+    return [Finding(f"{check['label']} undeclared", WARNING, value, "", advice)] if names else []
 
 
 def _known(check: _health.Check) -> list[_backup_ages.Age]:

@@ -30,6 +30,13 @@ options:
     type: list
     elements: str
     default: []
+  ignored_databases:
+    description:
+      - Databases of the server that are in no dump on purpose. Of any other one that has none the
+        check warns by name; templates and C(postgres) are none of them.
+    type: list
+    elements: str
+    default: []
   physical:
     description: Whether the cluster must have a physical backup.
     type: bool

@@ -40,6 +40,7 @@ class Run:
         self.said: list[str] = []
         self.failing: dict[str, Exception] = {}
         self.now = NOW
+        self.there = ["blog", "shop"]
         self.store = store
         self.options = _back_up.Settings(
             databases=["shop", "blog"],
@@ -87,7 +88,9 @@ class Run:
 
     def means(self) -> _back_up.Means:
         stores = [each for each in (self.store, self.second) if each]
-        return _back_up.Means(stores, lambda: self.now, self.said.append, self.take)
+        return _back_up.Means(
+            stores, lambda: self.now, self.said.append, self.take, lambda _: self.there
+        )
 
     def state(self) -> dict[str, t.Any]:
         found: dict[str, t.Any] = json.loads((self.options.state / "state.json").read_text())
@@ -163,6 +166,12 @@ def test_the_state_tells_what_became_of_each(run: Run) -> None:
     assert (shop["ok"], shop["verified"], shop["size"]) == (True, True, len(DUMP))
     assert shop["last_success"] == "2026-11-21T02:00:00+00:00"
     assert all("\n" not in line for line in run.said)
+
+
+def test_a_database_that_nobody_declares_is_told_by_name(run: Run) -> None:
+    run.there = ["blog", "crm", "shop", "shop_before_20261121t020000z", "wiki"]
+    assert run()
+    assert run.state()["undeclared"] == ["crm", "wiki"]
 
 
 def test_one_that_fails_does_not_stop_the_others_but_fails_the_run(run: Run) -> None:

@@ -98,6 +98,19 @@ def examined(place: pathlib.Path, **options: t.Any) -> dict[str, _health.Finding
     return {one.check.removeprefix("backup db1 "): one for one in found}
 
 
+def test_databases_that_nobody_dumps_are_told_by_name(tmp_path: pathlib.Path) -> None:
+    state = {"databases": {"shop": result(HOUR)}, "undeclared": ["crm", "wiki"]}
+    (tmp_path / "state.json").write_text(json.dumps(state))
+    found = examined(tmp_path, databases=["shop"])
+    assert (found["dump shop"].state, found["undeclared"].state) == ("ok", "warning")
+    assert found["undeclared"].value.startswith("crm, wiki: declared by no application")
+    assert "ignored_databases" in found["undeclared"].advice
+    found = examined(tmp_path, databases=["shop"], ignored_databases=["wiki"])
+    assert found["undeclared"].value.startswith("crm: ")
+    store(tmp_path, "dump", shop=result(HOUR))
+    assert list(examined(tmp_path, databases=["shop"])) == ["dump shop"]
+
+
 @pytest.mark.parametrize(
     ("kind", "hours", "state"),
     [

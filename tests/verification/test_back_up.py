@@ -125,6 +125,7 @@ def test_a_night_leaves_a_dump_that_can_be_restored_with_its_counts(
     assert night.records("void")[0]["tables"] == {}
     said = capsys.readouterr().out.splitlines()
     assert [line.split(":")[0] for line in said] == ["shop", "void"]
+    assert json.loads((night.path / "state/state.json").read_text())["undeclared"] == ["blog"]
 
 
 def test_a_restored_dump_answers_what_its_record_was_told(night: Night, dumps: Dumps) -> None:
