@@ -43,6 +43,7 @@ class Age:
     detail: str
     figures: dict[str, float]
     failed: bool = False  # it came to its end, and to that one
+    pending: bool = False  # it has not come to its end: under way, or killed
 
 
 def ages(directory: pathlib.Path) -> list[Age]:
@@ -78,6 +79,7 @@ def _age(kind: str, name: str, value: t.Mapping[str, t.Any]) -> Age:
             if isinstance(value.get(key), (int, float))
         },
         value.get("ok") is False or value.get("failed") is True,
+        value.get("ok") is None,
     )
 
 
@@ -105,7 +107,9 @@ def metrics(found: t.Sequence[Age]) -> str:
 def _value(one: Age, metric: str) -> float | None:
     if metric == "last_success_timestamp_seconds":
         return one.succeeded.timestamp() if one.succeeded else 0
-    return float(one.ok) if metric == "last_run_ok" else one.figures.get(metric)
+    if metric == "last_run_ok":  # of one that is under way nobody knows
+        return None if one.pending else float(one.ok)
+    return one.figures.get(metric)
 
 
 def _label(text: str) -> str:

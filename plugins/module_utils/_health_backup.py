@@ -7,7 +7,7 @@ import pathlib
 import time
 import typing as t
 
-from . import _backup_ages, _health
+from . import _backup_ages, _health, _health_process
 from . import _health_limits as _limits
 from ._health import CRITICAL, OK, WARNING, Finding, judge
 
@@ -40,6 +40,7 @@ def probe(
     check: _health.Check,
     deadline: _health.Deadline,
     clock: t.Callable[[], float] = time.time,
+    output: t.Callable[..., str] = _health_process.output,
 ) -> list[Finding]:
     """A finding for each backup that is expected here, and for each more that is known."""
     deadline.stage(f"reading {check['directory']}")
@@ -49,7 +50,14 @@ def probe(
     wanted += [("physical", "cluster-second")] if check["physical"] and check["second"] else []
     wanted += [("rehearsal", "")] if check["rehearsal"] else []
     wanted += [("files", "files")] if check["files"] else []
-    found = [_finding(check, *each, known.get(each), clock()) for each in wanted]
+    running = {
+        kind
+        for (kind, _name), age in known.items()
+        if age.pending and _runs(f"{TIMERS[kind]}.service", deadline, output)
+    }
+    found = [
+        _finding(check, *each, known.get(each), clock(), each[0] in running) for each in wanted
+    ]
     return [*found, *_undeclared(check)]
 
 
@@ -62,13 +70,24 @@ def _undeclared(check: _health.Check) -> list[Finding]:
     return [Finding(f"{check['label']} undeclared", WARNING, value, "", advice)] if names else []
 
 
+def _runs(unit: str, deadline: _health.Deadline, output: t.Callable[..., str]) -> bool:
+    """A run that has not come to its end may have been killed; the unit knows."""
+    command = ["systemctl", "show", "-p", "ActiveState", "--value", "--", unit]
+    return _health_process.systemd(command, deadline, output).strip() == "activating"
+
+
 def _known(check: _health.Check) -> list[_backup_ages.Age]:
     directories = map(pathlib.Path, (check["directory"], check["files_directory"]))
     return [age for directory in directories for age in _backup_ages.ages(directory)]
 
 
 def _finding(
-    check: _health.Check, kind: str, name: str, age: _backup_ages.Age | None, now: float
+    check: _health.Check,
+    kind: str,
+    name: str,
+    age: _backup_ages.Age | None,
+    now: float,
+    running: bool,
 ) -> Finding:
     """Without any success yet, it is as if the last had been when the timer was made."""
     label = f"{check['label']} {kind} {name}".rstrip()
@@ -86,7 +105,11 @@ def _finding(
     value = f"none yet, {hours:.1f} h after it was scheduled" if never else f"{hours:.1f} h old"
     # Of a rehearsal that failed the older ones prove nothing: as things are, no restore works.
     disproved = kind == "rehearsal" and age is not None and age.failed
-    if age and not age.ok and (disproved or state == OK):
+    if age and age.pending and running:
+        value = f"{value}, a run is under way"
+        if disproved:
+            state, value = CRITICAL, f"{value}, and the one before failed"
+    elif age and not age.ok and (disproved or state == OK):
         state = CRITICAL if disproved else WARNING
         value = f"{value}, but the last run failed: {age.detail}"
     return Finding(label, state, value, limit, "" if state == OK else advice)

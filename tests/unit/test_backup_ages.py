@@ -33,7 +33,13 @@ def store(directory: pathlib.Path, kind: str, **results: t.Any) -> None:
 
 
 def test_prometheus_reads_what_the_states_say(tmp_path: pathlib.Path) -> None:
-    store(tmp_path, "dump", shop=result(HOUR, size=10, seconds=1.5), blog=result(None, ok=None))
+    store(
+        tmp_path,
+        "dump",
+        shop=result(HOUR, size=10, seconds=1.5),
+        blog=result(None, ok=None),
+        wiki=result(HOUR, ok=False),
+    )
     rehearsal = result(HOUR, rto_seconds=61.5, rpo_seconds=None, size=3)
     (tmp_path / "rehearsal.json").write_text(json.dumps(rehearsal))
     said: list[str] = []
@@ -45,12 +51,13 @@ def test_prometheus_reads_what_the_states_say(tmp_path: pathlib.Path) -> None:
         f'slipway_backup_last_success_timestamp_seconds{{kind="dump",name="shop"}} {moment}',
         'slipway_backup_last_success_timestamp_seconds{kind="dump",name="blog"} 0',
         'slipway_backup_last_run_ok{kind="dump",name="shop"} 1',
-        'slipway_backup_last_run_ok{kind="dump",name="blog"} 0',
+        'slipway_backup_last_run_ok{kind="dump",name="wiki"} 0',
         'slipway_backup_duration_seconds{kind="dump",name="shop"} 1.5',
         'slipway_backup_rto_seconds{kind="rehearsal",name=""} 61.5',
     ):
         assert f"{line}\n" in text
     assert text.count("# TYPE slipway_backup_size_bytes gauge") == 1
+    assert 'last_run_ok{kind="dump",name="blog"}' not in text, "it may be under way"
     assert "rpo" not in text
     assert said == []
 
@@ -89,12 +96,19 @@ def test_a_dead_mans_switch_is_told_and_may_be_dead_itself(tmp_path: pathlib.Pat
     assert all(line.startswith("<4>backup_ping_url did not answer (") for line in said)
 
 
-def examined(place: pathlib.Path, **options: t.Any) -> dict[str, _health.Finding]:
+def examined(
+    place: pathlib.Path, running: str = "", **options: t.Any
+) -> dict[str, _health.Finding]:
+    """What is found while the unit that is named `running` runs; systemd is a stand-in."""
+
+    def systemd(command: list[str], *_more: t.Any) -> str:
+        return "activating\n" if command[-1] == running else "inactive\n"
+
     values = {name: option["default"] for name, option in _health_backup.OPTIONS.items()}
     values |= {"label": "backup db1", "directory": str(place), "units": str(place)}
     values["files_directory"] = "/nonexistent"
     check = {**values, **options}
-    found = _health_backup.probe(check, _health.Deadline(5), NOW.timestamp)
+    found = _health_backup.probe(check, _health.Deadline(5), NOW.timestamp, systemd)
     return {one.check.removeprefix("backup db1 "): one for one in found}
 
 
@@ -189,6 +203,28 @@ def test_a_last_run_that_failed_is_a_warning_at_once(tmp_path: pathlib.Path) -> 
     finding = examined(tmp_path, physical=True)["physical cluster"]
     assert finding.state == "warning"
     assert finding.value == "1.0 h old, but the last run failed: why"
+
+
+def test_a_run_that_is_under_way_has_not_failed(tmp_path: pathlib.Path) -> None:
+    store(tmp_path, "physical", cluster=result(HOUR, ok=None))
+    unit = "slipway-backup-physical.service"
+    for running, state, said in (
+        (unit, "ok", "1.0 h old, a run is under way"),
+        ("slipway-backup.service", "warning", "1.0 h old, but the last run failed: why"),
+    ):
+        finding = examined(tmp_path, running, physical=True)["physical cluster"]
+        assert (finding.state, finding.value) == (state, said)
+    store(tmp_path, "physical", cluster=result(HOUR * 14, ok=None))
+    finding = examined(tmp_path, unit, physical=True)["physical cluster"]
+    assert (finding.state, finding.value) == ("warning", "14.0 h old, a run is under way")
+
+
+def test_a_rehearsal_under_way_takes_back_no_failure(tmp_path: pathlib.Path) -> None:
+    value = result(HOUR, ok=None, failed=True)
+    (tmp_path / "rehearsal.json").write_text(json.dumps(value))
+    finding = examined(tmp_path, "slipway-rehearsal.service", rehearsal=True)["rehearsal"]
+    assert finding.state == "critical"
+    assert finding.value == "1.0 h old, a run is under way, and the one before failed"
 
 
 @pytest.mark.parametrize(
