@@ -196,9 +196,7 @@ def back_up(
     _backups.require_directory_name(database)
     directory = options.directory / database
     directory.mkdir(mode=0o750, exist_ok=True)
-    for ending in (_backups.PARTIAL, DRAFT):
-        for left in directory.glob(f"*{ending}"):  # of a run that was killed
-            left.unlink()
+    remove_remains(directory)
     record = means.take(database, directory, options, means.clock)
     if means.stores:
         record = send_everywhere(record, directory, options, means)
@@ -206,6 +204,17 @@ def back_up(
         record = replace(record, verified=True, verified_at=utc(means.clock()))
         write(directory / _backups.record_name(record.file), record.as_json())
     return record, prune(directory, options, means.clock())
+
+
+def remove_remains(directory: pathlib.Path) -> None:
+    """Of a run that was killed: files that were not whole, a record whose dump was not there yet."""
+    for ending in (_backups.PARTIAL, DRAFT):
+        for left in directory.glob(f"*{ending}"):
+            left.unlink()
+    for record in directory.glob(f"*{_backups.RECORD}"):
+        dump = record.with_suffix(_backups.DUMP)
+        if _backups.taken(dump.name) and not dump.exists():
+            record.unlink()
 
 
 def send_everywhere(

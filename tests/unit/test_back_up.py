@@ -417,7 +417,14 @@ def test_what_a_killed_run_left_behind_is_removed(run: Run) -> None:
     run.lay_down("shop", 1)
     (run.options.directory / "shop" / "20261120T020000Z-00.dump.partial").touch()
     (run.options.directory / "shop" / ".20261120T020000Z-00.json.new").touch()
+    (
+        run.options.directory / "shop" / "20261120T020001Z-00.json"
+    ).touch()  # before its dump was there
+    (run.options.directory / "shop" / "notes.json").touch()
     assert run()
+    whole = {name.removesuffix(".dump") for name in run.files("shop")}
+    records = {name.removesuffix(".json") for name in run.files("shop", "*.json")}
+    assert records == {*whole, "notes"}
     assert run.files("shop", "*.new") == []
     assert run.files("shop", "*.partial") == []
 
