@@ -14,9 +14,10 @@ name: backup_list
 short_description: The backups of a machine, of both kinds, as a table
 version_added: 0.1.0
 description:
-  - One line for each backup, the newest first. A last column says what is known against one.
+  - One line for each backup, the newest first. A last column says when it was read back and when
+    a restore of it was rehearsed, or what is known against it.
 author: The Slipway authors (@slipway)
-positional: _input, info, snapshots
+positional: _input, info, snapshots, proofs
 options:
   _input:
     description: What M(slipway.stack.s3_backup_info) returns for each place, the first one first.
@@ -29,6 +30,12 @@ options:
     default: ""
   snapshots:
     description: What C(restic snapshots --json) tells; empty if no files are saved.
+    type: str
+    default: ""
+  proofs:
+    description:
+      - The JSON files that the programs of the role keep, one behind the other, C(rehearsal.json),
+        C(files.json) and those in C(verifications).
     type: str
     default: ""
 """
@@ -45,20 +52,23 @@ _value:
   type: str
 """
 
-HEAD = ("taken", "of", "kind", "place", "size", "WAL", "backup", "problem")
+HEAD = ("taken", "of", "kind", "place", "size", "WAL", "backup", "verdict")
 PLACES = ("first", "second")
 KINDS = {"full": "full", "diff": "differential", "incr": "incremental"}
 
 
-def backup_list(dumps: list[dict[str, t.Any]], info: str = "", snapshots: str = "") -> str:
+def backup_list(
+    dumps: list[dict[str, t.Any]], info: str = "", snapshots: str = "", proofs: str = ""
+) -> str:
     stanzas = json.loads(info) if info else []
+    known = list(_documents(proofs))
     rows = [
         _dump(one, place)
         for place, found in zip(PLACES, dumps, strict=False)
         for one in found.get("backups", [])  # it may not have answered
     ]
-    rows += [_physical(one) for stanza in stanzas for one in stanza.get("backup", [])]
-    rows += [_files(one) for one in json.loads(snapshots or "[]")]
+    rows += [_physical(one, known) for stanza in stanzas for one in stanza.get("backup", [])]
+    rows += [_files(one, known) for one in json.loads(snapshots or "[]")]
     table = [HEAD, *sorted(rows, reverse=True)]
     widths = [max(len(row[column]) for row in table) for column in range(len(HEAD))]
     return "\n".join(
@@ -76,11 +86,11 @@ def _dump(one: dict[str, t.Any], place: str) -> tuple[str, ...]:
         _backups.human_size(one["size"]),
         "-",
         one["key"].rpartition("/")[2],
-        one["problem"] or "",
+        one["problem"] or f"read back {_moment(datetime.fromisoformat(one['verified']))}",
     )
 
 
-def _physical(one: dict[str, t.Any]) -> tuple[str, ...]:
+def _physical(one: dict[str, t.Any], known: list[dict[str, t.Any]]) -> tuple[str, ...]:
     wal = one["archive"]
     return (
         _moment(datetime.fromtimestamp(one["timestamp"]["start"], UTC)),
@@ -90,11 +100,26 @@ def _physical(one: dict[str, t.Any]) -> tuple[str, ...]:
         _backups.human_size(one["info"]["repository"]["delta"]),
         f"{wal['start']} to {wal['stop']}",
         one["label"],
-        "has page errors" if one["error"] else "",
+        "has page errors" if one["error"] else _proven(one["label"], known),
     )
 
 
-def _files(one: dict[str, t.Any]) -> tuple[str, ...]:
+def _proven(label: str, known: list[dict[str, t.Any]]) -> str:
+    """What was found when it was read back, and by the last rehearsal that restored it."""
+    said = "not known whether it was read back: another machine took it"
+    for each in known:
+        if each.get("label") == label:
+            said = f"read back {each.get('verified_at') or ''}".rstrip()
+        if each.get("label") == label and not each["verified"]:
+            (first, *_more) = each["verdict"]["findings"]
+            said = f"{first['object']}: {first['found']}"
+    rehearsals = [point for each in known for point in each.get("history", [])]
+    for point in [point for point in rehearsals if point.get("backup") == label][-1:]:
+        said += f", {'rehearsed' if point['ok'] else 'rehearsal FAILED'} {point['started']}"
+    return said
+
+
+def _files(one: dict[str, t.Any], known: list[dict[str, t.Any]]) -> tuple[str, ...]:
     size = one.get("summary", {}).get("total_bytes_processed")  # not told by older ones of restic
     return (
         _moment(datetime.fromisoformat(one["time"])),
@@ -104,8 +129,25 @@ def _files(one: dict[str, t.Any]) -> tuple[str, ...]:
         "-" if size is None else _backups.human_size(size),
         "-",
         one["short_id"],
-        "",
+        _saved(one["short_id"], known),
     )
+
+
+def _saved(snapshot: str, known: list[dict[str, t.Any]]) -> str:
+    """Of the last run alone it is known when it was read back."""
+    for each in known:
+        last = each.get("databases", {}).get("files", {})
+        if last.get("verified") and last["snapshot"].startswith(snapshot):
+            return f"read back {last['last_success']}"
+    return ""
+
+
+def _documents(text: str) -> t.Iterator[dict[str, t.Any]]:
+    decoder = json.JSONDecoder()
+    while text := text.lstrip():
+        document, end = decoder.raw_decode(text)
+        text = text[end:]
+        yield document
 
 
 def _moment(moment: datetime) -> str:

@@ -207,7 +207,7 @@ def back_up(
 
 
 def remove_remains(directory: pathlib.Path) -> None:
-    """Of a run that was killed: files that were not whole, a record whose dump was not there yet."""
+    """Of a run that was killed: what is not whole, and a record whose dump was not there yet."""
     for ending in (_backups.PARTIAL, DRAFT):
         for left in directory.glob(f"*{ending}"):
             left.unlink()

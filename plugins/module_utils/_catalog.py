@@ -23,6 +23,7 @@ class Listed:
     size: int
     taken: datetime
     problem: str | None
+    verified: datetime | None = None  # when its record was stored, which is after it was read back
 
     def as_dict(self, now: datetime) -> dict[str, t.Any]:
         return {
@@ -32,6 +33,7 @@ class Listed:
             "taken": self.taken.isoformat(),
             "age": int((now - self.taken).total_seconds()),
             "problem": self.problem,
+            "verified": None if self.verified is None else self.verified.isoformat(),
         }
 
 
@@ -76,8 +78,9 @@ def _listing(s3: _s3.Client, where: _s3.Target) -> t.Iterator[Listed]:
         database, slash, file = item.key[len(where.folder()) :].partition("/")
         taken = _backups.taken(file)
         if slash and taken and "/" not in file:
-            problem = None if _backups.record_name(item.key) in objects else NO_RECORD
-            yield Listed(database, item.key, item.size, taken, problem)
+            record = objects.get(_backups.record_name(item.key))
+            problem, verified = (None, record.modified) if record else (NO_RECORD, None)
+            yield Listed(database, item.key, item.size, taken, problem, verified)
 
 
 def _moment(listed: Listed) -> tuple[datetime, str]:

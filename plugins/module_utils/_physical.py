@@ -221,7 +221,8 @@ def back_up(
         "wal_stop": newest.wal_stop,
         "seconds": round(time.monotonic() - begun, 1),
     }
-    record = {**result, "verdict": verdict.as_dict(means.clock(), "intact")}
+    found = verdict.as_dict(means.clock(), "intact")
+    record = {**result, "verified_at": utc(means.clock()), "verdict": found}
     means.publish(repository, newest.label, json.dumps(record, indent=2, sort_keys=True) + "\n")
     if not result["ok"]:
         return {**result, "detail": _verify_options.sentence([verdict], "intact")}

@@ -197,7 +197,8 @@ def _plot(title: str, unit: str, points: t.Sequence[tuple[str, float | None]]) -
 
 def _point(done: Rehearsal) -> dict[str, t.Any]:
     told = done.as_dict()
-    return {name: told[name] for name in ("started", "ok", "rto_seconds", "rpo_seconds", "size")}
+    names = ("started", "ok", "rto_seconds", "rpo_seconds", "size")
+    return {**{name: told[name] for name in names}, "backup": done.reached.get("backup")}
 
 
 def _cell(text: str) -> str:

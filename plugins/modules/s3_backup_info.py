@@ -77,6 +77,9 @@ backups:
         - Why it does not count; null if nothing is known against it.
         - What a record older than RV(newest) says is not known, because it is not read.
       type: str
+    verified:
+      description: When its record was stored, which is after it was read back; null without one.
+      type: str
 newest:
   description: The newest backup of each database that counts, by its name, like one of
     RV(backups), and with the C(sha256) that was recorded when it was taken.

@@ -71,8 +71,11 @@ def test_backups_are_listed_newest_first_with_age_and_digest(bucket: Bucket) -> 
         "taken": "2026-11-21T02:00:00+00:00",
         "age": 3600,
         "problem": None,
+        "verified": found["backups"][0]["verified"],
     }
     assert found["backups"][0] == newest
+    stored = datetime.now(UTC) - datetime.fromisoformat(newest["verified"])
+    assert abs(stored.total_seconds()) < 60, "when its record was stored"
     assert found["newest"] == {"shop": {**newest, "sha256": "ab" * 32}}
 
 

@@ -242,6 +242,7 @@ def test_backups_of_both_kinds_are_one_table_the_newest_first() -> None:
         {"database": "blog", "key": "p/blog/a.dump", "size": 9, "problem": "has no record"},
     ]
     dumps[0]["taken"] = "2026-11-28T02:00:03+00:00"
+    dumps[0]["verified"] = "2026-11-28T02:01:00+00:00"
     dumps[1]["taken"] = "2026-11-27T04:00:00+02:00"
     physical = {
         "label": "20261128-030000F",
@@ -258,7 +259,7 @@ def test_backups_of_both_kinds_are_one_table_the_newest_first() -> None:
     assert [line.split()[4] for line in lines[1:]] == ["second", "second", "second"]
     assert "000000010000000000000003 to 000000010000000000000004" in lines[1]
     assert lines[1].endswith("20261128-030000F  has page errors")
-    assert lines[2].endswith("b.dump")
+    assert lines[2].endswith("b.dump            read back 2026-11-28 02:01:00Z")
     assert lines[3].startswith("2026-11-27 02:00:00Z  blog") and "has no record" in lines[3]
     saved = [
         {"time": "2026-11-29T04:30:00.691090441+02:00", "short_id": "881d92ea"},
@@ -290,5 +291,49 @@ def test_backups_of_both_kinds_are_one_table_the_newest_first() -> None:
         "-",
         "e913588e",
     ]
-    head = ["taken", "of", "kind", "place", "size", "WAL", "backup", "problem"]
+    head = ["taken", "of", "kind", "place", "size", "WAL", "backup", "verdict"]
     assert backup_list([]).split() == head
+
+
+def test_a_backup_is_listed_with_what_has_proven_it() -> None:
+    def physical(label: str) -> dict[str, t.Any]:
+        return {
+            "label": label,
+            "database": {"id": 1, "repo-key": 1},
+            "type": "full",
+            "timestamp": {"start": 1795834800},
+            "info": {"repository": {"delta": 1}},
+            "archive": {"start": "3", "stop": "4"},
+            "error": False,
+        }
+
+    found = [{"object": "s3://b/x", "found": "a flipped bit"}]
+    proofs: list[dict[str, t.Any]] = [
+        {"label": "A", "verified": True, "verified_at": "2026-11-28T03:01:00+00:00"},
+        {"label": "B", "verified": False, "verdict": {"findings": found}},
+        {
+            "history": [
+                {"backup": "A", "ok": False, "started": "2026-11-28T04:00:00+00:00"},
+                {"backup": "A", "ok": True, "started": "2026-11-29T04:00:00+00:00"},
+                {"ok": True, "started": "2026-11-22T04:00:00+00:00"},
+            ]
+        },
+        {
+            "databases": {
+                "files": {"verified": True, "snapshot": "881d92eaff", "last_success": "2026-11-29"}
+            }
+        },
+    ]
+    text = "\n".join(json.dumps(each, indent=2) for each in proofs)
+    info = json.dumps([{"backup": [physical(label) for label in "ABC"]}])
+    snapshots = [{"time": "2026-11-29T02:30:00Z", "short_id": name} for name in ("881d92ea", "e9")]
+    lines = backup_list([], info, json.dumps(snapshots), text).splitlines()
+    assert lines[0].endswith("verdict")
+    (a,) = [line for line in lines if "  A " in line]
+    assert a.endswith("read back 2026-11-28T03:01:00+00:00, rehearsed 2026-11-29T04:00:00+00:00")
+    (b,) = [line for line in lines if "  B " in line]
+    assert b.endswith("s3://b/x: a flipped bit")
+    (c,) = [line for line in lines if "  C " in line]
+    assert c.endswith("another machine took it")
+    assert any(line.endswith("881d92ea  read back 2026-11-29") for line in lines)
+    assert any(line.endswith("  e9") for line in lines)
