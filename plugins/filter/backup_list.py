@@ -29,7 +29,9 @@ options:
     type: str
     default: ""
   snapshots:
-    description: What C(restic snapshots --json) tells; empty if no files are saved.
+    description:
+      - What C(restic snapshots --json) tells of each place, one behind the other; empty if no files
+        are saved.
     type: str
     default: ""
   proofs:
@@ -68,7 +70,11 @@ def backup_list(
         for one in found.get("backups", [])  # it may not have answered
     ]
     rows += [_physical(one, known) for stanza in stanzas for one in stanza.get("backup", [])]
-    rows += [_files(one, known) for one in json.loads(snapshots or "[]")]
+    rows += [
+        _files(one, place, known)
+        for place, found in zip(PLACES, _documents(snapshots), strict=False)
+        for one in found or []
+    ]
     table = [HEAD, *sorted(rows, reverse=True)]
     widths = [max(len(row[column]) for row in table) for column in range(len(HEAD))]
     return "\n".join(
@@ -119,13 +125,13 @@ def _proven(label: str, known: list[dict[str, t.Any]]) -> str:
     return said
 
 
-def _files(one: dict[str, t.Any], known: list[dict[str, t.Any]]) -> tuple[str, ...]:
+def _files(one: dict[str, t.Any], place: str, known: list[dict[str, t.Any]]) -> tuple[str, ...]:
     size = one.get("summary", {}).get("total_bytes_processed")  # not told by older ones of restic
     return (
         _moment(datetime.fromisoformat(one["time"])),
         "files",
         "snapshot",
-        PLACES[0],
+        place,
         "-" if size is None else _backups.human_size(size),
         "-",
         one["short_id"],
@@ -135,14 +141,13 @@ def _files(one: dict[str, t.Any], known: list[dict[str, t.Any]]) -> tuple[str, .
 
 def _saved(snapshot: str, known: list[dict[str, t.Any]]) -> str:
     """Of the last run alone it is known when it was read back."""
-    for each in known:
-        last = each.get("databases", {}).get("files", {})
+    for last in [last for each in known for last in each.get("databases", {}).values()]:
         if last.get("verified") and last["snapshot"].startswith(snapshot):
             return f"read back {last['last_success']}"
     return ""
 
 
-def _documents(text: str) -> t.Iterator[dict[str, t.Any]]:
+def _documents(text: str) -> t.Iterator[t.Any]:
     decoder = json.JSONDecoder()
     while text := text.lstrip():
         document, end = decoder.raw_decode(text)

@@ -77,11 +77,11 @@ def _of_a_machine(told: t.Mapping[str, t.Any], expected: bool) -> list[Verdict]:
     # Each place, the first one and perhaps a second, was asked by itself.
     dumps = _places(told, "backup_verified") or ([{}] if expected else [])
     clusters = _places(told, "backup_verified_physical")
-    files = (told.get("backup_verified_files") or {}).get("stdout")
+    files = (told.get("backup_verified_files") or {}).get("stdout") or ""
     return [
         *(verdict for place in dumps for verdict in place.get("databases", [MISSING])),
         *(verdict for place in clusters for verdict in place.get("databases", [])),
-        *([json.loads(files)] if files else []),
+        *(json.loads(place) for place in files.splitlines()),
     ]
 
 

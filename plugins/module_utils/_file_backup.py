@@ -15,7 +15,7 @@ import pathlib
 import subprocess
 import time
 import typing as t
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from . import _backup_ages, _backups, _errors, _s3
@@ -36,8 +36,8 @@ from ._backup_state import (
 )
 
 STATE = "files.json"
-# What the state calls them, among the databases of the other programs.
-FILES = "files"
+# What the state calls them in each place, among the databases of the other programs.
+FILES = ("files", "files-second")
 NAMED_BY_CONTENT = ("data", "index", "keys", "snapshots")
 SOME_UNREAD = 3  # restic's exit code
 READ_ONLY = ("--no-lock", "--no-cache")  # neither the repository nor this machine is written to
@@ -48,6 +48,8 @@ COLLAPSED = 0.5
 
 @dataclass(frozen=True)
 class Settings:
+    """What is saved, and one of the places where it goes: restic told of it, and the bucket."""
+
     paths: list[str]
     exclude: list[str]
     state: pathlib.Path
@@ -56,6 +58,7 @@ class Settings:
     target: _s3.Target
     ping_url: str = ""
     required: t.Sequence[str] = ()  # of the paths: what somebody has named
+    name: str = FILES[0]
 
 
 # Exit code, output, complaints
@@ -72,37 +75,62 @@ class Means:
     say: t.Callable[[str], None]
 
 
-def settings(path: pathlib.Path) -> Settings:
-    """The configuration file. Neither the keys nor the passphrase are in it."""
+Place = tuple[Settings, Means]
+
+
+def settings(path: pathlib.Path) -> list[Settings]:
+    """The configuration file, for each place. Neither the keys nor the passphrase are in it."""
     try:
         value = json.loads(path.read_text())
-        paths = {"state": pathlib.Path(value["state"]), "target": _s3.target(value["target"])}
-        return Settings(**{**value, **paths})
+        second = value.pop("second", None) or {}
+        first = Settings(
+            **{
+                **value,
+                "state": pathlib.Path(value["state"]),
+                "target": _s3.target(value["target"]),
+            }
+        )
+        more = _s3.targets({"s3": None, "second": second.get("target")})
+        return [
+            first,
+            *(replace(first, name=FILES[1], restic=second["restic"], target=each) for each in more),
+        ]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise _errors.BackupError(
             f"{path} cannot be used: {error!r}. Run site.yml to write it anew."
         ) from error
 
 
-def run(options: Settings, means: Means) -> bool:
-    """Save, whatever becomes of it goes into the state."""
+def run(places: t.Sequence[Place]) -> bool:
+    """Save to each place, whatever becomes of the other; it goes into the state."""
+    options, means = places[0]
     path = options.state / STATE
-    earlier = read(path).get("databases", {}).get(FILES, {})
+    earlier = read(path).get("databases", {})
+    results = {each.name: pending(earlier.get(each.name, {})) for each, _means in places}
+    state = {"started": utc(means.clock()), "finished": None, "databases": results}
+    write(path, json.dumps(state, indent=2) + "\n")
+    for each, its in places:
+        result = results[each.name]
+        begun = time.monotonic()
+        try:
+            result.update(back_up(each, its, result))
+        except (_errors.StackError, OSError) as error:
+            result.update(ok=False, verified=False, detail=str(error))
+            means.say(f"{ERROR}Backup of the {each.name} failed: {error}")
+        result["seconds"] = round(time.monotonic() - begun, 1)
+        result["finished"] = utc(means.clock())
+        write(path, json.dumps(state, indent=2) + "\n")
+    state["finished"] = utc(means.clock())
+    write(path, json.dumps(state, indent=2) + "\n")
+    succeeded = all(result["ok"] for result in results.values())
+    _backup_ages.tell(options.state, options.ping_url if succeeded else "", means.say)
+    return succeeded
+
+
+def pending(earlier: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """The result of a run that never comes to its end."""
     kept = {name: earlier.get(name) for name in ("last_success", "read_until", "last_size")}
-    result: dict[str, t.Any] = {"ok": None, "detail": "this run did not come to its end", **kept}
-    state = {"started": utc(means.clock()), "finished": None, "databases": {FILES: result}}
-    write(path, json.dumps(state, indent=2) + "\n")
-    begun = time.monotonic()
-    try:
-        result.update(back_up(options, means, result))
-    except (_errors.StackError, OSError) as error:
-        result.update(ok=False, verified=False, detail=str(error))
-        means.say(f"{ERROR}Backup of the files failed: {error}")
-    result["seconds"] = round(time.monotonic() - begun, 1)
-    state["finished"] = result["finished"] = utc(means.clock())
-    write(path, json.dumps(state, indent=2) + "\n")
-    _backup_ages.tell(options.state, options.ping_url if result["ok"] else "", means.say)
-    return bool(result["ok"])
+    return {"ok": None, "detail": "this run did not come to its end", **kept}
 
 
 def back_up(options: Settings, means: Means, earlier: dict[str, t.Any]) -> dict[str, t.Any]:
@@ -116,14 +144,14 @@ def back_up(options: Settings, means: Means, earlier: dict[str, t.Any]) -> dict[
     saved = save(options, means, paths)
     count, read_until = read_back(options, means, earlier["read_until"])
     done(means.restic("check"), "check")
-    size = int(saved["total_bytes_processed"])
-    human = _backups.human_size
+    size, last = int(saved["total_bytes_processed"]), earlier["last_size"] or 0
+    there, new = _backups.human_size(size), _backups.human_size(int(saved["data_added"]))
     where = options.target.url(options.target.key())
     detail = f"snapshot {saved['snapshot_id'][:8]}, {count} objects read back from {where}"
-    means.say(f"files: {human(size)}, {human(int(saved['data_added']))} of them new, {detail}.")
-    if size < COLLAPSED * (earlier["last_size"] or 0):
+    means.say(f"{options.name}: {there}, {new} of them new, {detail}.")
+    if size < COLLAPSED * last:
         means.say(
-            f"{WARNING}files: {human(size)} were there, {human(earlier['last_size'])} the last"
+            f"{WARNING}{options.name}: {there} were there, {_backups.human_size(last)} the last"
             " time: see whether something is gone or not mounted."
         )
     missing = [path for path in options.required if not os.path.lexists(path)]
@@ -204,18 +232,24 @@ def read_back(options: Settings, means: Means, since: str | None) -> tuple[int, 
     return count, utc(max(item.modified for item in objects))
 
 
-def prune(options: Settings, means: Means) -> bool:
-    """Forget old snapshots, but none where the last run failed."""
-    if why := unprunable(options.state / STATE, FILES):
-        means.say(why)
-        return False
-    return thin_out(options, means)
+def prune(places: t.Sequence[Place]) -> bool:
+    """Forget old snapshots in each place, but none where the last run failed."""
+    fine = True
+    for options, means in places:
+        if why := unprunable(options.state / STATE, options.name):
+            means.say(why)
+            fine = False
+            continue
+        fine = thin_out(options, means) and fine
+    return fine
 
 
 def thin_out(options: Settings, means: Means) -> bool:
     """Forget the snapshots that no rule keeps. That this fails makes the new one no worse."""
     code, output, said = means.restic("snapshots", "--json")
-    if not code and (why := _in_doubt(json.loads(output or "[]") or [], means.clock())):
+    if not code and (
+        why := _in_doubt(json.loads(output or "[]") or [], means.clock(), options.restic)
+    ):
         means.say(f"{WARNING}Old snapshots of files stay: {why}")
         return False
     rules = ["--json", "--group-by=host", "--prune", *options.keep]
@@ -227,11 +261,13 @@ def thin_out(options: Settings, means: Means) -> bool:
     for group in json.loads(output.splitlines()[0]):
         for one in group["remove"] or []:
             taken = utc(datetime.fromisoformat(one["time"]))
-            means.say(f"files: deleted the snapshot of {taken}, past {' '.join(options.keep)}.")
+            means.say(
+                f"{options.name}: deleted the snapshot of {taken}, past {' '.join(options.keep)}."
+            )
     return True
 
 
-def _in_doubt(snapshots: t.Sequence[dict[str, t.Any]], clock: datetime) -> str:
+def _in_doubt(snapshots: t.Sequence[dict[str, t.Any]], clock: datetime, program: str) -> str:
     """Why nothing may be old: restic reckons from the newest snapshot, however far it is ahead."""
     taken = {datetime.fromisoformat(one["time"]): one["short_id"] for one in snapshots}
     newest = max(taken, default=clock)
@@ -241,14 +277,14 @@ def _in_doubt(snapshots: t.Sequence[dict[str, t.Any]], clock: datetime) -> str:
         f"the newest, {taken[newest]}, is of {utc(newest)}, and it is {utc(clock)}, far from each"
         " other or from those before. A clock that jumped ahead is believed once three were taken"
         " by it; if it was wrong, set it, and remove each of that time:"
-        f" /opt/slipway/backup/files forget {taken[newest]}."
+        f" {program} forget {taken[newest]}."
     )
 
 
 def verify(options: Settings, means: Means, max_age: int) -> dict[str, t.Any]:
     """A verdict like those on databases; restic reads and decrypts every byte there is."""
     verdict: dict[str, t.Any] = {
-        **{"database": FILES, "bucket": options.target.bucket, "verified": False},
+        **{"database": options.name, "bucket": options.target.bucket, "verified": False},
         **{"level": "none", "key": None, "age": None, "findings": []},
     }
 
@@ -313,16 +349,17 @@ def main(arguments: list[str]) -> int:
     """The configuration file, and perhaps that the repository is only pruned, or verified."""
     os.umask(0o027)
     try:
-        options = settings(pathlib.Path(arguments[1]))
-        action = prune if arguments[2:3] == [PRUNE] else run
-        means = Means(
-            functools.partial(restic, options.restic), _s3.client(options.target), now, say
-        )
+        places = [
+            (each, Means(functools.partial(restic, each.restic), _s3.client(each.target), now, say))
+            for each in settings(pathlib.Path(arguments[1]))
+        ]
         if arguments[2:3] == [VERIFY]:
-            say(json.dumps(verify(options, means, int(arguments[3]))))
+            for options, means in places:
+                say(json.dumps(verify(options, means, int(arguments[3]))))
             return 0
-        with alone(options.state / "files.lock"):
-            return 0 if action(options, means) else 1
+        action = prune if arguments[2:3] == [PRUNE] else run
+        with alone(places[0][0].state / "files.lock"):
+            return 0 if action(places) else 1
     except _errors.StackError as error:
         say(f"{ERROR}No file was backed up: {error}")
         return 1

@@ -50,6 +50,7 @@ def probe(
     wanted += [("physical", "cluster-second")] if check["physical"] and check["second"] else []
     wanted += [("rehearsal", "")] if check["rehearsal"] else []
     wanted += [("files", "files")] if check["files"] else []
+    wanted += [("files", "files-second")] if check["files"] and check["second"] else []
     running = {
         kind
         for (kind, _name), age in known.items()

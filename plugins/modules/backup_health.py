@@ -42,7 +42,7 @@ options:
     type: bool
     default: false
   second:
-    description: Whether a second place must have the physical backups as well.
+    description: Whether a second place must have the physical backups and files as well.
     type: bool
     default: false
   rehearsal:

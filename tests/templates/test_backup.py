@@ -6,6 +6,7 @@ from __future__ import annotations
 import typing as t
 
 import pytest
+from ansible.template import trust_as_template
 from test_redis_pgbouncer import render
 
 PLACE = {"bucket": "backups", "prefix": "prod/", "access_key": "A", "secret_key": "s"}
@@ -50,3 +51,23 @@ def test_the_keys_of_each_place_have_names_of_their_own() -> None:
         'SLIPWAY_SECOND_SECRET_ACCESS_KEY="x"',
     ]
     assert len(render("backup", "s3_keys.j2", **VARIABLES)) == 3
+
+
+def restic(place: int, **second: t.Any) -> str:
+    """The script that starts restic for a place."""
+    places = {**PLACE, "second": second} if second else PLACE
+    chosen = trust_as_template(f"{{{{ __backup_saving_places[{place}] }}}}")
+    more = {"backup_s3": places, "__backup_restic": chosen, "inventory_hostname": "web1"}
+    return "\n".join(render("backup", "files.j2", **{**VARIABLES, **more}))
+
+
+def test_restic_has_a_script_for_each_place_with_its_own_keys() -> None:
+    first = restic(0)
+    where = "RESTIC_REPOSITORY=s3:https://s3.us-east-1.amazonaws.com/backups/prod/files/web1\n"
+    assert where in first and "SECOND" not in first
+    assert "AWS_ACCESS_KEY_ID=$SLIPWAY_PRUNE_ACCESS_KEY_ID" in first
+    second = restic(1, **SECOND)
+    assert "RESTIC_REPOSITORY=s3:https://s3.example.net:9000/elsewhere/prod/files/web1\n" in second
+    assert "AWS_ACCESS_KEY_ID=${SLIPWAY_SECOND_ACCESS_KEY_ID:-}\n" in second
+    assert "AWS_ACCESS_KEY_ID=$SLIPWAY_PRUNE_SECOND_ACCESS_KEY_ID\n" in second
+    assert "AWS_ACCESS_KEY_ID=$SLIPWAY_PRUNE_ACCESS_KEY_ID" not in second

@@ -196,6 +196,12 @@ def test_the_second_repository_is_expected_beside_the_first(tmp_path: pathlib.Pa
     }
     assert list(examined(tmp_path, physical=True)) == ["physical cluster"]
     assert examined(tmp_path, second=True) == {}
+    store(tmp_path, "files", files=result(HOUR))
+    found = examined(tmp_path, second=True, files=True, files_directory=str(tmp_path))
+    assert {name: one.state for name, one in found.items()} == {
+        "files files": "ok",
+        "files files-second": "critical",
+    }
 
 
 def test_a_last_run_that_failed_is_a_warning_at_once(tmp_path: pathlib.Path) -> None:

@@ -73,7 +73,7 @@ class Run:
 
     def __call__(self) -> bool:
         means = _file_backup.Means(self.restic, self.client, lambda: NOW, self.said.append)
-        succeeded: bool = _file_backup.run(self.options, means)
+        succeeded: bool = _file_backup.run([(self.options, means)])
         return succeeded
 
     def state(self) -> dict[str, t.Any]:
@@ -247,16 +247,73 @@ def test_old_snapshots_that_go_are_named_and_staying_is_no_failure(run: Run) -> 
     assert run.said[-1].startswith("<4>Old snapshots of files stay, for room: AccessDenied")
     assert run.said[-1].endswith("playbooks/prune_backups.yml deletes with others.")
     means = _file_backup.Means(run.restic, run.client, lambda: NOW, run.said.append)
-    assert not _file_backup.prune(run.options, means)
+    assert not _file_backup.prune([(run.options, means)])
     run.answers.clear()
-    assert _file_backup.prune(run.options, means)
+    assert _file_backup.prune([(run.options, means)])
     (run.options.state / _file_backup.STATE).unlink()
-    assert not _file_backup.prune(run.options, means)
+    assert not _file_backup.prune([(run.options, means)])
     assert run.said[-1] == "<3>files: no backup was taken yet, so nothing is deleted."
     run.answers["backup"] = (1, "", "Fatal: no answer\n")
     assert not run()
-    assert not _file_backup.prune(run.options, means)
+    assert not _file_backup.prune([(run.options, means)])
     assert run.said[-1] == "<3>files: the last backup failed, so nothing is deleted."
+
+
+def test_each_place_gets_the_files_whatever_becomes_of_the_other(
+    run: Run, tmp_path: pathlib.Path
+) -> None:
+    (tmp_path / "other").mkdir()
+    other = Run(tmp_path / "other")
+    target = replace(TARGET, prefix="other/files/one")
+    other.put = lambda key, body: run.client.put_object(  # type: ignore[method-assign]
+        Bucket="backups", Key=target.key(key), Body=body
+    )
+    places = [
+        (run.options, _file_backup.Means(run.restic, run.client, lambda: NOW, run.said.append)),
+        (
+            replace(run.options, name="files-second", target=target),
+            _file_backup.Means(other.restic, run.client, lambda: NOW, run.said.append),
+        ),
+    ]
+
+    def states() -> dict[str, tuple[bool, bool]]:
+        found = _backup_state.read(run.options.state / "files.json")["databases"]
+        return {name: (each["ok"], bool(each["last_success"])) for name, each in found.items()}
+
+    run.answers["backup"] = (1, "", "Fatal: no answer\n")
+    assert not _file_backup.run(places)
+    assert states() == {"files": (False, False), "files-second": (True, True)}
+    assert run.said[0] == "<3>Backup of the files failed: restic backup ended with 1: no answer."
+    assert run.said[1].startswith("files-second: 1.0 kB")
+    assert run.said[1].endswith("s3://backups/other/files/one.")
+    assert not _file_backup.prune(places)
+    assert [words[0] for words in other.asked].count("forget") == 2, "of the other all the same"
+    run.answers.clear()
+    assert _file_backup.run(places)
+    assert states() == {"files": (True, True), "files-second": (True, True)}
+    assert _file_backup.prune(places)
+
+
+def test_settings_name_one_place_or_two(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLIPWAY_SECOND_ACCESS_KEY_ID", "other")
+    monkeypatch.setenv("SLIPWAY_SECOND_SECRET_ACCESS_KEY", "secret")
+    told = {"paths": [], "exclude": [], "state": "/x", "restic": "/files", "keep": KEEP}
+    told = {**told, "target": {"bucket": "one"}, "second": {}}
+    (tmp_path / "settings").write_text(json.dumps(told))
+    (first,) = _file_backup.settings(tmp_path / "settings")
+    assert (first.name, first.restic, first.target.bucket) == ("files", "/files", "one")
+    told["second"] = {"restic": "/files-second", "target": {"bucket": "two"}}
+    (tmp_path / "settings").write_text(json.dumps(told))
+    first, second = _file_backup.settings(tmp_path / "settings")
+    assert (first.name, first.restic, first.target.bucket) == ("files", "/files", "one")
+    assert (second.name, second.restic, second.target.bucket) == (
+        "files-second",
+        "/files-second",
+        "two",
+    )
+    assert (first.target.access_key, second.target.access_key) == (None, "other")
 
 
 def snapshots(*hours: int) -> tuple[int, str, str]:

@@ -170,10 +170,12 @@ DUMP, OTHER, CLUSTER = ({"database": name} for name in ("shop", "blog", "main"))
             {
                 "backup_verified": {"results": [{"databases": [DUMP]}]},
                 "backup_verified_physical": {"results": [{"databases": [CLUSTER]}, {"msg": "no"}]},
-                "backup_verified_files": {"stdout": '{"database": "files"}'},
+                "backup_verified_files": {
+                    "stdout": '{"database": "files"}\n{"database": "files-second"}'
+                },
             },
             True,
-            [DUMP, CLUSTER, {"database": "files"}],
+            [DUMP, CLUSTER, {"database": "files"}, {"database": "files-second"}],
         ),
         ({"backup_verified_files": {"skipped": True}}, False, []),
         ({"backup_verified_files": {"stdout": ""}}, False, []),
@@ -327,7 +329,9 @@ def test_a_backup_is_listed_with_what_has_proven_it() -> None:
     text = "\n".join(json.dumps(each, indent=2) for each in proofs)
     info = json.dumps([{"backup": [physical(label) for label in "ABC"]}])
     snapshots = [{"time": "2026-11-29T02:30:00Z", "short_id": name} for name in ("881d92ea", "e9")]
-    lines = backup_list([], info, json.dumps(snapshots), text).splitlines()
+    other = json.dumps([{"time": "2026-11-29T02:31:00Z", "short_id": "aa"}])
+    lines = backup_list([], info, f"{json.dumps(snapshots)}\n{other}", text).splitlines()
+    assert any(" second " in line and line.endswith("  aa") for line in lines)
     assert lines[0].endswith("verdict")
     (a,) = [line for line in lines if "  A " in line]
     assert a.endswith("read back 2026-11-28T03:01:00+00:00, rehearsed 2026-11-29T04:00:00+00:00")

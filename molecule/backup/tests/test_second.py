@@ -65,6 +65,18 @@ def test_a_dump_is_in_both_places(host: Host) -> None:
     assert names[0] == names[1] and len(names[0]) == 2
 
 
+def test_files_are_in_both_places(host: Host) -> None:
+    host.check_output("systemctl start slipway-backup-files.service")
+    found = json.loads(host.check_output("cat /var/lib/slipway/files/files.json"))["databases"]
+    assert {name: one["verified"] for name, one in found.items()} == {
+        "files": True,
+        "files-second": True,
+    }
+    assert "s3://slipway-demo/second-" in found["files-second"]["detail"]
+    told = json.loads(host.check_output("/opt/slipway/backup/files-second snapshots --json"))
+    assert [one["id"] for one in told][-1] == found["files-second"]["snapshot"]
+
+
 @pytest.mark.long
 def test_without_the_first_place_the_second_restores_what_came_after(host: Host) -> None:
     """WAL and backups go on arriving there, and a restore finds them by itself.
