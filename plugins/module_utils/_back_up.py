@@ -6,13 +6,16 @@ Installed on the database machine as a program; one sentence per database goes t
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
+import functools
 import json
 import os
 import pathlib
 import secrets
 import shutil
 import sys
+import threading
 import time
 import typing as t
 from dataclasses import dataclass, field, replace
@@ -55,6 +58,7 @@ class Settings:
     hashed_tables: dict[str, list[str]] = field(default_factory=dict)
     store_retention_days: int = 0  # 0: nothing is ever deleted there
     gpg: t.Sequence[str] = ()  # knows the passphrase; empty: nothing is encrypted
+    jobs: int = 1  # databases at once: a dump of the custom format is written by one process
 
 
 @dataclass(frozen=True)
@@ -93,6 +97,7 @@ def settings(path: pathlib.Path) -> Settings:
             hashed_tables=value.get("hashed_tables", {}),
             gpg=value.get("gpg", ()),
             store_retention_days=value.get("store_retention_days", 0),
+            jobs=value.get("jobs") or max(1, (os.cpu_count() or 1) // 2),
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise _errors.BackupError(
@@ -121,9 +126,11 @@ def run(options: Settings, means: Means) -> bool:
     write(path, json.dumps(state, indent=2) + "\n")
     if not means.stores:
         means.say(f"{WARNING}backup_s3 is empty: whoever loses this machine loses its backups too.")
-    for database, result in results.items():
-        result.update(attempt(database, options, means))
-        write(path, json.dumps(state, indent=2) + "\n")
+    with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
+        runs = {pool.submit(attempt, database, options, means): database for database in results}
+        for done in concurrent.futures.as_completed(runs):
+            results[runs[done]].update(done.result())
+            write(path, json.dumps(state, indent=2) + "\n")
     state["finished"] = utc(means.clock())
     write(path, json.dumps(state, indent=2) + "\n")
     succeeded = all(result["ok"] for result in results.values())
@@ -282,7 +289,7 @@ def outgoing(
 
 
 def take(
-    database: str, directory: pathlib.Path, options: Settings, clock: Clock
+    room: Room, database: str, directory: pathlib.Path, options: Settings, clock: Clock
 ) -> _backups.Record:
     """A dump under its final name only once it was read to its end; its record beside it."""
     started = clock()
@@ -293,9 +300,9 @@ def take(
         with _dump.connected(database, options.port) as connection:
             facts = _dump.facts(connection)
             client = _dump.client_for(facts.major)
-            require_room(directory, facts.size, options)
             hashed = options.hashed_tables.get(database, ())
-            counted = _dump.dump(connection, client, database, partial, hashed)
+            with room.promised(directory, facts.size, options):
+                counted = _dump.dump(connection, client, database, partial, hashed)
         _dump.require_readable(client, partial)
         flush(partial)
         record = _backups.Record(
@@ -323,8 +330,33 @@ def take(
     return record
 
 
-def require_room(directory: pathlib.Path, database_bytes: int, options: Settings) -> None:
-    """Refuse before the first byte what would fill the disk that the database may live on."""
+@dataclass(frozen=True)
+class Room:
+    """What the dumps that run at once may write: the disk shows it only when they have."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    promises: dict[pathlib.Path, int] = field(default_factory=dict)
+
+    @contextlib.contextmanager
+    def promised(
+        self, directory: pathlib.Path, database_bytes: int, options: Settings
+    ) -> t.Iterator[None]:
+        with self.lock:
+            taken = sum(self.promises.values())
+            self.promises[directory] = require_room(directory, database_bytes, options, taken)
+        try:
+            yield
+        finally:
+            del self.promises[directory]
+
+
+def require_room(
+    directory: pathlib.Path, database_bytes: int, options: Settings, promised: int = 0
+) -> int:
+    """Refuse before the first byte what would fill the disk that the database may live on.
+
+    The bytes that the dump may take, besides those that are promised to others.
+    """
     usage = shutil.disk_usage(directory)
     last = _backups.newest(copies(directory))
     last_bytes = (directory / last.file).stat().st_size if last else None
@@ -332,12 +364,14 @@ def require_room(directory: pathlib.Path, database_bytes: int, options: Settings
     if options.gpg and options.targets:  # until it was sent, the encrypted one lies beside it
         needed *= 2
     reserve = usage.total * options.reserve_percent // 100
-    if usage.free < needed + reserve:
+    if usage.free < needed + promised + reserve:
         size = _backups.human_size
+        others = f" besides {size(promised)} of others" if promised else ""
         raise _errors.BackupError(
-            f"{directory} has {size(usage.free)} free, but the dump may take {size(needed)} and "
-            f"{size(reserve)} ({options.reserve_percent} %) stay reserved: free or add space."
+            f"{directory} has {size(usage.free)} free, but the dump may take {size(needed)}{others}"
+            f" and {size(reserve)} ({options.reserve_percent} %) stay reserved: free or add space."
         )
+    return needed
 
 
 def require_same(record: _backups.Record, store: Store, key: str) -> None:
@@ -446,7 +480,11 @@ def main(arguments: list[str]) -> int:
         action = prune_stores if arguments[2:] == [PRUNE] else run
         with alone(options.state / "lock"), turn(options.state / "turn"):
             stores = [Store(_s3.client(each), each) for each in options.targets]
-            return 0 if action(options, Means(stores, now, say, take, there)) else 1
+            return (
+                0
+                if action(options, Means(stores, now, say, functools.partial(take, Room()), there))
+                else 1
+            )
     except _errors.StackError as error:
         say(f"{ERROR}Nothing was backed up: {error}")
         return 1

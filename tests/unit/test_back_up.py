@@ -6,11 +6,13 @@ import ast
 import dataclasses
 import hashlib
 import json
+import os
 import pathlib
 import re
 import shutil
 import subprocess
 import sys
+import threading
 import typing as t
 from datetime import UTC, datetime, timedelta
 
@@ -466,6 +468,37 @@ def test_a_disk_that_would_fill_is_refused_before_the_dump(
         require_room(half, gpg=["gpg"], targets=[TARGET])
 
 
+def test_what_runs_at_once_fits_together(run: Run, tmp_path: pathlib.Path) -> None:
+    room, half = _back_up.Room(), shutil.disk_usage(tmp_path).free * 2 // 3
+    one, two = (tmp_path / name for name in ("backups", "state"))
+    with room.promised(one, half, run.options):
+        with (
+            pytest.raises(_errors.BackupError, match=r"besides [0-9.]+ .B of others"),
+            room.promised(two, half, run.options),
+        ):
+            pass
+        with room.promised(two, 1, run.options):
+            pass
+    with room.promised(two, half, run.options):
+        pass
+    assert room.promises == {}
+
+
+def test_several_databases_are_dumped_at_once(run: Run) -> None:
+    met = threading.Barrier(2, timeout=10)
+    take = run.take
+
+    def together(*given: t.Any) -> _backups.Record:
+        met.wait()
+        return take(*given)
+
+    run.take = together  # type: ignore[method-assign]
+    run.options = dataclasses.replace(run.options, jobs=2)
+    assert run()
+    assert [each["ok"] for each in run.state()["databases"].values()] == [True, True]
+    assert list(run.state()["databases"]) == ["shop", "blog"]
+
+
 def test_what_is_stored_is_encrypted_and_what_stays_is_not(
     run: Run, gpg: list[str], tmp_path: pathlib.Path
 ) -> None:
@@ -569,6 +602,17 @@ def test_half_of_a_file_does_not_stay_where_there_is_no_room(
         _backup_state.write(tmp_path / "state.json", "new")
     assert [path.name for path in tmp_path.iterdir()] == ["state.json"]
     assert (tmp_path / "state.json").read_text() == "old"
+
+
+@pytest.mark.parametrize(("wish", "processors", "jobs"), [(0, 8, 4), (0, 1, 1), (3, 8, 3)])
+def test_the_number_at_once_is_the_operators_or_half_the_processors(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, wish: int, processors: int, jobs: int
+) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: processors)
+    told = {"databases": [], "directory": "/d", "state": "/s", "port": 1, "s3": {}, "jobs": wish}
+    told |= {"retention_days": 1, "keep": 1, "reserve_percent": 1}
+    (tmp_path / "settings").write_text(json.dumps(told))
+    assert _back_up.settings(tmp_path / "settings").jobs == jobs
 
 
 def test_settings_name_a_target_or_none(tmp_path: pathlib.Path) -> None:

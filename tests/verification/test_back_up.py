@@ -70,6 +70,7 @@ class Night:
         to_s3: bool = True,
         hashed: dict[str, list[str]] | None = None,
         store_days: int = 0,
+        jobs: int = 1,
     ) -> int:
         settings = {
             "databases": list(databases),
@@ -82,6 +83,7 @@ class Night:
             "hashed_tables": hashed or {},
             "s3": self.target if to_s3 else {},
             "store_retention_days": store_days,
+            "jobs": jobs,
         }
         (self.path / "settings.json").write_text(json.dumps(settings))
         code: int = _back_up.main(["slipway-backup", str(self.path / "settings.json")])
@@ -126,6 +128,14 @@ def test_a_night_leaves_a_dump_that_can_be_restored_with_its_counts(
     said = capsys.readouterr().out.splitlines()
     assert [line.split(":")[0] for line in said] == ["shop", "void"]
     assert json.loads((night.path / "state/state.json").read_text())["undeclared"] == ["blog"]
+
+
+def test_databases_that_are_dumped_at_once_are_each_whole(night: Night) -> None:
+    assert night.run("shop", "blog", "void", jobs=3) == 0
+    records = {name: night.records(name)[0] for name in ("shop", "blog", "void")}
+    assert records["shop"]["tables"] == SHOP_TABLES
+    assert records["blog"]["tables"] == {"public.posts": 50_000}
+    assert {each["verified"] for each in records.values()} == {True}
 
 
 def test_a_restored_dump_answers_what_its_record_was_told(night: Night, dumps: Dumps) -> None:
