@@ -167,14 +167,18 @@ def candidates(wanted: Target, found: t.Sequence[Backup]) -> list[Backup]:
     return list(found) if wanted.kind in ("point", "xid") else [found[0]]
 
 
-def configuration(directory: str, port: int, recovery: str) -> str:
+def configuration(directory: str, port: int, recovery: str, wal_from: t.Sequence[str] = ()) -> str:
     """The whole configuration of a scratch instance: nothing of the cluster that it is a copy of.
 
     `recovery` is the postgresql.auto.conf that pgBackRest wrote, where also stands whatever ALTER
-    SYSTEM said; only how to recover is taken from it.
+    SYSTEM said; only how to recover is taken from it. `wal_from` are options of archive-get, unless
+    pgBackRest has passed them on itself.
     """
+    more = [each for each in wal_from if each not in recovery]
     kept = [
-        line for line in recovery.splitlines() if re.match(r"(restore_command|recovery_)", line)
+        line.replace("archive-get", " ".join([*more, "archive-get"]), 1)
+        for line in recovery.splitlines()
+        if re.match(r"(restore_command|recovery_)", line)
     ]
     own = {
         "listen_addresses": "",

@@ -55,6 +55,7 @@ class Settings:
     hashed_tables: dict[str, list[str]] = field(default_factory=dict)
     reserve_percent: int = 0
     ping_url: str = ""
+    places: int = 1  # where backups are; each is rehearsed in turn
 
 
 @dataclass(frozen=True)
@@ -89,9 +90,15 @@ def rehearse(options: Settings, means: Means) -> _rehearsal_report.Rehearsal:
         usage = means.usage(path)
         return int(usage.free - usage.total * options.reserve_percent / 100)
 
-    scratch = _scratch.Scratch(options.scratch, options.port, unit="", run=means.run, free=free)
-    begun = means.clock()
-    done = _rehearsal_report.Rehearsal(started=_utc(begun))
+    place = _rehearsal_report.turn(options.state) if options.places > 1 else ""
+    scratch = _scratch.Scratch(
+        *(options.scratch, options.port),
+        unit="",
+        run=means.run,
+        free=free,
+        repository=_rehearsal_report.PLACES.index(place),
+    )
+    done = _rehearsal_report.Rehearsal(started=_utc(means.clock()), place=place)
     try:
         done = _checked(options, means, scratch, done)
     except (_errors.StackError, OSError, ValueError, TypeError) as error:

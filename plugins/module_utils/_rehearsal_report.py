@@ -14,6 +14,7 @@ from . import _backup_state, _backups
 
 KEPT = 260  # five years of weeks
 STATE = "rehearsal.json"
+PLACES = ("", "first", "second")  # the number of each is that of its repository
 # Of so many successes the median is what is usual. A restore of seconds varies more than that.
 USUAL = 4
 TIMES_SLOWER = 2
@@ -39,6 +40,7 @@ class Rehearsal:
     reached: dict[str, t.Any] = field(default_factory=dict)
     findings: tuple[Finding, ...] = ()
     restores: tuple[str, ...] = ()  # what was really put back since the last rehearsal
+    place: str = ""  # where the backup was, of several
 
     @property
     def ok(self) -> bool:
@@ -53,10 +55,11 @@ class Rehearsal:
         if self.rto_seconds is None or self.rpo_seconds is None:
             return f"The rehearsal of {self.started} FAILED before anything was restored."
         verdict = "succeeded" if self.ok else "FAILED"
+        where = f" from the {self.place} place" if self.place else ""
         return (
             f"The rehearsal of {self.started} {verdict}: {_backups.human_size(self.size)} restored"
-            f" in {self.rto_seconds:.0f} s (RTO), a commit was safe after {self.rpo_seconds:.0f} s"
-            " (RPO)."
+            f"{where} in {self.rto_seconds:.0f} s (RTO),"
+            f" a commit was safe after {self.rpo_seconds:.0f} s (RPO)."
         )
 
     def lines(self) -> list[str]:
@@ -66,6 +69,15 @@ class Rehearsal:
     def as_dict(self) -> dict[str, t.Any]:
         told = self.lines()
         return {**asdict(self), "ok": self.ok, "detail": " ".join(told), "lines": told}
+
+
+def turn(state: Path) -> str:
+    """The place whose turn it is. One that failed is tried again until it does not: a success of
+    the other must not hide it."""
+    last = [{}, *(_backup_state.read(state / STATE).get("history") or [])][-1]
+    _none, first, second = PLACES
+    was = last.get("place") or second
+    return was if last.get("ok") is False else first if was == second else second
 
 
 def begin(state: Path) -> None:
@@ -197,7 +209,7 @@ def _plot(title: str, unit: str, points: t.Sequence[tuple[str, float | None]]) -
 
 def _point(done: Rehearsal) -> dict[str, t.Any]:
     told = done.as_dict()
-    names = ("started", "ok", "rto_seconds", "rpo_seconds", "size")
+    names = ("started", "ok", "rto_seconds", "rpo_seconds", "size", "place")
     return {**{name: told[name] for name in names}, "backup": done.reached.get("backup")}
 
 

@@ -35,6 +35,7 @@ class Scratch:
     run: _psql.Run = _psql.run
     sleep: t.Callable[[float], None] = time.sleep
     free: t.Callable[[Path], int] = field(default=lambda path: shutil.disk_usage(path).free)
+    repository: int = 0  # the only one to read; 0: whichever gives something
 
     @property
     def data(self) -> Path:
@@ -165,7 +166,9 @@ def _recover(scratch: Scratch, wanted: _recovery.Target, backup: _recovery.Backu
     _pgbackrest(scratch, [*where, f"--set={backup.label}", *wanted.options(), "restore"])
     written = f"{scratch.data}/postgresql.auto.conf"
     recovery = _as_postgres(scratch, ["cat", written], "cannot read what pgBackRest wrote")
-    settings = _recovery.configuration(str(scratch.base), scratch.port, recovery)
+    settings = _recovery.configuration(
+        str(scratch.base), scratch.port, recovery, _repository(scratch)
+    )
     _write(scratch, "data/postgresql.auto.conf", "")
     _write(scratch, "data/postgresql.conf", settings)
     _write(scratch, "data/pg_hba.conf", _recovery.ACCESS)
@@ -203,8 +206,12 @@ def _start(scratch: Scratch, programs: str) -> bool:
 
 def _pgbackrest(scratch: Scratch, arguments: list[str]) -> str:
     command = ["pgbackrest", f"--stanza={scratch.stanza}", "--log-level-console=off"]
-    command += ["--log-level-stderr=error", *arguments]
+    command += ["--log-level-stderr=error", *_repository(scratch), *arguments]
     return _as_postgres(scratch, command, f"pgbackrest {arguments[-1]} failed")
+
+
+def _repository(scratch: Scratch) -> list[str]:
+    return [f"--repo={scratch.repository}"] if scratch.repository else []
 
 
 def _write(scratch: Scratch, name: str, text: str) -> None:

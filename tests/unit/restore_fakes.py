@@ -14,6 +14,8 @@ from ansible_collections.slipway.stack.plugins.module_utils import (
     _rehearsal_moment,
 )
 
+GET = "restore_command = 'pgbackrest archive-get %f \"%p\"'\n"
+
 
 def info(*days: int) -> str:
     """What pgbackrest says of full backups that ended on these days of November."""
@@ -67,7 +69,7 @@ class Machine:
             (self.base / "log/server.log").write_text(self.dies)
             return 3, "", ""
         if words[-1] == "restore":
-            (self.base / "data/postgresql.auto.conf").write_text("restore_command = 'get'\n")
+            (self.base / "data/postgresql.auto.conf").write_text(GET)
             (self.base / "data/PG_VERSION").write_text("17\n")
         if " start" in said and self.starts:
             log = self.starts.pop(0)

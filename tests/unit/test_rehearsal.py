@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import typing as t
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -139,6 +140,29 @@ def test_the_copy_is_one_of_the_moment_that_was_looked_at(
     assert machine.wanted[:2] == (5432, {"shop": ["public.bids", "public.gone"]})
     switched = [text for text in machine.statements if "pg_switch_wal" in text]
     assert switched, "the point must be in the repository"
+
+
+def test_each_place_is_rehearsed_in_turn_and_again_until_it_succeeds(
+    configuration: Path, machine: Rehearsed, tmp_path: Path
+) -> None:
+    values = json.loads(configuration.read_text())
+    configuration.write_text(json.dumps({**values, "places": 2}))
+    places = []
+    for checksums in (True, False, True, True):
+        machine.checksums = checksums
+        machine.last_commit = (NOW + timedelta(seconds=1)).isoformat()
+        done = rehearsed(configuration, machine)
+        _rehearsal_report.keep(tmp_path / "state", done)
+        (restore,) = [said for said in machine.commands if said.endswith(" restore")]
+        machine.commands.clear()
+        places.append((done.place, re.findall(r"--repo=\d", restore), done.ok))
+    assert places == [
+        ("first", ["--repo=1"], True),
+        ("second", ["--repo=2"], False),
+        ("second", ["--repo=2"], True),
+        ("first", ["--repo=1"], True),
+    ]
+    assert "2.5 MB restored from the first place in 1 s" in done.summary()
 
 
 def test_what_a_dump_had_and_is_gone_is_remarked(

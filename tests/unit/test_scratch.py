@@ -42,9 +42,19 @@ def test_a_copy_is_made_of_the_backup_before_the_moment_and_archives_nothing(
     assert "--archive-mode=off" in restore
     assert f"--pg1-path={machine.base}/data" in restore
     written = (machine.base / "data/postgresql.conf").read_text()
-    assert "archive_mode = 'off'" in written and "restore_command = 'get'" in written
+    assert (
+        "archive_mode = 'off'" in written and "restore_command = 'pgbackrest archive-get" in written
+    )
     assert (machine.base / "data/postgresql.auto.conf").read_text() == ""
     assert "systemctl start slipway-scratch.service" in machine.commands
+
+
+def test_a_copy_of_one_repository_takes_nothing_of_the_other(machine: Machine) -> None:
+    _scratch.bring_up(scratch(machine, repository=2), TIME)
+    asked = [said for said in machine.commands if said.startswith("pgbackrest")]
+    assert len(asked) == 2 and all(" --repo=2 " in said for said in asked)
+    written = (machine.base / "data/postgresql.conf").read_text()
+    assert "restore_command = 'pgbackrest --repo=2 archive-get %f \"%p\"'" in written
 
 
 def test_a_copy_of_the_same_moment_is_kept_and_the_latest_is_not(machine: Machine) -> None:
