@@ -14,7 +14,8 @@ from datetime import datetime
 
 from . import _backup_state
 
-METRICS = "backup.prom"
+# Beside the states, for all programs of the machine: each writes a file with the name of its own.
+METRICS = "metrics"
 STATES = {
     "dump": "state.json",
     "physical": "physical.json",
@@ -118,7 +119,8 @@ def _label(text: str) -> str:
 
 def tell(directory: pathlib.Path, url: str, say: t.Callable[[str], None]) -> None:
     """After a run: figures for Prometheus, and after a success a word to a dead man's switch."""
-    path = directory / METRICS
+    path = directory.parent / METRICS / f"{directory.name}.prom"
+    path.parent.mkdir(exist_ok=True)
     _backup_state.write(path, metrics(ages(directory)))
     path.chmod(0o644)  # whoever collects metrics may read them
     if not url:

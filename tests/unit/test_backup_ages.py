@@ -44,8 +44,9 @@ def test_prometheus_reads_what_the_states_say(tmp_path: pathlib.Path) -> None:
     (tmp_path / "rehearsal.json").write_text(json.dumps(rehearsal))
     said: list[str] = []
     _backup_ages.tell(tmp_path, "", said.append)
-    text = (tmp_path / "backup.prom").read_text()
-    assert (tmp_path / "backup.prom").stat().st_mode & 0o777 == 0o644
+    path = tmp_path.parent / "metrics" / f"{tmp_path.name}.prom"
+    text = path.read_text()
+    assert path.stat().st_mode & 0o777 == 0o644
     moment = int((NOW - HOUR).timestamp())
     for line in (
         f'slipway_backup_last_success_timestamp_seconds{{kind="dump",name="shop"}} {moment}',

@@ -332,7 +332,7 @@ def test_the_program_tells_and_keeps_what_it_found(
     assert said[0].startswith("The rehearsal of 2026-11-28T21:14:05+00:00 succeeded: 2.5 MB")
     assert said[-1].startswith("<3>pages carry checksums: a flipped bit")
     assert json.loads((tmp_path / "state/rehearsal.json").read_text())["detail"]
-    metrics = (tmp_path / "state/backup.prom").read_text()
+    metrics = (tmp_path / "metrics/state.prom").read_text()
     assert 'slipway_backup_last_run_ok{kind="rehearsal",name=""} 0' in metrics
     configuration.write_text("{}")
     assert _rehearsal.main(["rehearse", str(configuration)], means) == 1

@@ -77,6 +77,16 @@ def test_files_are_in_both_places(host: Host) -> None:
     assert [one["id"] for one in told][-1] == found["files-second"]["snapshot"]
 
 
+def test_figures_of_all_programs_are_in_one_directory(host: Host) -> None:
+    host.check_output(f"systemctl start {DUMPS} slipway-backup-files.service")
+    assert sorted(host.file("/var/lib/slipway/metrics").listdir()) == ["backup.prom", "files.prom"]
+    for name, user in (("backup", "postgres"), ("files", "slipway-files")):
+        file = host.file(f"/var/lib/slipway/metrics/{name}.prom")
+        assert (file.user, file.mode) == (user, 0o644)
+        assert 'slipway_backup_last_run_ok{kind="' in file.content_string
+        assert not host.file(f"/var/lib/slipway/{name}/backup.prom").exists
+
+
 @pytest.mark.long
 def test_without_the_first_place_the_second_restores_what_came_after(host: Host) -> None:
     """WAL and backups go on arriving there, and a restore finds them by itself.
