@@ -152,7 +152,8 @@ def _timely(
         ("RPO", rpo, options.rpo_seconds),
     ):
         late = f"{took:.0f} s, but at most {limit} s are promised" if took > limit else ""
-        done = done.found(f"{what} is within its target", late)
+        within = "" if late else f"{took:.0f} s of {limit} s"
+        done = done.found(f"{what} is within its target", late, within)
     history = _backup_state.read(options.state / _rehearsal_report.STATE).get("history") or []
     slower = _rehearsal_report.slower(history, rto, done.size)
     return done.found("the restore is not much slower than it was", slower)

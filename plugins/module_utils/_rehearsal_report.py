@@ -113,7 +113,7 @@ def _restores(reports: Path, since: str) -> list[str]:
     found = [_backup_state.read(path) for path in sorted(reports.glob("restore-*.json"))]
     return [
         f"{told['database']} was put back at {told['swapped']} as it was at {told['source']}; what"
-        f" was there before is kept as {told['safety_copy'] or 'nothing'}."
+        f" was there before is kept as {told['safety_copy'] or 'nothing'}.{told.get('took', '')}"
         for told in found
         if told and told["swapped"] >= since
     ]

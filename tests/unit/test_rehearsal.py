@@ -101,6 +101,8 @@ def test_a_restore_that_works_is_proven_and_leaves_nothing(
     assert [each.check for each in done.findings] == CHECKS
     assert wrong(done) == {}
     assert (done.rto_seconds, done.rpo_seconds, done.size) == (1, 1, 2_500_000)
+    said = {each.check: each.detail for each in done.findings}
+    assert (said[CHECKS[6]], said[CHECKS[7]]) == ("1 s of 3600 s", "1 s of 300 s")
     assert list(machine.base.iterdir()) == []
 
 
@@ -214,7 +216,7 @@ def test_the_report_tells_what_was_put_back_since_the_last(tmp_path: Path) -> No
     told = {"database": "shop", "source": "xid:7", "safety_copy": "shop_before_x"}
     for day in (27, 28):
         moment = f"2026-11-{day}T03:00:00+00:00"
-        text = json.dumps({**told, "swapped": moment})
+        text = json.dumps({**told, "swapped": moment, "took": " It took 7 min."})
         (tmp_path / f"reports/restore-shop-{day}.json").write_text(text)
     (tmp_path / "rehearsal.json").write_text('{"started": "2026-11-27T04:00:00+00:00"}')
     done = _rehearsal_report.Rehearsal(started="2026-11-28T04:00:00+00:00")
@@ -222,7 +224,7 @@ def test_the_report_tells_what_was_put_back_since_the_last(tmp_path: Path) -> No
     (report,) = (tmp_path / "reports").glob("rehearsal-*.md")
     line = (
         "shop was put back at 2026-11-28T03:00:00+00:00 as it was at xid:7; what was there before"
-        " is kept as shop_before_x."
+        " is kept as shop_before_x. It took 7 min."
     )
     assert f"## Restores since the last one\n\n- {line}\n" in report.read_text()
     assert report.read_text().count("was put back") == 1

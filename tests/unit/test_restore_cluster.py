@@ -106,7 +106,7 @@ def test_an_empty_machine_gets_the_cluster_and_is_told_what_it_has(
     assert json.loads(report.read_text())["database"] == "the whole cluster"
     assert told == [
         "The cluster is as it was at latest; last transaction: 2026-11-28T21:14:04.5+00:00, from"
-        " the backup 20261128-030000F. It took 1 min.",
+        " the backup 20261128-030000F. It took 1 min; the target is 240 min.",
         "Archiving works: the segment 000000010000000000000002 has arrived; the cluster is on"
         " timeline 1.",
     ]
