@@ -117,7 +117,7 @@ def _proven(label: str, known: list[dict[str, t.Any]]) -> str:
         if each.get("label") == label:
             said = f"read back {each.get('verified_at') or ''}".rstrip()
         if each.get("label") == label and not each["verified"]:
-            (first, *_more) = each["verdict"]["findings"]
+            first = each["verdict"]["findings"][0]
             said = f"{first['object']}: {first['found']}"
     rehearsals = [point for each in known for point in each.get("history", [])]
     for point in [point for point in rehearsals if point.get("backup") == label][-1:]:
