@@ -18,6 +18,7 @@ from ansible_collections.slipway.stack.plugins.module_utils import (
     _back_up,
     _dump,
     _errors,
+    _rehearsal_moment,
     _s3,
     _schema,
 )
@@ -238,6 +239,9 @@ def test_a_database_of_ten_thousand_tables(night: Night, dumps: Dumps) -> None:
         assert night.run("many") == 0
         (record,) = night.records("many")
         assert record["tables"] == {f"public.t{number}": 1 for number in range(1, 10_001)}
+        moment = _rehearsal_moment.take(["many"], 5432, {}, "many")
+        assert moment.databases["many"].tables == record["tables"]
+        assert moment.databases["many"].schema == record["schema"]
     finally:
         dumps.server.sql("postgres", "DROP DATABASE many")
 

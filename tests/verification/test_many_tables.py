@@ -11,6 +11,7 @@ from ansible_collections.slipway.stack.plugins.module_utils import (
     _dump,
     _psql,
     _rehearsal_facts,
+    _rehearsal_moment,
     _restore,
 )
 
@@ -74,6 +75,12 @@ def test_a_dump_is_counted_with_few_locks(
         assert _dump.dump(connection, client, "many", tmp_path / "out").tables == COUNTS
 
 
-def test_a_restore_and_a_rehearsal_count_with_few_locks(live: _psql.Psql) -> None:
+def test_a_restore_and_a_rehearsal_count_with_few_locks(
+    server: postgres.Database, live: _psql.Psql, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert _restore.tables(live) == COUNTS
     assert _rehearsal_facts.facts(live).tables == COUNTS
+    monkeypatch.setenv("PGHOST", str(server.place))
+    monkeypatch.setenv("PGUSER", "postgres")
+    moment = _rehearsal_moment.take(["many"], 5432, {}, "few-locks")
+    assert moment.databases["many"].tables == COUNTS
