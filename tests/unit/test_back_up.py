@@ -488,11 +488,11 @@ def test_several_databases_are_dumped_at_once(run: Run) -> None:
     met = threading.Barrier(2, timeout=10)
     take = run.take
 
-    def together(*given: t.Any) -> _backups.Record:
+    def together(database: str, *given: t.Any) -> _backups.Record:
         met.wait()
-        return take(*given)
+        return take(database, *given)
 
-    run.take = together  # type: ignore[method-assign]
+    run.take = together  # type: ignore[method-assign, assignment]
     run.options = dataclasses.replace(run.options, jobs=2)
     assert run()
     assert [each["ok"] for each in run.state()["databases"].values()] == [True, True]

@@ -299,8 +299,8 @@ def test_settings_name_one_place_or_two(
 ) -> None:
     monkeypatch.setenv("SLIPWAY_SECOND_ACCESS_KEY_ID", "other")
     monkeypatch.setenv("SLIPWAY_SECOND_SECRET_ACCESS_KEY", "secret")
-    told = {"paths": [], "exclude": [], "state": "/x", "restic": "/files", "keep": KEEP}
-    told = {**told, "target": {"bucket": "one"}, "second": {}}
+    told: dict[str, t.Any] = {"paths": [], "exclude": [], "state": "/x", "restic": "/files"}
+    told |= {"keep": KEEP, "target": {"bucket": "one"}, "second": {}}
     (tmp_path / "settings").write_text(json.dumps(told))
     (first,) = _file_backup.settings(tmp_path / "settings")
     assert (first.name, first.restic, first.target.bucket) == ("files", "/files", "one")
