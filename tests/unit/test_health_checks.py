@@ -130,7 +130,7 @@ def test_an_archive_that_is_declared_is_required(tmp_path: Path) -> None:
         return {
             "expected": {"archive_required": required},
             **{"stack_archiving": archiving, "stack_health": given, "stack_resolved": []},
-            "stack_files_saved": archiving,
+            **{"stack_files_saved": archiving, "stack_backup_second": {}},
             "stack_topology": {"groups": ALL, "addresses": {"one": "one"}, "host": "one"},
             **{"stack_authority": {"directory": ""}, "ansible_connection": "local"},
         }
