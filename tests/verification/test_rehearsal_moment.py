@@ -24,6 +24,8 @@ from . import database as postgres
 COPY_PORT = 5433
 ROUNDS = 2
 ARCHIVE = ("archive_mode = on", "archive_command = 'cp %p ../archive/%f'")
+# A commit is in the WAL for so long before others see it, as on a slow disk.
+SLOW = ("fsync = on", "commit_delay = 20000", "commit_siblings = 0")
 TABLES = """
 CREATE TABLE bids (id bigserial, price int);
 CREATE TABLE queue (id bigserial);
@@ -65,7 +67,7 @@ recovery_target_action = promote
 
 @pytest.fixture(scope="module")
 def server() -> t.Iterator[postgres.Database]:
-    made = postgres.serve(*ARCHIVE)
+    made = postgres.serve(*ARCHIVE, *SLOW)
     try:
         (made.place / "archive").mkdir()
         (made.place / "archive").chmod(0o777)
