@@ -74,7 +74,8 @@ def test_files_are_in_both_places(host: Host) -> None:
     }
     assert "s3://slipway-demo/second-" in found["files-second"]["detail"]
     told = json.loads(host.check_output("/opt/slipway/backup/files-second snapshots --json"))
-    assert [one["id"] for one in told][-1] == found["files-second"]["snapshot"]
+    # An older restic tells the beginning of the name alone.
+    assert told[-1]["id"].startswith(found["files-second"]["snapshot"])
 
 
 def test_figures_of_all_programs_are_in_one_directory(host: Host) -> None:
