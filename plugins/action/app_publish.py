@@ -16,15 +16,16 @@ class ActionModule(ActionBase):  # type: ignore[misc]
     def run(self, tmp: t.Any = None, task_vars: Result | None = None) -> Result:
         result: Result = super().run(tmp, task_vars)
         variables, arguments = task_vars or {}, dict(self._task.args)
-        wrong = failed_peer(arguments, variables)
-        if wrong and arguments.get("part") in ("first", "all"):
+        wrong, part = failed_peer(arguments, variables), arguments.get("part")
+        switched = (arguments.get("found") or {}).get("switched")
+        if wrong and part != "undo" and not switched:
             return {**result, "failed": True, "msg": f"{wrong} failed, nothing is switched here."}
         if wrong:
             reason = f"{wrong} failed, so this machine has gone back as well."
             arguments.update(part="undo", reason=reason, withdraw=True)
-        elif arguments.get("part") == "undo" and arguments.get("trouble"):
+        elif part == "undo" and arguments.get("trouble"):
             arguments.update(reason=arguments["trouble"], withdraw=True)
-        elif arguments.get("part") == "undo":
+        elif part == "undo":
             return {**result, "changed": False, "found": arguments.get("found")}
         result.update(
             self._execute_module(

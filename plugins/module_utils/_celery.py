@@ -38,6 +38,7 @@ class Question:
     home: Path
     nodes: tuple[str, ...] = ()
     pids: bool = False
+    at_work: bool = False
     queues: tuple[str, ...] = ()
     schedule: str = ""
     since: float | None = None
@@ -49,6 +50,7 @@ class Answers:
     """What had been answered when it ended; `errors` are by the stage in which they arose."""
 
     nodes: dict[str, int | None] = dataclasses.field(default_factory=dict)
+    at_work: dict[str, int] = dataclasses.field(default_factory=dict)
     queues: dict[str, dict[str, t.Any]] = dataclasses.field(default_factory=dict)
     taken: dict[str, t.Any] | None = None
     tick: dict[str, t.Any] | None = None
@@ -80,6 +82,8 @@ def parse(said: str) -> Answers:
         answer = json.loads(text)
         if "nodes" in answer:
             answers.nodes.update(answer["nodes"])
+        elif "at_work" in answer:
+            answers.at_work.update(answer["at_work"])
         elif "queue" in answer:
             answers.queues[answer.pop("queue")] = answer
         elif "taken" in answer:

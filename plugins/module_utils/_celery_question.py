@@ -47,6 +47,18 @@ def ping(app: t.Any, request: dict[str, t.Any]) -> None:
     tell(nodes={node: one.get("pid") for reply in told for node, one in reply.items()})
 
 
+def at_work(app: t.Any, request: dict[str, t.Any]) -> None:
+    """How many tasks each node has that answers: in reserve first, from where they go to work."""
+    if not request["at_work"]:
+        return
+    count: dict[str, int] = {}
+    for where in ("reserved", "active"):
+        told = app.control.broadcast(where, reply=True, timeout=request["ping_seconds"]) or []
+        for node, tasks in ((node, tasks) for reply in told for node, tasks in reply.items()):
+            count[node] = count.get(node, 0) + len(tasks)
+    tell(at_work=count)
+
+
 def queues(app: t.Any, request: dict[str, t.Any]) -> None:
     """How many messages wait, and since when the oldest does where that can be known."""
     with app.connection_for_read() as connection:
@@ -195,6 +207,7 @@ def main(request: dict[str, t.Any]) -> None:
         app = find_app(request["module"])
         for stage, question in (
             ("asking its workers over the broker", ping),
+            ("asking its workers for what they do", at_work),
             ("asking the broker for its queues", queues),
             ("asking the broker for what workers hold", taken),
             ("reading beat's schedule", beat),

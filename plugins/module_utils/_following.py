@@ -3,102 +3,123 @@
 
 from __future__ import annotations
 
-import re
 import socket
 import time
 import typing as t
-from pathlib import Path
 
 from ansible_collections.slipway.stack.plugins.module_utils import (
-    _application_commands,
     _celery,
     _commands,
     _files,
+    _health,
     _units,
 )
 from ansible_collections.slipway.stack.plugins.module_utils._errors import StackError
 
 _LONGEST_STOP = 24 * 3600.0
-_RESERVED = re.compile(r"^\s+\* \{", re.MULTILINE)
-
-
-def holding(said: str) -> bool:
-    """Whether a node keeps tasks in reserve, from what `celery inspect reserved` printed."""
-    return "- empty -" not in said or bool(_RESERVED.search(said))
+_ASK_SECONDS = 60
+# Everybody is asked, so nobody knows how many will answer: both questions take all of it.
+_ANSWER_SECONDS = 2
+Ask = t.Callable[[_celery.Question, _health.Deadline], _celery.Answers]
 
 
 def wait_until_idle(
     workers: t.Sequence[_celery.Worker],
     timeout: float,
+    ask: Ask = _celery.ask,
     clock: t.Callable[[], float] = time.monotonic,
     sleep: t.Callable[[float], None] = time.sleep,
 ) -> None:
-    """Wait until no worker has tasks in reserve, which means that its queues are empty.
+    """Wait until no worker has a task, here or elsewhere: then their queues are empty as well.
 
     Whoever is busy for longer goes on: the limit is what keeps a rollback from waiting for ever.
     """
     end = clock() + timeout
-    while workers and holding(_reserved(workers, socket.gethostname())) and clock() < end:
+    while workers and _busy(workers, socket.gethostname(), ask) and clock() < end:
         sleep(0.5)
 
 
-def _reserved(workers: t.Sequence[_celery.Worker], host: str) -> str:
-    """What the workers of one application have fetched and not begun."""
-    one, nodes = workers[0], ",".join(f"{worker.node}@{host}" for worker in workers)
-    return _application_commands.in_release(
-        one.application,
-        f"celery --no-color --app {one.module} inspect reserved --timeout 3 --destination {nodes}",
-        release=(one.home / "current").resolve(),
-        writable=[one.home / "media"],
-        environment_file=Path(f"/etc/slipway/{one.application}/environment"),
-        environment={},
-        timeout=60,
-    ).output
+def _busy(workers: t.Sequence[_celery.Worker], host: str, ask: Ask) -> bool:
+    """Whether a worker has tasks, or one of this machine does not say."""
+    one, own = workers[0], {f"{worker.node}@{host}" for worker in workers}
+    question = _celery.Question(
+        one.application, one.module, one.home, at_work=True, ping_seconds=_ANSWER_SECONDS
+    )
+    try:
+        told = ask(question, _health.Deadline(_ASK_SECONDS)).at_work
+    except StackError:
+        return True
+    kinds = {worker.node for worker in workers}
+    return not own <= set(told) or any(
+        count for node, count in told.items() if node.partition("@")[0] in kinds
+    )
+
+
+def quiet(
+    all_of_them: t.Sequence[_celery.Worker], timeout: float, run: _commands.Run, going_back: bool
+) -> str:
+    """Let workers take no more tasks and end those that they have; empty is success.
+
+    Going back, they first do what may be known to nobody else.
+    """
+    try:
+        names = [worker.unit for worker in all_of_them]
+        shown = _units.show(names, run)
+        running = [worker for worker in all_of_them if shown[worker.unit].is_running]
+        if going_back:
+            wait_until_idle(running, timeout)
+        return _stop([worker.unit for worker in running], _current(all_of_them), run)
+    # A disk without room must not keep the release from going back.
+    except (StackError, OSError) as error:
+        return str(error)
+
+
+def _stop(names: t.Sequence[str], current: str, run: _commands.Run) -> str:
+    """Without waiting; that they are to start again is noted, should whoever does so be killed."""
+    for name in names:
+        _units.announce(_unit(name, current), [current])
+    done = run(["systemctl", "stop", "--no-block", "--", *names]) if names else None
+    return f"{', '.join(names)} did not stop: {done.output.strip()}" if done and not done.ok else ""
+
+
+def _unit(name: str, current: str) -> _units.Unit:
+    return _units.Unit(name, True, "started", (current,), ())
+
+
+def _current(workers: t.Sequence[_celery.Worker]) -> str:
+    return str(workers[0].home / "current") if workers else ""
 
 
 def restart(names: t.Sequence[str], current: str, run: _commands.Run) -> tuple[list[str], str]:
-    """Restart those of the units that run; returns their names, and what went wrong.
+    """Restart those of the units that run or were to; returns their names, and what went wrong.
 
     systemd stops them side by side, and each starts again as soon as its own tasks are done.
     """
-    shown = _units.show(names, run)
-    running = [name for name in names if shown[name].is_running]
+    shown, stopped = _units.show(names, run), _units.announced(names, current)
+    running = [name for name in names if shown[name].is_running or name in stopped]
     if not running:
         return [], ""
     digest = {current: _files.digest(current, {})}
     for name in running:
-        _units.announce(_units.Unit(name, True, "started", (current,), ()), [current])
+        _units.announce(_unit(name, current), [current])
     done = run(["systemctl", "restart", "--", *running], timeout=_LONGEST_STOP)
     if not done.ok:
         return running, f"{', '.join(running)} did not restart: {done.output.strip()}"
     for name in running:
-        unit = _units.Unit(name, True, "started", (current,), ())
-        if trouble := _units.watch(unit, 0, run, time.sleep):
+        if trouble := _units.watch(_unit(name, current), 0, run, time.sleep):
             return running, f"{name} does not start: {trouble}"
         _units.remember_all(name, _units.recall(name) or {}, digest, fresh=True)
     return running, ""
 
 
-def workers(
-    all_of_them: t.Sequence[_celery.Worker], timeout: float, run: _commands.Run, going_back: bool
-) -> str:
-    """Let workers finish, start on what `current` names, and answer a ping; empty is success."""
-    if not all_of_them:
-        return ""
-    names = [worker.unit for worker in all_of_them]
-    current = str(all_of_them[0].home / "current")
+def workers(all_of_them: t.Sequence[_celery.Worker], timeout: float, run: _commands.Run) -> str:
+    """Let workers start on what `current` names and answer a ping; empty is success."""
     try:
-        if going_back:
-            # What they hold in reserve may be tasks that only their own release knows.
-            running = _units.show(names, run)
-            wait_until_idle(
-                [worker for worker in all_of_them if running[worker.unit].is_running], timeout
-            )
-        restarted, trouble = restart(names, current, run)
+        names = [worker.unit for worker in all_of_them]
+        restarted, trouble = restart(names, _current(all_of_them), run)
         if not trouble:
             answering = [worker for worker in all_of_them if worker.unit in restarted]
             _celery.require_answers(answering, timeout)
-    # A disk without room must not keep the release from going back.
     except (StackError, OSError) as error:
         return str(error)
     return trouble

@@ -9,6 +9,7 @@ import time
 import typing as t
 
 from ansible_collections.slipway.stack.plugins.module_utils import (
+    _celery,
     _commands,
     _deployments,
     _following,
@@ -20,10 +21,12 @@ from ansible_collections.slipway.stack.plugins.module_utils import (
 from ansible_collections.slipway.stack.plugins.module_utils._errors import StackError
 from ansible_collections.slipway.stack.plugins.module_utils._serving import Application
 
-FIRST = "first"
-SECOND = "second"
 ALL = "all"
-PARTS = (ALL, FIRST, SECOND)
+TRY = "try"
+QUIET = "quiet"
+WORKERS = "workers"
+SERVERS = "servers"
+PARTS = (ALL, TRY, QUIET, WORKERS, SERVERS)
 # What `current` names only for as long as a switch or the way back from it takes.
 _UNPROVED = (_releases.BUILT, _releases.FAILED)
 
@@ -32,17 +35,20 @@ _UNPROVED = (_releases.BUILT, _releases.FAILED)
 class Switch:
     """A release that is to serve, and what becomes of the one that does.
 
-    Several machines do the first part one after the other, and then the second; the last three
-    are then what the first part has found.
+    Several machines do one part after the other, each when all have done the one before; the last
+    four are then what was found and done. Together means that workers wait on the way back until
+    the servers of all machines are back.
     """
 
     release: str
     withdraw: bool = False
     reason: str = ""
     part: str = ALL
+    together: bool = False
     before: str = ""
     previous: str = ""
     boot_seconds: float = 0
+    switched: bool = False
 
 
 def publish(application: Application, switch: Switch, run: _commands.Run = _commands.run) -> Switch:
@@ -50,7 +56,7 @@ def publish(application: Application, switch: Switch, run: _commands.Run = _comm
     releases, name = application.releases, switch.release
     current, previous = releases.linked("current"), releases.linked("previous")
     again = current is not None and current.name == name
-    if switch.part != SECOND:
+    if switch.part in (ALL, TRY):
         # A switch that nobody proved, because the run was killed, is not what to go back to.
         unproved = again and current is not None and current.result != _releases.GOOD
         before = previous if unproved else current
@@ -62,8 +68,11 @@ def publish(application: Application, switch: Switch, run: _commands.Run = _comm
             previous=previous.name if previous else "",
             boot_seconds=boot_seconds,
         )
-        if not again:
-            releases.mark(name, _releases.BUILT)
+    if switch.part == TRY:
+        return switch
+    switch = dataclasses.replace(switch, switched=True)
+    if not again:
+        releases.mark(name, _releases.BUILT)
         releases.point("current", name)
     trouble = _steps(application, switch, run)
     if trouble and again and current and current.result == _releases.GOOD:
@@ -71,9 +80,15 @@ def publish(application: Application, switch: Switch, run: _commands.Run = _comm
         raise StackError(f"{application.name} is not well after a restart: {trouble}.")
     if trouble:
         _go_back(application, switch, trouble, run)
-    if switch.part != FIRST:
+    if is_last(application, switch):
         _settle(releases, switch)
     return switch
+
+
+def is_last(application: Application, switch: Switch) -> bool:
+    """Whether a part, once it is done, makes the whole."""
+    last = WORKERS if switch.withdraw and application.workers else SERVERS
+    return switch.part in (ALL, last)
 
 
 def undo(
@@ -86,7 +101,7 @@ def undo(
     before = releases.read(switch.before) if switch.before else None
     # Unproved until it is restored, so that a run that is killed here is put right as well.
     releases.judge(switch.release, _releases.FAILED if own else _releases.BUILT, switch.reason)
-    trouble = _return(application, before, run)
+    trouble = _return(application, before, run, switch.together)
     releases.point("previous", switch.previous or None)
     if trouble:
         raise StackError(f"{application.name} cannot go back to {switch.before}: {trouble}.")
@@ -109,30 +124,54 @@ def _try(application: Application, name: str, again: bool, run: _commands.Run) -
 
 
 def _steps(application: Application, switch: Switch, run: _commands.Run) -> str:
-    """Who does tasks is never older than who creates them; going back, it is the other way."""
+    """Who does tasks is never older than who creates them.
+
+    Tasks create tasks as well: no worker takes any while there are newer ones.
+    """
 
     def servers() -> str:
         return _serving.replace(
             application, switch.release, run, switch.boot_seconds
         ) or _following.beat(application.beat, _current(application), run)
 
-    def workers() -> str:
-        return _following.workers(
-            application.workers, application.health_timeout, run, going_back=switch.withdraw
-        )
+    def quiet() -> str:
+        return _following.quiet(application.workers, application.health_timeout, run, back)
 
-    both = [servers, workers] if switch.withdraw else [workers, servers]
-    chosen = {ALL: both, FIRST: both[:1], SECOND: both[1:]}[switch.part]
+    def workers() -> str:
+        return _following.workers(application.workers, application.health_timeout, run)
+
+    back = switch.withdraw
+    follow = {QUIET: quiet, WORKERS: workers}
+    steps = {SERVERS: servers, **follow} if back else {**follow, SERVERS: servers}
+    chosen = steps.values() if switch.part == ALL else [steps[switch.part]]
     return next((trouble for step in chosen if (trouble := step())), "")
 
 
-def _return(application: Application, before: _releases.Release | None, run: _commands.Run) -> str:
+def behind(application: Application, run: _commands.Run = _commands.run) -> list[_celery.Worker]:
+    """Workers that do not run what serves, or that somebody stopped and did not start again."""
+    current, names = _current(application), [worker.unit for worker in application.workers]
+    late = {*_units.lagging(names, current, run), *_units.announced(names, current)}
+    return [worker for worker in application.workers if worker.unit in late]
+
+
+def follow(application: Application, part: str, run: _commands.Run = _commands.run) -> str:
+    """Let workers run what serves, once all servers are back; empty is success."""
+    late, timeout = behind(application, run), application.health_timeout
+    if part == QUIET:
+        return _following.quiet(late, timeout, run, going_back=True)
+    return _following.workers(late, timeout, run)
+
+
+def _return(
+    application: Application, before: _releases.Release | None, run: _commands.Run, together: bool
+) -> str:
     """Let the release before serve again, or nothing where there was none."""
     application.releases.point("current", before.name if before else None)
     application.releases.restore()
     trouble = ""
     if before:
-        trouble = _steps(application, Switch(before.name, withdraw=True), run)
+        part = SERVERS if together else ALL
+        trouble = _steps(application, Switch(before.name, withdraw=True, part=part), run)
     elif application.units:
         run(["systemctl", "stop", *(unit.name for unit in application.units)])
     _serving.dismiss(application, application.servers, run)
@@ -143,10 +182,16 @@ def _current(application: Application) -> str:
     return str(application.releases.home / "current")
 
 
-def recover(application: Application, before: str = "", run: _commands.Run = _commands.run) -> str:
+def recover(
+    application: Application,
+    before: str = "",
+    run: _commands.Run = _commands.run,
+    together: bool = False,
+) -> str:
     """Put right what a killed publication left; returns the release that was left, if any.
 
-    `before` is what served when the killed one began, as far as it is known.
+    `before` is what served when the killed one began, as far as it is known. Together with other
+    machines, workers are left to `follow`.
     """
     releases = application.releases
     releases.restore()
@@ -158,7 +203,7 @@ def recover(application: Application, before: str = "", run: _commands.Run = _co
     target = good if good and good.result in results else None
     if current and current.result in _UNPROVED and target and target.name != current.name:
         # Nobody knows which unit runs what: the release that was good gets all of them.
-        if trouble := _return(application, target, run):
+        if trouble := _return(application, target, run, together):
             raise StackError(
                 f"{application.name} was left half-way between {target.name} and {current.name},"
                 f" and {target.name} does not serve either: {trouble}."
@@ -166,7 +211,7 @@ def recover(application: Application, before: str = "", run: _commands.Run = _co
         return current.name
     if current and current.result == _releases.GOOD and _lags(application, run):
         # It was on its way back. Should what serves be ill, that keeps no good release away.
-        _return(application, current, run)
+        _return(application, current, run, together)
         return ""
     _serving.dismiss(application, application.servers, run)
     return ""
@@ -174,9 +219,8 @@ def recover(application: Application, before: str = "", run: _commands.Run = _co
 
 def _lags(application: Application, run: _commands.Run) -> bool:
     """Whether something still runs another release."""
-    followers = [*(worker.unit for worker in application.workers), application.beat]
-    names = [*(unit.name for unit in application.units), *filter(None, followers)]
-    return bool(_units.lagging(names, _current(application), run))
+    names = [*(unit.name for unit in application.units), *filter(None, [application.beat])]
+    return bool(_units.lagging(names, _current(application), run) or behind(application, run))
 
 
 def _refuse(application: Application, name: str, again: bool, trouble: str) -> t.NoReturn:
@@ -199,7 +243,7 @@ def _go_back(
     heard = [unit for unit in units if unit in trouble] or units
     said = "\n".join(_serving.words(application, unit, started, run) for unit in heard)
     releases.judge(name, _releases.FAILED, trouble)
-    again = _return(application, before, run)
+    again = _return(application, before, run, switch.together)
     more = f" Nor does the old one serve: {again}." if again else ""
     raise StackError(
         f"Release {name} of {application.name} was taken back, {_shown(before)}:"

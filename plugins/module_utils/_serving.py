@@ -61,6 +61,7 @@ def argument_spec() -> dict[str, t.Any]:
         "endpoints": {"type": "list", "elements": "dict", "default": []},
         "workers": {"type": "list", "elements": "dict", "default": []},
         "beat": {"type": "str", "default": ""},
+        "together": {"type": "bool", "default": False},
         "health_timeout": {"type": "int", "default": 60},
     }
 

@@ -281,6 +281,11 @@ def lagging(names: Sequence[str], path: str, run: Run) -> list[str]:
     return [name for name in others if shown[name].active_state not in ("inactive", "failed")]
 
 
+def announced(names: Sequence[str], path: str) -> list[str]:
+    """Units whose restart on what is at a path somebody began and did not end."""
+    return [name for name in names if (recall(name) or {}).get(path) == _PENDING]
+
+
 def announce(unit: Unit, written: Sequence[str]) -> None:
     """Note before files are written that the unit does not run on them yet."""
     recorded = recall(unit.name)

@@ -17,6 +17,7 @@ description:
     interrupted deployment has left. Whoever finds the lock taken is told by whom.
   - Ending removes releases that are not kept, closes the line with what the phases have noted in
     it, and gives the lock back. Whoever has lost the lock removes nothing and fails.
+extends_documentation_fragment: [slipway.stack._serving]
 attributes:
   check_mode:
     support: full
@@ -25,14 +26,6 @@ attributes:
     support: none
     description: Its changes are bookkeeping.
 options:
-  name:
-    description: Name of the application and of its user.
-    type: str
-    required: true
-  home:
-    description: Directory of the application.
-    type: path
-    required: true
   state:
     description: Whether to ask, to begin or to end.
     type: str
@@ -71,29 +64,6 @@ options:
     description: Good releases to keep; current and previous are never removed.
     type: int
     default: 5
-  units:
-    description: As for M(slipway.stack.app_publish).
-    type: list
-    elements: dict
-    default: []
-  endpoints:
-    description: As for M(slipway.stack.app_publish).
-    type: list
-    elements: dict
-    default: []
-  workers:
-    description: As for M(slipway.stack.app_publish).
-    type: list
-    elements: dict
-    default: []
-  beat:
-    description: As for M(slipway.stack.app_publish).
-    type: str
-    default: ""
-  health_timeout:
-    description: As for M(slipway.stack.app_publish).
-    type: int
-    default: 60
 """
 
 EXAMPLES = r"""
@@ -135,6 +105,12 @@ recovered:
   returned: when begun
   type: str
   sample: ""
+behind:
+  description: Workers that are not where the servers are, and follow when all machines' are there.
+  returned: when begun
+  type: list
+  elements: str
+  sample: []
 pruned:
   description: Releases that were removed.
   returned: when ended
@@ -179,7 +155,8 @@ def begin(params: dict[str, t.Any]) -> dict[str, t.Any]:
     try:
         with _deployments.phase(application.name, number):
             left = interrupted[-1].before if interrupted else ""
-            recovered = _publication.recover(application, left)
+            recovered = _publication.recover(application, left, together=params["together"])
+            behind = [worker.unit for worker in _publication.behind(application)]
     except StackError:
         _deployments.finish(application.name, number, _now())
         raise
@@ -188,6 +165,7 @@ def begin(params: dict[str, t.Any]) -> dict[str, t.Any]:
         "started": _deployments.shown(now),
         "interrupted": [f"{one.what} of {one.started} by {one.who}" for one in interrupted],
         "recovered": recovered,
+        "behind": behind,
     }
 
 

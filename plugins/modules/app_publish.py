@@ -16,6 +16,7 @@ description:
     the server itself restarts behind it, so that no request is lost and none waits for another.
   - If the release is not healthy afterwards, the one before serves again and the module fails.
   - Everything happens on the machine, so a lost connection does not leave it half-way.
+extends_documentation_fragment: [slipway.stack._serving]
 attributes:
   check_mode:
     support: full
@@ -24,28 +25,10 @@ attributes:
     support: full
     description: Shows which release serves before and after.
 options:
-  name:
-    description: Name of the application and of its user.
-    type: str
-    required: true
-  home:
-    description: Directory of the application.
-    type: path
-    required: true
   release:
     description: Release to publish; empty restarts the one that serves.
     type: str
     default: ""
-  units:
-    description: Units to restart in this order, as M(slipway.stack.service_config) takes them.
-    type: list
-    elements: dict
-    default: []
-  endpoints:
-    description: Servers of the application, as the filter P(slipway.stack.app_layout#filter) says.
-    type: list
-    elements: dict
-    default: []
   prove_only:
     description: Neither switch nor restart, only ask the health endpoint.
     type: bool
@@ -60,13 +43,16 @@ options:
     default: ""
   part:
     description:
-      - Where several machines share an application, each does the first part and then, when all
-        have, the second. Going forward workers are first, going back servers are.
+      - Where several machines share an application, each does a part of it when all have done the
+        one before. C(try) tries the release and switches nothing, C(quiet) lets workers take no
+        more tasks, C(workers) starts them, C(servers) replaces servers and beat. Going forward they
+        come in this order, going back servers come before C(quiet). C(undo) goes back.
+      - Without O(release), C(quiet) and C(workers) are for workers that do not run what serves.
     type: str
-    choices: [all, first, second, undo]
+    choices: [all, try, quiet, workers, servers, undo]
     default: all
   found:
-    description: What the first part has returned.
+    description: What the part before has returned.
     type: dict
     default: {}
   trouble:
@@ -88,21 +74,6 @@ options:
     description: Number of the deployment under whose lock this happens.
     type: str
     default: ""
-  workers:
-    description:
-      - Workers that run the release too, with the keys C(unit), C(node) and C(module). Going
-        forward they restart before the servers, going back after them.
-    type: list
-    elements: dict
-    default: []
-  beat:
-    description: Unit of the scheduler on this machine, which restarts once the servers have.
-    type: str
-    default: ""
-  health_timeout:
-    description: Seconds within which the health endpoint must say that all is well.
-    type: int
-    default: 60
 """
 
 EXAMPLES = r"""
@@ -133,10 +104,14 @@ release:
   type: str
   sample: 20261121T080000Z-3f2c5d0e8a1b
 found:
-  description: What the second part needs to know of the first.
+  description: What the next part needs to know of this one.
   returned: success
   type: dict
-  sample: {before: 20261120T080000Z-9d3b1a7c5e2f, previous: "", boot_seconds: 1.2}
+  sample:
+    before: 20261120T080000Z-9d3b1a7c5e2f
+    previous: ""
+    boot_seconds: 1.2
+    switched: true
 """
 
 import typing as t
@@ -159,19 +134,23 @@ def publish(application: _serving.Application, params: dict[str, t.Any]) -> dict
         if trouble := _serving.prove(application):
             raise StackError(f"{trouble}. See journalctl -u '{application.name}-*'.")
         return {"changed": False, "release": name}
-    switch = _publication.Switch(
-        name, params["withdraw"], params["reason"], params["part"], **params["found"]
-    )
+    if not params["release"] and params["part"] in (_publication.QUIET, _publication.WORKERS):
+        with _deployments.phase(application.name, params["deployment"]):
+            if trouble := _publication.follow(application, params["part"]):
+                raise StackError(f"Workers of {application.name} do not run {name}: {trouble}.")
+        return {"changed": True, "release": name}
+    wanted = {key: params[key] for key in ("withdraw", "reason", "part", "together")}
+    switch = _publication.Switch(name, **wanted, **params["found"])
     with _deployments.phase(application.name, params["deployment"]):
         if params["part"] == "undo":
             _publication.undo(application, switch, own=bool(params["trouble"]))
             raise StackError(_undone(application.name, switch, params["trouble"]))
         switch = _publication.publish(application, switch)
-    if params["part"] != _publication.FIRST:
+    if _publication.is_last(application, switch):
         _note(application.name, params["deployment"], name)
     before = f"{serving.name}\n" if serving else ""
     diff = {"before": before, "after": f"{name}\n", "before_header": "current"}
-    names = ("before", "previous", "boot_seconds")
+    names = ("before", "previous", "boot_seconds", "switched")
     found = {key: getattr(switch, key) for key in names}
     return {"changed": True, "release": name, "diff": diff, "found": found}
 

@@ -4,16 +4,16 @@
 from __future__ import annotations
 
 import errno
+import socket
 import typing as t
 from pathlib import Path
 
 import pytest
 from ansible_collections.slipway.stack.plugins.module_utils import _celery, _following, _units
+from ansible_collections.slipway.stack.plugins.module_utils._errors import StackError
 from fakes import Systemd, needs_root, program
 
 ONE, TWO = "shop-worker-a.service", "shop-worker-b.service"
-IDLE = "->  shop-a@one: OK\n    - empty -\n"
-BUSY = "->  shop-a@one: OK\n    * {'id': '1', 'name': 'orders.ship'}\n"
 
 
 @pytest.fixture(autouse=True)
@@ -25,42 +25,66 @@ def worker(unit: str = ONE, home: Path = Path("/srv/shop")) -> _celery.Worker:
     return _celery.Worker(unit, "shop-a", "root", "tasks", home)
 
 
+HERE = socket.gethostname()
+NOBODY: dict[str, int] = {}
+
+
 @pytest.mark.parametrize(
-    ("said", "holding"),
+    ("answers", "pauses"),
     [
-        (IDLE, False),
-        (BUSY, True),
-        (IDLE + BUSY, True),
-        ("Error: No nodes replied", True),
-        ("", True),
+        ([{f"shop-a@{HERE}": 0}], 0),
+        ([{f"shop-a@{HERE}": 0, "shop-a@other": 1}, {f"shop-a@{HERE}": 0}], 1),
+        ([{f"shop-a@{HERE}": 0, "blog-a@other": 1}], 0),
+        ([{f"shop-a@{HERE}": 2}] * 9, 3),
+        ([NOBODY, {"shop-a@other": 0}, {f"shop-a@{HERE}": 0}], 2),
+        ([None, {f"shop-a@{HERE}": 0}], 1),
     ],
+    ids=["idle", "busy elsewhere", "another application's", "busy for long", "silent", "no answer"],
 )
-def test_only_an_empty_answer_means_that_nothing_is_in_reserve(said: str, holding: bool) -> None:
-    assert _following.holding(said) is holding
-
-
-@needs_root
-@pytest.mark.parametrize(("answers", "pauses"), [([IDLE], 0), ([BUSY, IDLE], 1), ([BUSY] * 9, 3)])
 def test_workers_are_waited_for_until_idle_but_not_for_ever(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answers: list[str], pauses: int
+    answers: list[dict[str, int] | None], pauses: int
 ) -> None:
-    for number, answer in enumerate(answers):
-        (tmp_path / f"answer{number}").write_text(answer)
-    text = f"cd {tmp_path}; echo $* >> asked; cat answer$(($(wc -l < asked) - 1))"
-    path = program(tmp_path / "bin", "systemd-run", text).parent
-    monkeypatch.setenv("PATH", f"{path}:/usr/bin:/bin")
+    asked: list[_celery.Question] = []
+
+    def ask(question: _celery.Question, _deadline: object) -> _celery.Answers:
+        asked.append(question)
+        told = answers[len(asked) - 1]
+        if told is None:
+            raise StackError("the broker is not there")
+        return _celery.Answers(at_work=told)
+
     slept: list[float] = []
-    _following.wait_until_idle(
-        [worker(home=tmp_path)], 1.5, clock=lambda: sum(slept), sleep=slept.append
-    )
+    _following.wait_until_idle([worker()], 1.5, ask, clock=lambda: sum(slept), sleep=slept.append)
     assert len(slept) == pauses
-    asked = (tmp_path / "asked").read_text().splitlines()
     assert len(asked) == pauses + 1
-    assert "inspect reserved --timeout 3 --destination shop-a@" in asked[0]
+    assert asked[0].at_work
 
 
 def test_nobody_is_asked_where_no_worker_runs() -> None:
     _following.wait_until_idle([], 9)
+
+
+def test_a_worker_that_was_stopped_starts_also_when_whoever_stopped_it_was_killed(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "current").symlink_to("releases/2")
+    current, systemd = str(tmp_path / "current"), Systemd(ONE, TWO)
+    systemd.running.remove(TWO)
+    _units.remember(ONE, _units.digests_of(_unit(current), {}))
+    both = [worker(ONE, tmp_path), worker(TWO, tmp_path)]
+    assert _following.quiet(both, 1, systemd, going_back=False) == ""
+    assert systemd.told == [f"stop {ONE}"]
+    assert _units.announced([ONE, TWO], current) == [ONE]
+    assert _following.restart([ONE, TWO], current, systemd) == ([ONE], "")
+    assert _units.announced([ONE, TWO], current) == []
+    assert systemd.running == {ONE}
+
+
+def test_workers_that_do_not_stop_are_told() -> None:
+    systemd = Systemd(ONE)
+    systemd.refuses = {f"stop {ONE}": "no bus"}
+    said = _following.quiet([worker()], 1, systemd, going_back=False)
+    assert said == f"{ONE} did not stop: no bus"
 
 
 def test_a_disk_without_room_is_told_as_trouble(tmp_path: Path) -> None:
@@ -70,7 +94,8 @@ def test_a_disk_without_room_is_told_as_trouble(tmp_path: Path) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     told = "[Errno 28] No space left on device"
-    assert _following.workers([worker(home=tmp_path)], 1, full, going_back=False) == told
+    assert _following.workers([worker(home=tmp_path)], 1, full) == told
+    assert _following.quiet([worker(home=tmp_path)], 1, full, going_back=True) == told
     assert _following.beat(ONE, str(tmp_path / "current"), full) == told
 
 
@@ -119,7 +144,7 @@ def test_a_worker_that_does_not_come_back_is_named_and_not_pinged(
 
     systemd = Dying(ONE)
     systemd.refuses = refuses
-    said = _following.workers([worker()], 1, systemd, going_back=False)
+    said = _following.workers([worker()], 1, systemd)
     assert said.startswith(trouble)
     assert _units.recall(ONE) is None
 
@@ -131,10 +156,11 @@ def test_a_worker_that_does_not_answer_is_named(
     path = program(tmp_path / "bin", "systemd-run", "exit 1").parent
     monkeypatch.setenv("PATH", f"{path}:/usr/bin:/bin")
     systemd = Systemd(ONE)
-    said = _following.workers([worker(home=tmp_path)], 0, systemd, going_back=True)
+    said = _following.workers([worker(home=tmp_path)], 0, systemd)
     assert said.startswith(f"{ONE} does not answer a ping after 0 s")
     assert "is not deployed here" in said
 
 
 def test_an_application_without_workers_has_nothing_to_follow() -> None:
-    assert _following.workers([], 1, Systemd(), going_back=True) == ""
+    assert _following.quiet([], 1, Systemd(), going_back=True) == ""
+    assert _following.workers([], 1, Systemd()) == ""

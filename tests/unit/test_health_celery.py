@@ -232,6 +232,15 @@ def test_who_answers_is_asked_for_its_process(capsys: t.Any) -> None:
     assert answered(ping, mute, capsys, nodes=[NODE]).nodes == {NODE: None}
 
 
+def test_whoever_answers_is_asked_for_the_tasks_that_he_has(capsys: t.Any) -> None:
+    at_work, other = _celery_question.at_work, "shop-b@two"
+    app = App({"reserved": [{NODE: [{}, {}]}, {other: []}], "active": [{NODE: [{}]}]})
+    assert answered(at_work, app, capsys, at_work=True).at_work == {NODE: 3, other: 0}
+    assert answered(at_work, app, capsys, at_work=False).at_work == {}
+    silent = App({"reserved": None, "active": None})
+    assert answered(at_work, silent, capsys, at_work=True).at_work == {}
+
+
 def test_queues_are_asked_over_one_connection(capsys: t.Any) -> None:
     found = answered(_celery_question.queues, App({}), capsys, queues=["a", "b"])
     assert set(found.queues) == {"a", "b"}

@@ -172,7 +172,7 @@ def test_what_served_before_two_runs_that_were_killed_is_gone_back_to(
     begin(capsys, shop)
     shop.releases.point("current", "2")
     with monkeypatch.context() as patch:
-        patch.setattr(_publication, "recover", lambda *_: "")
+        patch.setattr(_publication, "recover", lambda *_, **__: "")
         begin(capsys, shop)
     assert begin(capsys, shop)["recovered"] == "2"
     assert (shop.linked(), shop.linked("previous")) == ("1", "0")
@@ -249,11 +249,11 @@ def test_what_was_published_stands_in_the_history(
     shop.add("2", _releases.BUILT)
     shop.releases.point("current", "1")
     number = begin(capsys, shop)["deployment"]
-    first = publish(capsys, shop, release="2", part="first", deployment=number)
-    assert first["found"] == {"before": "1", "previous": "", "boot_seconds": 0.0}
+    first = publish(capsys, shop, release="2", part="workers", deployment=number)
+    assert first["found"] == {"before": "", "previous": "", "boot_seconds": 0.0, "switched": True}
     assert _deployments.History(deployments / "shop").all()[0].release == ""
-    found = {**first["found"], "boot_seconds": 0.0}
-    said = publish(capsys, shop, release="2", part="second", deployment=number, found=found)
+    found = {**first["found"], "before": "1"}
+    said = publish(capsys, shop, release="2", part="servers", deployment=number, found=found)
     assert (said["diff"]["before"], said["diff"]["after"]) == ("2\n", "2\n")
     assert _deployments.History(deployments / "shop").all()[0].release == "2"
     assert publish(capsys, shop)["diff"] == {**said["diff"]}, "a restart has no line of its own"

@@ -140,7 +140,10 @@ class Machine:
 
 @pytest.mark.parametrize(
     ("withdraw", "order"),
-    [(False, ["worker", "web", "beat"]), (True, ["web", "beat", "worker"])],
+    [
+        (False, ["stop worker", "restart worker", "restart web", "restart beat"]),
+        (True, ["restart web", "restart beat", "stop worker", "restart worker"]),
+    ],
     ids=["forward", "back"],
 )
 def test_who_does_tasks_is_never_older_than_who_creates_them(
@@ -171,8 +174,9 @@ def test_who_does_tasks_is_never_older_than_who_creates_them(
     )
     machine = Machine()
     _publication.publish(application, _publication.Switch("2", withdraw), machine)
-    restarted = [told.split()[-1] for told in machine.told if told.startswith("restart")]
-    assert restarted == [f"{name}.service" for name in order]
+    words = [one.split() for one in machine.told]
+    told = [f"{verb} {name}" for verb, *_, name in words if verb in ("stop", "restart")]
+    assert [one for one in told if "trial" not in one] == [f"{one}.service" for one in order]
     before = releases.read("1")
     assert before
     assert before.result == (WITHDRAWN if withdraw else GOOD)
@@ -226,16 +230,16 @@ def test_a_peer_s_failure_is_seen(told: dict[str, t.Any], wrong: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "sent"),
     [
-        ({"part": "first"}, {"part": "first"}),
+        ({"part": "try"}, {"part": "try"}),
         ({"part": "undo"}, {}),
         (
             {"part": "undo", "trouble": "it is slow"},
             {"part": "undo", "withdraw": True, "reason": "it is slow"},
         ),
-        ({"part": "first", "peers": ["b"]}, {}),
+        ({"part": "quiet", "peers": ["b"], "found": {"switched": False}}, {}),
         ({"part": "all", "peers": ["b"]}, {}),
         (
-            {"part": "second", "peers": ["b"]},
+            {"part": "servers", "peers": ["b"], "found": {"switched": True}},
             {
                 "part": "undo",
                 "withdraw": True,
@@ -259,7 +263,7 @@ def test_a_machine_stops_or_goes_back_when_another_has_failed(
     told = {"a": {}, "b": {"built": {"failed": True}}}
     result = plugin.run(task_vars={"inventory_hostname": "a", "hostvars": told})
     assert [one.items() >= sent.items() for one in executed] == ([True] if sent else [])
-    stops = bool(arguments.get("peers")) and arguments["part"] in ("first", "all")
+    stops = bool(arguments.get("peers")) and arguments["part"] in ("quiet", "all")
     assert bool(result.get("failed")) == stops
     assert not stops or result["msg"] == "b failed, nothing is switched here."
 
@@ -296,11 +300,13 @@ def test_the_first_release_of_all_has_none_before_it(shop: Shop) -> None:
     assert (shop.linked(), shop.linked("previous"), shop.result("2")) == ("2", "", GOOD)
 
 
-def test_two_parts_make_one_whole(serving: Shop) -> None:
-    found = publish(serving, part=_publication.FIRST)
+def test_parts_make_one_whole(serving: Shop) -> None:
+    found = publish(serving, part=_publication.TRY)
+    assert (serving.linked(), found.switched) == ("1", False)
+    found = publish(serving, part=_publication.WORKERS, before=found.before)
     assert (serving.linked(), serving.result("2")) == ("2", _releases.BUILT)
     assert serving.systemd.told.count(f"restart {SERVICE}") == 0, "workers come first"
-    publish(serving, part=_publication.SECOND, before=found.before)
+    publish(serving, part=_publication.SERVERS, before=found.before)
     assert (serving.linked("previous"), serving.result("2")) == ("1", GOOD)
     assert len(serving.tried) == 1
 
@@ -454,7 +460,7 @@ def undo(shop: Shop, found: _publication.Switch, own: bool = False) -> None:
     _publication.undo(shop.application, switch, own, shop.systemd)
 
 
-@pytest.mark.parametrize("parts", [[_publication.FIRST], [_publication.FIRST, "second"]])
+@pytest.mark.parametrize("parts", [["try", "quiet"], ["try", "quiet", "workers", "servers"]])
 @pytest.mark.parametrize("target", ["1", "0"])
 @pytest.mark.parametrize("withdraw", [True, False])
 def test_a_peer_s_failure_changes_no_record(
@@ -483,7 +489,7 @@ def test_what_visitors_suffered_from_has_failed_although_it_was_good(three: Shop
 
 
 def test_a_restart_has_nothing_to_go_back_to(three: Shop) -> None:
-    before, found = records(three), publish(three, release="2", part=_publication.FIRST)
+    before, found = records(three), publish(three, release="2", part=_publication.TRY)
     three.systemd.told.clear()
     undo(three, found)
     assert (found.before, three.linked(), three.systemd.told) == ("2", "2", [])

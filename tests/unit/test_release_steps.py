@@ -1,0 +1,130 @@
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What several machines do one after the other, and at the same time, by the role's own tasks.
+
+The modules are stand-ins that note when they are called; Ansible, role and actions are real.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import subprocess
+import sys
+import typing as t
+from pathlib import Path
+
+import pytest
+import yaml
+from ansible_collections.slipway.stack.plugins.module_utils import _serving
+
+ROOT = Path(__file__).resolve().parents[2]
+MACHINES = ["a", "b", "c"]
+MODULES = [path.stem for path in (ROOT / "plugins/modules").glob("app_*.py")]
+STANDIN = """#!/usr/bin/python
+import os, sys
+from ansible.module_utils.basic import AnsibleModule
+ARGUMENTS = ("part", "state", "release", "found")
+module = AnsibleModule({name: {"type": "raw"} for name in %(arguments)r})
+given, me = module.params, os.environ["MACHINE"]
+said = given.get("part") or given.get("state") or "%(name)s"
+if given.get("part") in ("quiet", "workers") and not given["release"]:
+    said = f"{said} follow"
+with open(os.environ["LOG"], "a") as log:
+    log.write(f"{me} {said}\\n")
+if f"{me} {said}" == os.environ["FAILS"] or said == "undo":
+    module.fail_json(msg="as it was told")
+answer = {"changed": True, "release": "2", "deployment": "7", "started": "", "machine": "m"}
+answer["found"] = {"before": "1", "switched": said != "try"}
+answer["behind"] = ["shop-worker-default.service"] * (os.environ["BEHIND"] == "yes")
+shop = {"needed": True, "wanted": "r", "current": "1", "withdrawn": False, "built": True}
+module.exit_json(**answer, applications={"shop": shop})
+"""
+SHOP = {
+    "name": "shop",
+    "source": {"repository": "https://git.example.com/shop.git"},
+    "framework": "none",
+    "web": {"wsgi": "shop:application"},
+    "workers": [{"unit": "shop-worker-default.service", "node": "shop-default", "module": "tasks"}],
+}
+FAST = {"ANSIBLE_PIPELINING": "1"}
+Play = t.Callable[..., list[str]]
+
+
+@pytest.fixture
+def play(tmp_path: Path) -> Play:
+    """Runs an entry of the role on machines that are all this one; what was called, in order."""
+    stack = tmp_path / "ansible_collections/slipway/stack"
+    (stack / "plugins/modules").mkdir(parents=True)
+    for part in ("roles", "meta", "galaxy.yml"):
+        (stack / part).symlink_to(ROOT / part)
+    for folder in (ROOT / "plugins").iterdir():
+        if folder.name != "modules":
+            (stack / "plugins" / folder.name).symlink_to(folder)
+    for name in MODULES:
+        documented = (ROOT / f"plugins/modules/{name}.py").read_text().split('"""')[1]
+        own = yaml.safe_load(documented).get("options", {})
+        words = {"name": name, "arguments": [*own, *_serving.argument_spec()]}
+        (stack / f"plugins/modules/{name}.py").write_text(STANDIN % words)
+
+    def run(entry: str, fails: str = "", behind: str = "no", **options: t.Any) -> list[str]:
+        log = tmp_path / "log"
+        log.write_text("")
+        told = {"MACHINE": "{{ inventory_hostname }}", "LOG": str(log)}
+        role = {"name": "slipway.stack.app", "tasks_from": entry}
+        given = {"app_applications": [SHOP], "app_machines": MACHINES, "app_watch_seconds": 0}
+        steps = {
+            "hosts": "all",
+            "gather_facts": False,
+            "connection": "local",
+            "environment": {**told, "FAILS": fails, "BEHIND": behind},
+            "tasks": [{"ansible.builtin.include_role": role, "vars": {**given, **options}}],
+        }
+        (tmp_path / "play.yml").write_text(yaml.safe_dump([steps]))
+        interpreter = f"ansible_python_interpreter={sys.executable}"
+        words = ["-i", "a,b,c", "-e", interpreter, str(tmp_path / "play.yml")]
+        done = subprocess.run(
+            ["ansible-playbook", *words],
+            cwd=tmp_path,
+            env={**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(tmp_path), **FAST},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (done.returncode == 0) == (not fails), done.stdout + done.stderr
+        return log.read_text().splitlines()
+
+    return run
+
+
+def steps(lines: list[str]) -> list[str]:
+    """What was done one after the other: the machines that did it, in order, and what."""
+    told = [line.split(" ", 1) for line in lines]
+    grouped = itertools.groupby(told, key=lambda one: one[1])
+    return [
+        f"{''.join(name for name, _what in group)} {what}"
+        if what == "servers"
+        else f"{''.join(sorted(name for name, _what in group))} {what}"
+        for what, group in grouped
+    ]
+
+
+def test_workers_of_all_machines_are_new_before_the_first_server_is(play: Play) -> None:
+    assert steps(play("deploy")) == [
+        *["abc app_release_info", "abc asked", "abc begun", "abc app_build"],
+        *["abc try", "abc quiet", "abc workers", "abc servers", "abc ended"],
+    ]
+
+
+def test_servers_of_all_machines_are_old_before_the_first_worker_is(play: Play) -> None:
+    """Also what a killed run has left."""
+    assert steps(play("rollback", behind="yes")) == [
+        *["abc asked", "abc begun", "abc quiet follow", "abc workers follow", "abc app_revert"],
+        *["abc try", "abc servers", "abc quiet", "abc workers", "abc ended"],
+    ]
+
+
+def test_when_a_machine_fails_workers_wait_for_all_servers_on_the_way_back(play: Play) -> None:
+    assert steps(play("deploy", "b servers"))[-7:] == [
+        *["abc quiet", "abc workers", "ab servers", "ac undo"],
+        *["abc quiet follow", "abc workers follow", "abc ended"],
+    ]
