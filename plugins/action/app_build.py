@@ -26,7 +26,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         name, built = arguments["name"], arguments.pop("built", None) or {}
         if built.get("release") or (built and self._task.check_mode):
             return {**result, **built}
-        alike = machines_alike(arguments.pop("peers", None) or [], variables, name)
+        files = arguments.get("runtime") == "static"
+        alike = machines_alike(arguments.pop("peers", None) or [], variables, name, files)
         own = str(variables.get("inventory_hostname", ""))
         first = alike[0] if own in alike else own
         try:
@@ -94,14 +95,19 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         return str(self._connection._shell.join_path(self._connection._shell.tmpdir, name))
 
 
-def machines_alike(peers: list[str], variables: Result, name: str) -> list[str]:
-    """Those of the peers that need the release and can run what this machine builds, in order."""
+def machines_alike(
+    peers: list[str], variables: Result, name: str, files: bool = False
+) -> list[str]:
+    """Those of the peers that need the release and can use what this machine builds, in order.
+
+    Files alone can be used by any.
+    """
     own = variables.get("inventory_hostname")
     kind = _info(variables, str(own)).get("machine")
     return [
         peer
         for peer in peers
-        if _info(variables, peer).get("machine") == kind
+        if (files or _info(variables, peer).get("machine") == kind)
         and _info(variables, peer).get("applications", {}).get(name, {}).get("needed")
     ]
 

@@ -115,7 +115,7 @@ options:
   peers:
     description:
       - Machines that release the same revision, by their names in the inventory. The first of each
-        kind (Debian and processor) builds for all of them.
+        kind (Debian and processor) builds for all of them; of a static application, of any kind.
     type: list
     elements: str
     default: []

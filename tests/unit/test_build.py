@@ -155,6 +155,21 @@ def test_files_are_built_and_open_to_nginx_alone(page: t.Any) -> None:
     assert not (path / "venv").exists()
 
 
+def test_files_that_another_machine_has_built_are_the_same_and_need_no_npm(
+    page: t.Any, room: Path, tmp_path: Path
+) -> None:
+    given = page(runtime="static", build="npm run build", served="dist")
+    name = _build.build(order(given), NOW)
+    path = Path(given["home"]) / "releases" / name
+    built = (path / "public/index.html").read_bytes()
+    _build.pack(order(given), name, [], tmp_path / "packed")
+    _releases.Releases(Path(given["home"])).remove(name)
+    (room / "bin/npm").unlink()
+    _build.build(order({**given, "packed": str(tmp_path / "packed"), "release": name}), NOW)
+    assert (path / "public/index.html").read_bytes() == built
+    assert (path / "public/index.html").stat().st_mode & 0o777 == 0o644
+
+
 def test_a_server_keeps_the_packages_that_it_runs_on(page: t.Any) -> None:
     given = page(runtime="node", build="npm run build")
     path = Path(given["home"]) / "releases" / _build.build(order(given), NOW)
@@ -503,6 +518,17 @@ def test_one_machine_of_each_kind_builds_for_those_that_need_it() -> None:
     assert got["arguments"]["packed"] == "/there/release.tar.gz"
     own, connection = build_on("c", every, built=every["c"]["__app_build"])
     assert own["release"] == "1-x" and not connection.removed
+
+
+def test_files_are_built_once_whatever_the_machines_are() -> None:
+    every = world(a=("12", True, False), b=("13", True, False))
+    first, connection = build_on("a", every, runtime="static")
+    assert connection.fetched
+    every["a"]["__app_build"] = {**first, "release": "1-x"}
+    waits, _connection = build_on("b", every, runtime="static")
+    got, _connection = build_on("b", every, runtime="static", built=waits)
+    assert (waits["release"], got["arguments"]["release"]) == ("", "1-x")
+    assert got["arguments"]["packed"] == "/there/release.tar.gz"
 
 
 def test_what_every_machine_has_installed_need_not_be_packed() -> None:

@@ -269,7 +269,7 @@ def test_a_release_that_falls_ill_while_it_is_watched_is_taken_back(
         replace("shop.py", "ORDERED =", "BEGAN = time.monotonic()\nORDERED =")(folder)
 
     names = [machine.backend.get_hostname() for machine in machines]
-    watched = {"app_watch_seconds": 180, "app_watch_machines": [names[0], "nobody"]}
+    watched = {"app_watch_seconds": 180, "app_web_machines": [names[0], "nobody"]}
     before = [machine.file("/srv/shop/current").linked_to for machine in machines]
     with shoppers(machines) as load:
         done = deploy(later, f"--extra-vars={json.dumps(watched)}", entry="deploy")

@@ -59,7 +59,11 @@ def release(tmp_path: Path) -> Release:
     """Deploy a frontend whose source is changed, or go back."""
 
     def release(
-        name: str, changes: dict[str, str], entry: str = "deploy", **options: t.Any
+        name: str,
+        changes: dict[str, str],
+        entry: str = "deploy",
+        together: t.Sequence[str] = (),
+        **options: t.Any,
     ) -> Done:
         folder = tmp_path / name
         shutil.rmtree(folder, ignore_errors=True)
@@ -72,6 +76,7 @@ def release(tmp_path: Path) -> Release:
             "app_applications": [application],
             "app_health_timeout_seconds": 8,
             "app_watch_seconds": 0,
+            "app_web_machines": together,
             "molecule_entry": entry,
         }
         (tmp_path / "given.json").write_text(json.dumps(given))
@@ -197,6 +202,20 @@ def test_an_open_page_finds_its_files_after_a_release_and_after_a_rollback(
     for machine in machines:
         assert "page-1.js" in fetch(machine, "/")
         assert fetch(machine, "/assets/page-2.js").startswith("http/1.1 200")
+
+
+def test_files_are_built_once_for_machines_of_any_kind(
+    machines: list[Host], release: Release
+) -> None:
+    together = [machine.backend.get_hostname() for machine in machines]
+    done = release("leaflet", {"dist/once.txt": "built once"}, together=together)
+    assert done.returncode == 0, done.stdout
+    built = serving(machines, "leaflet")
+    assert len(set(built)) == 1
+    source = [
+        machine.check_output("stat -c %Y /srv/leaflet/current/source") for machine in machines
+    ]
+    assert len(set(source)) == 1, "it was unpacked, not built"
 
 
 def test_files_without_a_page_never_go_live(machines: list[Host], release: Release) -> None:
