@@ -9,6 +9,8 @@ from ansible_collections.slipway.stack.plugins.module_utils._errors import Stack
 
 _SYSTEMD = "/etc/systemd/system"
 _BEAT_STOP_SECONDS = 15
+# What a worker has to give back the tasks that took longer than they may.
+_RETURN_SECONDS = 30
 Item = dict[str, t.Any]
 
 
@@ -85,6 +87,7 @@ def _worker(application: Item, worker: Item) -> Item:
         "node": node,
         "command": " ".join(words),
         "stop_timeout": application["stop_timeout_seconds"],
+        "return_timeout": _RETURN_SECONDS,
     }
 
 

@@ -90,6 +90,47 @@ def test_a_task_that_waits_is_done_by_the_restarted_worker(host: Host) -> None:
     wait_for(host, "/srv/shop/media/second.done")
 
 
+def test_a_task_that_takes_longer_than_it_may_is_given_back(
+    host: Host, scenario: dict[str, t.Any]
+) -> None:
+    """One that is acknowledged late; nothing waits for the broker to miss it."""
+    (shop,) = scenario["celery_applications"]
+    hasty = [{**shop, "stop_timeout_seconds": 3}]
+    try:
+        assert apply(host, celery_applications=hasty).returncode == 0
+        call(host, "tasks.patient", 15, "patient", queue="slow")
+        wait_for(host, "/srv/shop/media/patient.begun")
+        begun = time.monotonic()
+        host.check_output("systemctl restart shop-worker-slow")
+        assert time.monotonic() - begun < 30, "it was asked to give it back, and not killed"
+        assert not host.file("/srv/shop/media/patient.done").exists
+        wait_for(host, "/srv/shop/media/patient.done")
+    finally:
+        assert converge(host).returncode == 0
+    revision = host.file("/srv/shop/current/REVISION").content_string.strip()
+    assert host.file("/srv/shop/media/patient.begun").content_string == revision * 2
+    assert host.file("/srv/shop/media/patient.done").content_string == revision
+
+
+@pytest.mark.long
+def test_a_task_of_a_minute_is_done_once_while_a_release_comes(host: Host, tmp_path: Path) -> None:
+    folder = tmp_path / "shop"
+    shutil.copytree(Path(os.environ["MOLECULE_PROJECT_DIRECTORY"]) / "molecule/app/shop", folder)
+    with (folder / "tasks.py").open("a") as tasks:
+        tasks.write("# Another release.\n")
+    old = host.file("/srv/shop/current/REVISION").content_string.strip()
+    before = main_process(host, "shop-worker-slow")
+    call(host, "tasks.sleep", 60, "minute", queue="slow")
+    wait_for(host, "/srv/shop/media/minute.begun")
+    done = deploy(host, folder, "deploy")
+    assert done.returncode == 0, done.stdout
+    for moment in ("begun", "done"):
+        assert host.file(f"/srv/shop/media/minute.{moment}").content_string == old
+    assert main_process(host, "shop-worker-slow") != before
+    assert host.file("/srv/shop/current/REVISION").content_string.strip() != old
+    assert deploy(host, folder, "rollback").returncode == 0
+
+
 def test_beat_runs_on_one_machine_only(host: Host) -> None:
     assert host.service("shop-beat").is_running is runs_beat(host)
     assert host.service("shop-beat").is_enabled is runs_beat(host)
