@@ -9,6 +9,7 @@ import json
 import os
 import threading
 import time
+import typing as t
 from pathlib import Path
 
 import pytest
@@ -233,20 +234,48 @@ def test_who_outlives_the_run_that_was_killed_holds_no_lock_of_whoever_adopts_it
     assert _operator.is_gone(held, held, tmp_path) is killed
 
 
+def machine(current: str, *lines: dict[str, str]) -> dict[str, t.Any]:
+    """What the history of a machine is found to be; each line with what matters to the test."""
+    common = {"who": "ada", "what": "deploy", "version": "v1", "result": "succeeded", "reason": ""}
+    shop = {"history": [{**common, "release": "a", **line} for line in lines], "current": current}
+    return {"__app_info": {"applications": {"shop": shop}}}
+
+
+MORNING = {"started": "2026-11-29T08:00:00Z"}
+NOON = {"started": "2026-11-29T12:00:00Z", "release": "b"}
+
+
 def test_the_table_shows_the_newest_first_and_what_serves() -> None:
-    common = {"who": "ada", "version": "v1", "finished": "", "before": "", "id": ""}
-    history = [
-        {**common, "started": "1", "what": "deploy", "release": "a", "result": "x", "reason": ""},
-        {
-            **common,
-            "started": "2",
-            "what": "deploy",
-            "release": "b",
-            "result": "y",
-            "reason": "z\n",
-        },
-    ]
-    lines = release_table({"shop": {"history": history, "current": "b"}}).splitlines()
-    assert [line.split()[1] for line in lines] == ["when", "2", "1"]
-    assert "b (serves)" in lines[1]
+    every = {"a": machine("b", MORNING, {**NOON, "reason": "z\n"})}
+    lines = release_table(["a"], every).splitlines()
+    assert [line.split()[1] for line in lines] == ["when", NOON["started"], MORNING["started"]]
+    assert "  a         b (serves)" in lines[1]
     assert lines[1].endswith("z")
+
+
+def test_a_deployment_of_several_machines_is_one_line_of_one_table() -> None:
+    later = {**NOON, "started": "2026-11-29T12:00:41Z"}
+    every = {"a": machine("b", MORNING, NOON), "b": machine("b", MORNING, later), "gone": {}}
+    lines = release_table(["a", "b", "gone"], every).splitlines()
+    assert len(lines) == 3
+    assert lines[1].split()[:6] == ["shop", NOON["started"], "ada", "deploy", "v1", "all"]
+
+
+def test_machines_on_which_it_came_to_something_else_have_a_line_of_their_own() -> None:
+    failed = {**NOON, "result": "failed"}
+    every = {
+        "a": machine("a", MORNING, {**failed, "reason": "c failed, so this one went back"}),
+        "b": machine("a", MORNING, {**failed, "reason": "c failed, so this one went back"}),
+        "c": machine("a", MORNING, {**failed, "reason": "it is ill"}),
+        "d": machine("a", MORNING, NOON | {"started": "2026-11-29T13:00:00Z"}),
+    }
+    lines = release_table(list(every), every).splitlines()
+    assert [line.split()[5].strip(",") for line in lines[1:]] == ["d", "a", "c", "all"]
+    assert "a, b      b " in lines[2] and lines[3].endswith("it is ill")
+
+
+def test_a_reason_is_not_cut_in_the_middle_of_a_word() -> None:
+    every = {"a": machine("a", {**MORNING, "reason": "because " * 20})}
+    line = release_table(["a"], every).splitlines()[1]
+    assert line.endswith("because because ...")
+    assert line.count("because") == 12

@@ -163,6 +163,11 @@ def test_a_good_release_a_bad_one_and_the_way_back(
     assert done.returncode == 0, done.stdout
     assert seen["failed"] == {}
     assert serving(machines) == first
+    told = playbook("releases").stdout
+    assert told.count("application  when ") == 1
+    lines = [line.split() for line in told.splitlines()]
+    (last,) = [line for line in lines if line[:1] == ["auction"] and "rollback" in line]
+    assert ("all" in last, "(serves)" in last, "succeeded" in last) == (True, True, True)
 
 
 def processes(machines: Machines) -> dict[str, str]:
