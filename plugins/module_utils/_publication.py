@@ -100,7 +100,10 @@ def undo(
         return  # a restart
     before = releases.read(switch.before) if switch.before else None
     # Unproved until it is restored, so that a run that is killed here is put right as well.
-    releases.judge(switch.release, _releases.FAILED if own else _releases.BUILT, switch.reason)
+    if own:
+        releases.fail(switch.release, switch.reason)
+    else:
+        releases.judge(switch.release, _releases.BUILT, switch.reason)
     trouble = _return(application, before, run, switch.together)
     releases.point("previous", switch.previous or None)
     if trouble:
@@ -242,7 +245,7 @@ def _go_back(
     # The old server's journal says nothing of a stand-in that failed.
     heard = [unit for unit in units if unit in trouble] or units
     said = "\n".join(_serving.words(application, unit, started, run) for unit in heard)
-    releases.judge(name, _releases.FAILED, trouble)
+    releases.fail(name, trouble)
     again = _return(application, before, run, switch.together)
     more = f" Nor does the old one serve: {again}." if again else ""
     raise StackError(

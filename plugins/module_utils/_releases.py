@@ -91,6 +91,16 @@ class Releases:
         was = {key: record.get(key, "") for key in ("result", "reason", "proved")}
         self._write(name, {**record, "was": was, "result": result, "reason": reason})
 
+    def fail(self, name: str, reason: str) -> None:
+        """Judge a release that is taken back for its own trouble.
+
+        One that has served well before is not known to be at fault: the machine, or what it works
+        with, may be. It is unproved until `restore` gives it its record back.
+        """
+        record = json.loads((self.path(name) / RECORD).read_text(encoding="utf-8"))
+        served = record.get("was", {}).get("result") in (GOOD, WITHDRAWN)
+        self.judge(name, BUILT if served else FAILED, reason)
+
     def restore(self) -> None:
         """Give back the records that a switch which was taken back or killed has changed.
 

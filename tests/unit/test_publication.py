@@ -483,9 +483,28 @@ def test_a_withdrawn_release_that_a_peer_takes_back_is_withdrawn_again(three: Sh
     assert withdrawn and (withdrawn.result, withdrawn.reason) == (WITHDRAWN, "slow")
 
 
-def test_what_visitors_suffered_from_has_failed_although_it_was_good(three: Shop) -> None:
+def test_what_visitors_suffered_from_has_failed_unless_it_has_served_well_before(
+    three: Shop,
+) -> None:
+    before = records(three)
     undo(three, publish(three, release="0"), own=True)
-    assert (three.result("0"), three.result("2")) == (FAILED, GOOD)
+    assert (records(three), three.linked()) == (before, "2")
+    three.add("3", _releases.BUILT)
+    undo(three, publish(three, release="3"), own=True)
+    assert (three.result("3"), three.result("2")) == (FAILED, GOOD)
+
+
+@pytest.mark.parametrize("result", [GOOD, WITHDRAWN])
+@pytest.mark.parametrize("withdraw", [True, False])
+def test_a_release_that_has_served_well_stays_what_it_was_when_it_fails_later(
+    three: Shop, result: str, withdraw: bool
+) -> None:
+    """A disk that is full, or a database that is away, is no fault of its own."""
+    three.releases.judge("1", result)
+    before, three.sick = records(three), {"1"}
+    with pytest.raises(StackError, match="1 of shop was taken back, 2 goes on serving"):
+        publish(three, release="1", withdraw=withdraw)
+    assert (records(three), three.linked()) == (before, "2")
 
 
 def test_a_restart_has_nothing_to_go_back_to(three: Shop) -> None:
