@@ -149,9 +149,16 @@ def phase(application: str, number: str, folder: Path | None = None) -> t.Iterat
 
 
 def finish(
-    application: str, number: str, now: datetime.datetime, folder: Path | None = None
+    application: str,
+    number: str,
+    now: datetime.datetime,
+    folder: Path | None = None,
+    trouble: str = "",
 ) -> Deployment:
-    """Close the line, unless it is closed, and give the lock back."""
+    """Close the line, unless it is closed, and give the lock back.
+
+    The trouble is what kept this machine from going on, where nothing on it has noted more.
+    """
     folder = folder or directory(application)
     history = History(folder)
     line = history.find(number)
@@ -161,7 +168,8 @@ def finish(
         # Whoever took the lock over has closed it.
         return line
     result = SUCCEEDED if line.result == PUBLISHED else FAILED
-    reason = line.reason if line.reason or result == SUCCEEDED else "it ended without an answer"
+    why = line.reason or trouble or "it ended without an answer"
+    reason = line.reason if result == SUCCEEDED else why
     history.note(number, finished=shown(now), result=result, reason=reason)
     _lock.Lock(application, folder).release(number)
     return dataclasses.replace(line, finished=shown(now), result=result, reason=reason)

@@ -56,6 +56,10 @@ options:
     type: list
     elements: str
     default: []
+  trouble:
+    description: What the controller said of this machine, for the history, when it knows no more.
+    type: str
+    default: ""
   lock_seconds:
     description: Seconds without a sign of life after which the lock is anyone's.
     type: int
@@ -182,7 +186,7 @@ def end(params: dict[str, t.Any]) -> dict[str, t.Any]:
         with _deployments.phase(application.name, number):
             pruned = application.releases.prune(params["keep"])
     finally:
-        _deployments.finish(application.name, number, _now())
+        _deployments.finish(application.name, number, _now(), trouble=params["trouble"])
     return {"deployment": number, "pruned": pruned}
 
 
@@ -209,6 +213,7 @@ def main() -> None:
             "dead": _option(),
             "lock_seconds": {"type": "int", "default": 900, "no_log": False},
             "peers": {"type": "list", "elements": "str", "default": []},
+            "trouble": _option(),
             "keep": {"type": "int", "default": 5},
         },
         supports_check_mode=True,

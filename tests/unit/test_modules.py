@@ -81,6 +81,15 @@ def test_a_deployment_begins_and_ends(deployments: Path, shop: Shop, capsys: Cap
     assert (line.result, line.reason) == ("failed", "it ended without an answer")
 
 
+def test_a_machine_that_stops_because_of_another_one_says_so(
+    deployments: Path, shop: Shop, capsys: Capture
+) -> None:
+    number = begin(capsys, shop)["deployment"]
+    end(capsys, shop, number, trouble="b failed, nothing is switched here.")
+    (line,) = _deployments.History(deployments / "shop").all()
+    assert (line.result, line.reason) == ("failed", "b failed, nothing is switched here.")
+
+
 def test_whoever_lost_the_lock_removes_nothing_of_the_winners(
     deployments: Path, shop: Shop, capsys: Capture
 ) -> None:

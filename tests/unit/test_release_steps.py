@@ -29,6 +29,8 @@ given, me = module.params, os.environ["MACHINE"]
 said = given.get("part") or given.get("state") or "%(name)s"
 if given.get("part") in ("quiet", "workers") and not given["release"]:
     said = f"{said} follow"
+if given.get("trouble") and said == "ended":
+    said = f"{said}: {given['trouble']}"
 with open(os.environ["LOG"], "a") as log:
     log.write(f"{me} {said}\\n")
 if f"{me} {said}" == os.environ["FAILS"] or said == "undo":
@@ -132,5 +134,5 @@ def test_servers_of_all_machines_are_old_before_the_first_worker_is(play: Play) 
 def test_when_a_machine_fails_workers_wait_for_all_servers_on_the_way_back(play: Play) -> None:
     assert steps(play("deploy", "b servers"))[-7:] == [
         *["abc quiet", "abc workers", "ab servers", "ac undo"],
-        *["abc quiet follow", "abc workers follow", "abc ended"],
+        *["abc quiet follow", "abc workers follow", "abc ended: as it was told"],
     ]
