@@ -77,7 +77,7 @@ def quiet(
 def _stop(names: t.Sequence[str], current: str, run: _commands.Run) -> str:
     """Without waiting; that they are to start again is noted, should whoever does so be killed."""
     for name in names:
-        _units.announce(_unit(name, current), [current])
+        _units.expect(name, current)
     done = run(["systemctl", "stop", "--no-block", "--", *names]) if names else None
     return f"{', '.join(names)} did not stop: {done.output.strip()}" if done and not done.ok else ""
 

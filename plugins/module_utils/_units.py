@@ -281,6 +281,11 @@ def lagging(names: Sequence[str], path: str, run: Run) -> list[str]:
     return [name for name in others if shown[name].active_state not in ("inactive", "failed")]
 
 
+def expect(name: str, path: str) -> None:
+    """Note that a unit is stopped for a restart on what is at a path, whoever started it before."""
+    remember(name, {**(recall(name) or {}), path: _PENDING})
+
+
 def announced(names: Sequence[str], path: str) -> list[str]:
     """Units whose restart on what is at a path somebody began and did not end."""
     return [name for name in names if (recall(name) or {}).get(path) == _PENDING]

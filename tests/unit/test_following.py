@@ -64,13 +64,15 @@ def test_nobody_is_asked_where_no_worker_runs() -> None:
     _following.wait_until_idle([], 9)
 
 
+@pytest.mark.parametrize("known", [True, False])
 def test_a_worker_that_was_stopped_starts_also_when_whoever_stopped_it_was_killed(
-    tmp_path: Path,
+    tmp_path: Path, known: bool
 ) -> None:
     (tmp_path / "current").symlink_to("releases/2")
     current, systemd = str(tmp_path / "current"), Systemd(ONE, TWO)
     systemd.running.remove(TWO)
-    _units.remember(ONE, _units.digests_of(_unit(current), {}))
+    if known:  # not where somebody else has started it
+        _units.remember(ONE, _units.digests_of(_unit(current), {}))
     both = [worker(ONE, tmp_path), worker(TWO, tmp_path)]
     assert _following.quiet(both, 1, systemd, going_back=False) == ""
     assert systemd.told == [f"stop {ONE}"]
