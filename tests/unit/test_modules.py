@@ -251,6 +251,20 @@ def test_a_release_can_be_proved_only(shop: Shop, capsys: Capture, sick: bool) -
         assert (said["changed"], said["release"]) == (False, "1")
 
 
+@pytest.mark.parametrize("trouble", ["", "no bus"])
+def test_workers_follow_what_serves(
+    shop: Shop, capsys: Capture, monkeypatch: pytest.MonkeyPatch, trouble: str
+) -> None:
+    shop.add("1", _releases.GOOD)
+    shop.releases.point("current", "1")
+    monkeypatch.setattr(_publication, "follow", lambda *_: trouble)
+    said = publish(capsys, shop, part="quiet")
+    if trouble:
+        assert said["msg"] == "Workers of shop do not run 1: no bus."
+    else:
+        assert (said["changed"], said["release"]) == (True, "1")
+
+
 def test_what_was_published_stands_in_the_history(
     deployments: Path, shop: Shop, capsys: Capture
 ) -> None:

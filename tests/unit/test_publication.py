@@ -645,6 +645,74 @@ def test_workers_that_were_killed_on_the_way_back_are_taken_there(
     assert "restart worker.service" not in serving.systemd.told[told:]
 
 
+# Several machines: workers wait until the servers of all of them are back.
+
+WORKER = "worker.service"
+
+
+@pytest.fixture
+def staffed(serving: Shop, monkeypatch: pytest.MonkeyPatch) -> Shop:
+    """A machine with a worker as well, one of several."""
+    worker = _celery.Worker(WORKER, "n", "shop", "m", serving.releases.home)
+    serving.application = dataclasses.replace(serving.application, workers=(worker,))
+    serving.systemd.known.add(WORKER)
+    serving.systemd.running.add(WORKER)
+    monkeypatch.setattr(_celery, "require_answers", lambda *_: None)
+    monkeypatch.setattr(_following, "wait_until_idle", lambda *_: None)
+    current = str(serving.releases.home / "current")
+    _units.remember(WORKER, {current: _files.digest(current, {})})
+    return serving
+
+
+def follow(shop: Shop) -> list[str]:
+    """What systemd is told until the worker is where the servers are."""
+    begun = len(shop.systemd.told)
+    for part in ("quiet", "workers"):
+        assert _publication.follow(shop.application, part, shop.systemd) == ""
+    return shop.systemd.told[begun:]
+
+
+FOLLOWED = [f"stop {WORKER}", f"restart {WORKER}"]
+
+
+def test_workers_follow_a_release_that_failed_on_another_machine_when_all_servers_are_back(
+    staffed: Shop,
+) -> None:
+    found = publish(staffed, part="try")
+    for part in ("quiet", "workers"):
+        found = publish(staffed, part=part, before=found.before, together=True)
+    staffed.systemd.told.clear()
+    undo(staffed, found)
+    assert (staffed.linked(), f"restart {SERVICE}" in staffed.systemd.told) == ("1", True)
+    assert not any(WORKER in one for one in staffed.systemd.told)
+    assert follow(staffed) == FOLLOWED
+    assert follow(staffed) == []
+
+
+def test_workers_of_the_machine_that_failed_wait_as_well(staffed: Shop) -> None:
+    staffed.sick = {"2"}
+    publish(staffed, part="workers", before="1")
+    staffed.systemd.told.clear()
+    with pytest.raises(StackError, match="2 of shop was taken back, 1 goes on serving"):
+        publish(staffed, part="servers", before="1", together=True)
+    assert not any(WORKER in one for one in staffed.systemd.told)
+    assert follow(staffed) == FOLLOWED
+
+
+@pytest.mark.parametrize("part", ["quiet", "workers"])
+def test_after_a_kill_workers_follow_when_all_servers_are_back(staffed: Shop, part: str) -> None:
+    publish(staffed, part=part, before="1")
+    staffed.systemd.told.clear()
+    assert _publication.recover(staffed.application, "1", staffed.systemd, together=True) == "2"
+    assert not any(WORKER in one for one in staffed.systemd.told)
+    assert [one.unit for one in _publication.behind(staffed.application, staffed.systemd)] == [
+        WORKER
+    ]
+    assert follow(staffed)[-1] == FOLLOWED[-1]
+    assert WORKER in staffed.systemd.running
+    assert _publication.behind(staffed.application, staffed.systemd) == []
+
+
 def test_a_switch_that_was_killed_when_it_had_failed_is_taken_back(serving: Shop) -> None:
     serving.releases.point("current", "2")
     serving.releases.judge("2", FAILED, "it is ill")
