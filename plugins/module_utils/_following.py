@@ -20,6 +20,8 @@ _LONGEST_STOP = 24 * 3600.0
 _ASK_SECONDS = 60
 # Everybody is asked, so nobody knows how many will answer: both questions take all of it.
 _ANSWER_SECONDS = 2
+# By then all machines have stopped their workers, and whoever is to start them is at it.
+_ABANDONED_SECONDS = 60
 Ask = t.Callable[[_celery.Question, _health.Deadline], _celery.Answers]
 
 
@@ -68,18 +70,31 @@ def quiet(
         running = [worker for worker in all_of_them if shown[worker.unit].is_running]
         if going_back:
             wait_until_idle(running, timeout)
-        return _stop([worker.unit for worker in running], _current(all_of_them), run)
+        return _stop(running, run) if running else ""
     # A disk without room must not keep the release from going back.
     except (StackError, OSError) as error:
         return str(error)
 
 
-def _stop(names: t.Sequence[str], current: str, run: _commands.Run) -> str:
-    """Without waiting; that they are to start again is noted, should whoever does so be killed."""
+def _stop(workers: t.Sequence[_celery.Worker], run: _commands.Run) -> str:
+    """Without waiting. They start again also when whoever is to start them is killed."""
+    names, timer = [worker.unit for worker in workers], _timer(workers[0])
     for name in names:
-        _units.expect(name, current)
-    done = run(["systemctl", "stop", "--no-block", "--", *names]) if names else None
-    return f"{', '.join(names)} did not stop: {done.output.strip()}" if done and not done.ok else ""
+        _units.expect(name, _current(workers))
+    run(["systemctl", "stop", f"{timer}.timer"])
+    later = ["--quiet", "--collect", f"--unit={timer}", f"--on-active={_ABANDONED_SECONDS}"]
+    for command in (
+        ["systemd-run", *later, "systemctl", "start", "--", *names],
+        ["systemctl", "stop", "--no-block", "--", *names],
+    ):
+        done = run(command)
+        if not done.ok:
+            return f"{', '.join(names)} did not stop: {done.output.strip()}"
+    return ""
+
+
+def _timer(worker: _celery.Worker) -> str:
+    return f"{worker.application}-workers-abandoned"
 
 
 def _unit(name: str, current: str) -> _units.Unit:
@@ -117,6 +132,8 @@ def workers(all_of_them: t.Sequence[_celery.Worker], timeout: float, run: _comma
     try:
         names = [worker.unit for worker in all_of_them]
         restarted, trouble = restart(names, _current(all_of_them), run)
+        if restarted:
+            run(["systemctl", "stop", f"{_timer(all_of_them[0])}.timer"])
         if not trouble:
             answering = [worker for worker in all_of_them if worker.unit in restarted]
             _celery.require_answers(answering, timeout)
