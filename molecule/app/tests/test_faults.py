@@ -3,17 +3,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
+import sys
 import typing as t
 from pathlib import Path
 
 import pytest
 from conftest import Deploy
 from operations import broken
-from test_deploy import healthy, history, replace, revisions, shoppers, state
+from test_deploy import healthy, history, replace, revision, revisions, shoppers, state
 from testinfra.host import Host
 
 FULL = (
@@ -121,38 +123,89 @@ HALF_SWITCHED = "test -e /srv/shop/standin"
 
 @pytest.mark.long
 @pytest.mark.parametrize(
-    ("phase", "begun"),
+    ("entry", "phase", "begun"),
     [
-        ("Take the lock", "true"),
-        ("Build beside", "true"),
-        ("Build beside", HALF_BUILT),
-        ("Switch, and prove", "true"),
-        ("Switch, and prove", HALF_SWITCHED),
-        ("What visitors get", "true"),
+        ("deploy", "Take the lock", "true"),
+        ("deploy", "Build beside", "true"),
+        ("deploy", "Build beside", HALF_BUILT),
+        ("deploy", "Switch, and prove", "true"),
+        ("deploy", "Switch, and prove", HALF_SWITCHED),
+        ("deploy", "What visitors get", "true"),
+        ("deploy", "Keep good releases", "true"),
+        ("rollback", "Choose the last good release", "true"),
+        ("rollback", "Switch, and prove", HALF_SWITCHED),
+        ("rollback", "Keep good releases", "true"),
     ],
-    ids=["start", "update", "within update", "publish", "within publish", "watch"],
+    ids=[
+        *["start", "update", "within update", "publish", "within publish", "watch", "finish"],
+        *["revert", "within publish of a rollback", "finish of a rollback"],
+    ],
 )
 def test_who_is_killed_while_deploying_is_no_trouble_for_the_next(
+    machines: list[Host],
+    deploy: Deploy,
+    command: t.Callable[..., list[str]],
+    entry: str,
+    phase: str,
+    begun: str,
+) -> None:
+    what = f"{entry} {phase} {len(begun)}"
+    watched = f"--extra-vars=app_watch_seconds={60 if phase == 'What visitors get' else 0}"
+    with shoppers(machines) as load:
+        with under_way(command(repeat(f"until {what}"), watched, entry=entry), phase) as process:
+            machines[0].check_output(f"timeout 60 sh -c 'until {begun}; do sleep 0.05; done'")
+            os.killpg(process.pid, signal.SIGKILL)
+        done = deploy(repeat(f"after {what}"), entry="deploy")
+    assert done.returncode == 0, done.stdout
+    assert load.lost() == []
+    assert_all_is_well(machines)
+
+
+@contextlib.contextmanager
+def under_way(command: list[str], phase: str) -> t.Iterator[subprocess.Popen[str]]:
+    """A run that has come to a phase."""
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        assert process.stdout
+        assert any(phase in line for line in process.stdout), "it never came so far"
+        yield process
+
+
+def assert_all_is_well(machines: list[Host]) -> None:
+    assert healthy(machines)
+    for machine in machines:
+        assert history(machine)[-1]["result"] == "succeeded"
+        assert not machine.file("/var/lib/slipway/deployments/shop/lock.json").exists
+        assert not machine.file("/srv/shop/standin").exists
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("phase", "begun"),
+    [("Build beside", HALF_BUILT), ("Switch, and prove", HALF_SWITCHED)],
+    ids=["update", "publish"],
+)
+def test_a_machine_that_loses_power_while_it_is_deployed_to_is_put_right_by_the_next(
     machines: list[Host],
     deploy: Deploy,
     command: t.Callable[..., list[str]],
     phase: str,
     begun: str,
 ) -> None:
-    what = f"{phase} {len(begun)}"
-    run = command(repeat(f"until {what}"), "--extra-vars=app_watch_seconds=60", entry="deploy")
-    with shoppers(machines) as load:
-        with subprocess.Popen(
-            run, stdout=subprocess.PIPE, text=True, start_new_session=True
-        ) as process:
-            assert process.stdout
-            assert any(phase in line for line in process.stdout), "it never came so far"
-            machines[0].check_output(f"timeout 60 sh -c 'until {begun}; do sleep 0.05; done'")
-            os.killpg(process.pid, signal.SIGKILL)
-        done = deploy(repeat(f"after {what}"), entry="deploy")
+    name = machines[0].backend.get_hostname()
+    serving = revision(machines[0])
+    lab, _dash, short = name.rpartition("-")
+    with under_way(command(repeat(f"powerless {phase}"), entry="deploy"), phase) as process:
+        machines[0].check_output(f"timeout 60 sh -c 'until {begun}; do sleep 0.05; done'")
+        subprocess.run(["docker", "kill", name], check=True, capture_output=True)
+        process.communicate()
+    assert process.returncode != 0
+    start = [sys.executable, "-m", "tests.lab", "start", "--name", lab, short]
+    subprocess.run(start, cwd=os.environ["MOLECULE_PROJECT_DIRECTORY"], check=True)
+    # Until then it serves: what served before, or what it was to serve, in whole.
+    assert healthy(machines[:1])
+    assert phase == "Switch, and prove" or revision(machines[0]) == serving
+    done = deploy(repeat(f"after {phase} without power"), entry="deploy")
     assert done.returncode == 0, done.stdout
-    assert load.lost() == []
-    assert healthy(machines)
-    for machine in machines:
-        assert history(machine)[-1]["result"] == "succeeded"
-        assert not machine.file("/var/lib/slipway/deployments/shop/lock.json").exists
+    assert_all_is_well(machines)

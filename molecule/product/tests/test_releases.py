@@ -87,8 +87,10 @@ def bidder(visitor: Visitor, authority: str, auction: int, tmp_path: Path) -> Ca
     return come
 
 
-def put(folder: Path, tag: str, old: str = "", new: str = "", migrations: str = "") -> None:
-    """The auction with a change, as a version in its repository."""
+def put(
+    folder: Path, tag: str, old: str = "", new: str = "", migrations: str = "", **more: str
+) -> None:
+    """The auction with a change, as a version in its repository; more is for the end of modules."""
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(
         ROOT / "tests/apps/auction", folder, ignore=shutil.ignore_patterns("__pycache__")
@@ -96,6 +98,9 @@ def put(folder: Path, tag: str, old: str = "", new: str = "", migrations: str = 
     views = folder / "auctions/views.py"
     assert old in views.read_text()
     views.write_text(views.read_text().replace(old, new))
+    for module, text in more.items():
+        with (folder / f"{module.replace('__', '/')}.py").open("a") as file:
+            file.write(text)
     for name in migrations.split():
         (folder / f"auctions/migrations/{name}.py").write_text(MIGRATIONS[name])
     words = ["repository", "--name", LAB, str(folder), "auction", "--tag", tag]
@@ -168,6 +173,46 @@ def test_a_good_release_a_bad_one_and_the_way_back(
     lines = [line.split() for line in told.splitlines()]
     (last,) = [line for line in lines if line[:1] == ["auction"] and "rollback" in line]
     assert ("all" in last, "(serves)" in last, "succeeded" in last) == (True, True, True)
+
+
+# Every visit makes a task of a kind that the release before does not know.
+ANEW = """from celery import shared_task as of_this_release
+
+
+@of_this_release(name="auctions.anew")
+def anew() -> None:
+    pass
+"""
+ORDER = """    from celery import current_app
+
+    current_app.send_task("auctions.anew")
+"""
+# Only a trial has that directory, so the release passes it and fails when it is to serve.
+ON_ONE_ONLY = """
+import os
+import socket
+
+if socket.gethostname().endswith("application2"):
+    os.environ["RUNTIME_DIRECTORY"]
+"""
+
+
+@pytest.mark.usefixtures("branch")
+def test_no_old_worker_gets_a_task_of_a_release_that_fails_on_the_second_machine(
+    visitors: Callable[[], t.Any], machines: Machines, tmp_path: Path
+) -> None:
+    old, began = serving(machines), machines["worker"][0].check_output("date +%s")
+    change = {"auctions__tasks": ANEW, "auction__wsgi": ON_ONE_ONLY}
+    put(tmp_path / "auction", "v-anew", INDEX, f"{INDEX}{ORDER}", **change)
+    with visitors() as seen:
+        done = deploy("v-anew", 0)
+    assert done.returncode != 0, done.stdout
+    assert seen["failed"] == {}
+    assert serving(machines) == old
+    journal = f"journalctl --no-pager -u 'auction-worker-*' --since @{began}"
+    said = [machine.check_output(journal) for machine in machines["worker"]]
+    assert "auctions.anew" in "".join(said), "the first machine had begun to serve it"
+    assert [one.count("unregistered") for one in said] == [0] * len(said)
 
 
 def processes(machines: Machines) -> dict[str, str]:
