@@ -133,7 +133,9 @@ def strays(patterns: Sequence[str], declared: Collection[str]) -> tuple[Unit, ..
     """The units that match a pattern and are not declared any more, to be stopped."""
     folder = Path(UNIT_FOLDERS[0])
     found = {path.name for pattern in patterns for path in folder.glob(pattern)}
-    return tuple(Unit(name, False, "stopped", (), ()) for name in sorted(found - set(declared)))
+    # A socket that listens would start its service again.
+    names = sorted(found - set(declared), key=lambda name: (not name.endswith(".socket"), name))
+    return tuple(Unit(name, False, "stopped", (), ()) for name in names)
 
 
 def full_name(name: str) -> str:

@@ -25,7 +25,7 @@ def layout(applications: list[Item]) -> Item:
     described = [_describe(application) for application in applications]
     return {
         key: [item for one in described for item in one[key]]
-        for key in ("users", "directories", "files", "units", "questions", "releases")
+        for key in ("users", "directories", "files", "units", "owned", "questions", "releases")
     } | {
         "packages": sorted({name for one in described for name in one["packages"]}),
         "own": {name: each for one in described for name, each in one["own"].items()},
@@ -35,7 +35,8 @@ def layout(applications: list[Item]) -> Item:
 def _describe(application: Item) -> Item:
     _check(application)
     name = application["name"]
-    services = [_service(application, kind) for kind in KINDS if _module(application, kind)]
+    everywhere = [_service(application, kind) for kind in KINDS if _module(application, kind)]
+    services = everywhere if application["serves"] else []
     standins = [_standin(service) for service in services[:1]]
     return {
         "packages": _packages(application),
@@ -46,9 +47,10 @@ def _describe(application: Item) -> Item:
             *(file for service in services for file in _unit_files(service)),
             *(file for service in standins for file in _service_files(service)),
         ],
-        "units": [unit for service in services for unit in _units(application, service)],
+        "units": _units_of_all(services),
+        "owned": [] if application["serves"] else _owned(name),
         "questions": [{**_question(application), "servers": _servers(services)}],
-        "releases": [_release(application, services)],
+        "releases": [_release(application, everywhere)],
         "own": {name: _own(application, services)},
     }
 
@@ -223,7 +225,16 @@ def _service_files(service: Item) -> list[Item]:
     ]
 
 
-def _units(application: Item, service: Item) -> list[Item]:
+def _owned(name: str) -> list[str]:
+    """Servers of a machine that has none any more."""
+    return [f"{name}-{kind}.{suffix}" for kind in KINDS for suffix in ("socket", "service")]
+
+
+def _units_of_all(services: list[Item]) -> list[Item]:
+    return [unit for service in services for unit in _units(service)]
+
+
+def _units(service: Item) -> list[Item]:
     unit, current = f"{_SYSTEMD}/{service['unit']}", f"{service['home']}/current"
     watched = [
         f"{unit}.service",
@@ -270,14 +281,14 @@ def _release(application: Item, services: list[Item]) -> Item:
         "served": (application["static"] or {}).get("directory", ""),
         "migration": _migration(application),
         "commands": _commands(application),
-        "units": [unit for service in services for unit in _units(application, service)],
         "watched": _watched(application, services),
     }
 
 
 def _own(application: Item, services: list[Item]) -> Item:
-    """What differs from machine to machine: where its servers listen, and who follows them."""
+    """What differs from machine to machine: which servers listen where, and who follows them."""
     return {
+        "units": _units_of_all(services),
         "workers": application["workers"],
         "beat": application["beat"],
         "endpoints": [_endpoint(application, service, services) for service in services],

@@ -84,9 +84,10 @@ def derive(application: Application, topology: Topology) -> Application:
 
 
 def _is_released(application: Application, topology: Topology) -> bool:
-    """Whether this machine needs its releases: to serve files, nginx must have them."""
-    group = "web" if application["static"] else "application"
-    return topology.host in topology.groups.get(group, [])
+    """Whether this machine needs its releases: workers run them, and nginx serves files of them."""
+    servers = "web" if application["static"] else "application"
+    groups = [servers, *(["worker"] if application["celery"] else [])]
+    return any(topology.host in topology.groups.get(group, []) for group in groups)
 
 
 def _database(application: Application) -> dict[str, t.Any]:
@@ -240,6 +241,8 @@ def _release(application: Application, topology: Topology) -> dict[str, t.Any]:
         "build": application["build"],
         "static": {"directory": static["directory"]} if static else None,
         "python": _app_layout.interpreter(application["python"]),
+        # A machine for workers alone has the releases, but nobody asks it anything.
+        "serves": topology.host in topology.groups.get("application", []),
         "web": {
             **{key: web[key] for key in (*SERVERS, "workers", "threads", "timeout_seconds")},
             "health_path": web["health_path"],

@@ -205,12 +205,6 @@ def _check_workers(applications: list[Application], groups: dict[str, list[str]]
             "an application declares celery but the group 'worker' has no machine; "
             "add one to hosts.yml."
         )
-    for machine in groups["worker"]:
-        if machine not in groups["application"]:
-            raise InventoryError(
-                f"{machine} is in the group 'worker' but not in 'application', which brings the"
-                " releases that workers run; add it to both."
-            )
 
 
 def _check_certificates(applications: list[Application], groups: dict[str, list[str]]) -> None:

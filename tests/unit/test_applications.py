@@ -538,6 +538,37 @@ def test_machines_take_turns_because_their_releases_are_the_same() -> None:
     assert one["own"] != two["own"]
 
 
+def test_a_machine_for_workers_alone_has_the_release_and_no_server() -> None:
+    celery = {"application": "shop", "workers": [{"name": "mail"}]}
+    (shop,) = resolve(changed(SHOP, celery=celery))
+    groups = {**GROUPS, "worker": ["two"]}
+    addresses = {"one": "10.0.0.1", "two": "10.0.0.2"}
+    derived = {
+        host: _derive.derive(shop, _derive.Topology(groups, addresses, host)) for host in addresses
+    }
+    one, two = (app_layout([derived[host]["release"]]) for host in addresses)
+    assert two["releases"] == one["releases"]
+    assert two["questions"] == [{**one["questions"][0], "servers": []}]
+    own = two["own"]["shop"]
+    assert (own["units"], own["endpoints"], two["units"]) == ([], [], [])
+    assert [worker["unit"] for worker in own["workers"]] == ["shop-worker-mail.service"]
+    assert one["own"]["shop"]["workers"] == []
+    # What ran here before its machine was for workers alone.
+    assert {"shop-web.service", "shop-web.socket"} <= {*two["owned"]}
+    assert one["owned"] == []
+    assert not [file for file in two["files"] if "gunicorn" in file["path"] + str(file)]
+    environment = "/etc/slipway/shop/environment"
+    assert environment in {file["path"] for file in two["files"]}
+    assert derived["two"]["site"]["upstreams"][0]["servers"] == ["10.0.0.1:8000"]
+
+
+def test_a_machine_for_workers_needs_no_release_that_has_none() -> None:
+    groups = {**GROUPS, "worker": ["two"]}
+    addresses = {"one": "10.0.0.1", "two": "10.0.0.2"}
+    (shop,) = resolve(SHOP)
+    assert _derive.derive(shop, _derive.Topology(groups, addresses, "two"))["release"] == {}
+
+
 def test_files_take_no_port_from_an_application_with_a_server() -> None:
     secrets = {"shop": SHOP_SECRETS}
     resolved = _applications.resolve([SHOP, FRONTENDS["static"]], secrets)

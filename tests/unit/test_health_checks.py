@@ -97,6 +97,12 @@ def test_beat_is_expected_on_the_first_worker_machine_only() -> None:
     assert checks("one", groups, addresses)["celery shop"]["beats"] == 1
 
 
+def test_a_machine_for_workers_alone_answers_for_them_alone() -> None:
+    groups = {**ALL, "worker": ["two"]}
+    found = checks("two", groups, {"one": "10.0.0.1", "two": "10.0.0.2"})
+    assert set(found) == {"host two", "backup two", "celery shop"}
+
+
 def test_only_what_is_backed_up_can_be_overdue() -> None:
     placed = {"groups": {"web": ["one"]}, "addresses": {"one": "10.0.0.1"}, "host": "one"}
 

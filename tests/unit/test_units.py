@@ -201,6 +201,16 @@ def test_what_matches_and_is_not_declared_is_to_be_stopped(
     assert {(unit.state, unit.enabled) for unit in strays} == {("stopped", False)}
 
 
+def test_a_socket_is_stopped_before_what_it_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_units, "UNIT_FOLDERS", (f"{tmp_path}/",))
+    for name in ("shop-web.service", "shop-web.socket"):
+        (tmp_path / name).touch()
+    strays = _units.strays(["shop-web.*"], set())
+    assert [unit.name for unit in strays] == ["shop-web.socket", "shop-web.service"]
+
+
 def answers(*said: str, code: int = 0) -> tuple[list[str], t.Callable[..., _commands.Completed]]:
     """A fake of systemctl that gives these answers in turn, the last one for ever."""
     told: list[str] = []
