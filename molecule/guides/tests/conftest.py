@@ -36,6 +36,8 @@ MADE_OF = {
 }
 HOSTS = yaml.safe_load((INVENTORY / "hosts.yml").read_text(encoding="utf-8"))
 SYSTEMS = {name: MADE_OF[name] for name in HOSTS["all"]["vars"]["guides_systems"]}
+# The machine that visitors come to; where there is one, it does everything.
+FRONT = next(iter(HOSTS["web"]["hosts"]))
 APPS = [app for apps in SYSTEMS.values() for app in apps]
 STORING = [app for app in APPS if not app.endswith(("_web", "_dashboard"))]
 # Whether PostgreSQL and Redis are a provider's here.
@@ -49,7 +51,7 @@ Found = t.TypeVar("Found")
 
 @pytest.fixture(scope="session")
 def machine() -> Host:
-    return testinfra.get_host(f"docker://{LAB}-one")
+    return testinfra.get_host(f"docker://{FRONT}")
 
 
 @pytest.fixture(scope="session")
@@ -97,7 +99,7 @@ def browser(services: Host, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         "no-sandbox",  # it runs as root, and visits the lab's own pages
         "disable-dev-shm-usage",
         f"user-data-dir={tmp_path_factory.mktemp('chromium')}",
-        f"host-resolver-rules={names}, MAP *.test {address(LAB + '-one')}",
+        f"host-resolver-rules={names}, MAP *.test {address(FRONT)}",
         f"ignore-certificate-errors-spki-list={','.join(map(fingerprint, signers))}",
     ):
         options.add_argument(f"--{argument}")
