@@ -101,22 +101,33 @@ def test_what_only_the_provider_can_do_is_said(arguments: tuple[str, ...]) -> No
     assert "TASK [Reach the machine]" not in said
 
 
-def test_a_database_is_filled_from_a_dump_as_the_page_says(machine: Host, provider: Host) -> None:
+@pytest.mark.parametrize(
+    ("app", "unit", "count"),
+    [
+        ("atlas", "atlas-web", "SELECT count(*) FROM atlas_place"),
+        ("propflow", "propflow-asgi", "SELECT count(*) FROM properties"),
+    ],
+)
+def test_a_database_is_filled_from_a_dump_as_the_page_says(
+    machine: Host, provider: Host, app: str, unit: str, count: str
+) -> None:
+    database = DATABASES[app]
     page = (ROOT / "docs/external.md").read_text(encoding="utf-8")
     (written,) = re.findall(r"^```\n(set -a;.+?)^```", page, re.MULTILINE | re.DOTALL)
-    dump = machine.check_output("ls -t /var/backups/slipway/propflow/*.dump").split()[0]
+    dump = machine.check_output(f"ls -t /var/backups/slipway/{database}/*.dump").split()[0]
     commands = written.replace("/var/backups/slipway/shop/<file>.dump", dump)
-    commands = commands.replace("shop", "propflow")
-    machine.check_output("systemctl stop 'propflow-*.socket' 'propflow-*.service'")
-    count = "SELECT count(*) FROM properties"
-    before = ask(provider, count, "propflow")
-    ask(provider, "INSERT INTO properties (address) VALUES ('after')", "propflow")
+    commands = commands.replace("shop", database)
+    machine.check_output(f"systemctl stop '{app}-*.socket' '{app}-*.service'")
+    before = ask(provider, count, database)
+    ask(provider, "CREATE TABLE written_since (x int)", database)
     machine.check_output(f"sh -ec {shlex.quote(commands)}")
-    assert ask(provider, count, "propflow") == before
+    assert ask(provider, count, database) == before
+    assert ask(provider, "SELECT to_regclass('written_since')", database) == ""
     again = playbook("site")
     assert again.returncode == 0, again.stdout + again.stderr
-    closed = "SELECT has_database_privilege('public', 'propflow', 'CONNECT')"
+    closed = f"SELECT has_database_privilege('public', '{database}', 'CONNECT')"
     assert ask(provider, closed) == "f"
-    limits = "SELECT setconfig FROM pg_db_role_setting WHERE setrole = 'propflow'::regrole"
-    assert "statement_timeout=30" in ask(provider, limits)
-    assert machine.service("propflow-asgi").is_running
+    limits = "SELECT r.rolname, s.setconfig FROM pg_db_role_setting s"
+    told = ask(provider, f"{limits} JOIN pg_roles r ON r.oid = s.setrole").splitlines()
+    assert any(line.startswith(f"{database}|") and "timeout=30" in line for line in told), told
+    assert machine.service(unit).is_running

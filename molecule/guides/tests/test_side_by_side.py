@@ -8,7 +8,7 @@ import shlex
 from urllib.parse import urlsplit
 
 import pytest
-from conftest import APPS, STORING, ours, playbook
+from conftest import APPS, STORING, SYSTEMS, ours, playbook
 from testinfra.host import Host
 
 PAIRS = list(zip(STORING, [*STORING[1:], STORING[0]], strict=True))
@@ -90,7 +90,7 @@ def processes(machine: Host) -> dict[str, str]:
 CHANGE = """
 set -e
 cd $(mktemp -d)
-git clone --quiet /srv/git/propflow.git work
+git clone --quiet /srv/git/{name}.git work
 cd work
 echo changed > CHANGED
 git add CHANGED
@@ -99,44 +99,80 @@ git push --quiet origin HEAD:main
 """
 
 
+# The first application of a system is called like it, and so is its repository.
+@pytest.mark.parametrize("app", SYSTEMS)
 def test_a_release_of_one_and_the_way_back_leave_the_others_alone(
-    machine: Host, services: Host
+    machine: Host, services: Host, app: str
 ) -> None:
-    services.check_output(f"sh -c {shlex.quote(CHANGE)}")
+    services.check_output(f"sh -c {shlex.quote(CHANGE.format(name=app))}")
     for name, changed in (("deploy", True), ("rollback", False)):
         before = processes(machine)
-        released = playbook(name, "-e", "app=propflow", "-e", "app_watch_seconds=0")
+        released = playbook(name, "-e", f"app={app}", "-e", "app_watch_seconds=0")
         assert released.returncode == 0, released.stdout + released.stderr
-        assert machine.file("/srv/propflow/current/source/CHANGED").exists is changed
+        assert machine.file(f"/srv/{app}/current/source/CHANGED").exists is changed
         after = processes(machine)
         assert set(after) == set(before)
         restarted = {unit for unit in before if before[unit] != after[unit]}
-        assert restarted == {unit for unit in before if unit.startswith("propflow-")}
+        assert restarted == {unit for unit in before if unit.startswith(f"{app}-")}
+
+
+TABLES = {
+    "atlas_investor": "atlas_place",
+    "auction": "auctions_auction",
+    "ecommerce": "ecommerce_product",
+    "parkme": "parkme_spot",
+    "propflow": "properties",
+}
+OTHERS = dict(zip(TABLES, [*list(TABLES)[1:], next(iter(TABLES))], strict=True))
+# Rows that no migration brings.
+WRITTEN = {
+    "auction": "INSERT INTO auctions_auction (title, description, picture, starting_price,"
+    " closes_at) VALUES ('Before', '', '', 1, now())",
+    "propflow": "INSERT INTO properties (address) VALUES ('before')",
+}
+
+
+def ask(machine: Host, database: str, sql: str) -> str:
+    answer: str = machine.check_output(
+        f"runuser -u postgres -- psql -AtX {database} -c {shlex.quote(sql)}"
+    )
+    return answer
+
+
+def counted(machine: Host, database: str) -> int:
+    return int(ask(machine, database, f"SELECT count(*) FROM {TABLES[database]}"))  # noqa: S608
+
+
+@pytest.fixture(scope="module")
+def verified(machine: Host) -> dict[str, tuple[str, int]]:
+    """The dump that was verified of each database, and how many rows it had then."""
+    for database, sql in WRITTEN.items():
+        ask(machine, database, sql)
+    rows = {database: counted(machine, database) for database in TABLES}
+    taken = playbook("back_up")
+    assert taken.returncode == 0, taken.stdout + taken.stderr
+    judged = playbook("verify_backups")
+    assert judged.returncode == 0, judged.stdout + judged.stderr
+    for app in STORING:
+        assert {"atlas": "atlas_investor"}.get(app, app) in judged.stdout
+    newest = "ls -t /var/backups/slipway/{}/*.dump"
+    dumps = {each: machine.check_output(newest.format(each)).split()[0] for each in TABLES}
+    return {each: (dumps[each], rows[each]) for each in TABLES}
 
 
 @ours
-def test_backups_are_verified_and_one_database_is_restored_alone(machine: Host) -> None:
-    def ask(database: str, sql: str) -> str:
-        answer: str = machine.check_output(
-            f"runuser -u postgres -- psql -AtX {database} -c {shlex.quote(sql)}"
-        )
-        return answer
-
-    count = "SELECT count(*) FROM properties"
-    ask("propflow", "INSERT INTO properties (address) VALUES ('before')")
-    counted = ask("propflow", count)
-    taken = playbook("back_up")
-    assert taken.returncode == 0, taken.stdout + taken.stderr
-    verified = playbook("verify_backups")
-    assert verified.returncode == 0, verified.stdout + verified.stderr
-    for app in STORING:
-        assert {"atlas": "atlas_investor"}.get(app, app) in verified.stdout
-    ask("propflow", "DELETE FROM properties")
-    ask("atlas_investor", "INSERT INTO atlas_place (name, at) VALUES ('Faro', 'POINT(-7.9 37)')")
-    dump = machine.check_output("ls -t /var/backups/slipway/propflow/*.dump").split()[0]
-    given = {"restore_dump": dump, "restore_database": "propflow"}
-    given["restore_confirmed_database"] = "propflow"
+@pytest.mark.parametrize(("database", "other"), OTHERS.items())
+def test_one_database_is_restored_alone_from_what_was_verified(
+    machine: Host, verified: dict[str, tuple[str, int]], database: str, other: str
+) -> None:
+    dump, rows = verified[database]
+    assert rows > 0
+    ask(machine, database, f"TRUNCATE {TABLES[database]} CASCADE")
+    ask(machine, other, "CREATE TABLE written_since (x int)")
+    given = {"restore_dump": dump, "restore_database": database}
+    given["restore_confirmed_database"] = database
     restored = playbook("restore", "-e", json.dumps(given))
     assert restored.returncode == 0, restored.stdout + restored.stderr
-    assert ask("propflow", count) == counted
-    assert ask("atlas_investor", "SELECT count(*) FROM atlas_place WHERE name = 'Faro'") == "1"
+    assert counted(machine, database) == rows
+    assert ask(machine, other, "SELECT to_regclass('written_since')") == "written_since"
+    ask(machine, other, "DROP TABLE written_since")
