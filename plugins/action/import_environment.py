@@ -4,18 +4,22 @@
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path
 from typing import Any
 
-import yaml
-from ansible.errors import AnsibleActionFail
+from ansible.errors import AnsibleActionFail, AnsibleError
+from ansible.parsing.vault import is_encrypted
 from ansible.plugins.action import ActionBase
+from ansible_collections.slipway.stack.plugins.module_utils._errors import StackError
 from ansible_collections.slipway.stack.plugins.plugin_utils import (
     _dotenv,
     _import_environment,
     _rules,
+    _yaml_text,
 )
+
+APPLICATIONS, SECRETS = "applications.yml", "secrets.yml"
+KEYS = {APPLICATIONS: "stack_applications", SECRETS: "vault_stack_applications"}
 
 ARGUMENTS = {
     "path": {"type": "path", "required": True},
@@ -23,7 +27,7 @@ ARGUMENTS = {
     "name": {"type": "str", "required": True},
     "framework": {
         "type": "str",
-        "choices": ["django", "fastapi", "none"],
+        "choices": ["django", "fastapi", "none", *_import_environment.FRONTENDS],
         "default": "django",
     },
 }
@@ -63,60 +67,60 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         except _dotenv.Unclear as error:
             raise AnsibleActionFail(f"nothing was written: {error}") from error
         placed = _import_environment.place(values, name, framework)
-        secrets = self._encrypted(_yaml({"vault_stack_applications": {name: placed.secrets}}))
+        into, secrets = Path(given["into"]), {name: placed.secrets}
         files = {
-            "applications.yml": _yaml({"stack_applications": [placed.application]}),
-            "secrets.yml": secrets,
+            APPLICATIONS: self._text(into, APPLICATIONS, [placed.application], name),
+            SECRETS: self._text(into, SECRETS, secrets, name),
         }
         if not self._task.check_mode:
-            _write(Path(given["into"]), files)
+            _write(into, files)
         remarks = [*complaints, *placed.remarks, ENVIRONMENT]
-        if not secrets.startswith("$ANSIBLE_VAULT"):
+        if not is_encrypted(files[SECRETS]):
             remarks.append("secrets.yml is not encrypted; give --ask-vault-pass, or encrypt it now")
         return {"changed": True, "remarks": remarks, "count": len(values), "files": sorted(files)}
 
-    def _encrypted(self, text: str) -> str:
-        """With the vault's password that ansible-playbook was given, if it was."""
-        vault = self._loader._vault
-        return vault.encrypt(text).decode() if vault.secrets else text
+    def _text(self, into: Path, file: str, entry: Any, name: str) -> str:
+        """What becomes of a file: of one that is there nothing but what is added changes."""
+        path, vault = into / file, self._loader._vault
+        try:
+            written = path.read_text(encoding="utf-8") if path.exists() else ""
+            encrypted = is_encrypted(written) if written else file == SECRETS and vault.secrets
+            clear = vault.decrypt(written).decode() if written and encrypted else written
+            if name in _known(clear, KEYS[file]):
+                raise StackError(f"has {name} already; remove it there, or name another folder")
+            text = _yaml_text.add(clear, KEYS[file], entry)
+        except AnsibleError as error:
+            raise AnsibleActionFail(
+                f"{path} is encrypted; give the password it was encrypted with: --ask-vault-pass"
+            ) from error
+        except (OSError, UnicodeDecodeError) as error:
+            raise AnsibleActionFail(f"{path} cannot be read; name another folder") from error
+        except StackError as error:
+            raise AnsibleActionFail(f"{path} {error}") from error
+        return vault.encrypt(text).decode() if encrypted else text
 
 
-class _Dumper(yaml.SafeDumper):  # type: ignore[misc]
-    """Writes lists below their key indented, as yamllint wants them."""
-
-    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
-        super().increase_indent(flow, False)
-
-    def represent_str(self, data: str) -> yaml.ScalarNode:
-        """What Ansible would take for a template stays what it is."""
-        if re.search(r"\{[{%#]", data):
-            return self.represent_scalar("!unsafe", data, style='"')
-        return super().represent_str(data)
-
-
-_Dumper.add_representer(str, _Dumper.represent_str)
-
-
-def _yaml(value: dict[str, Any]) -> str:
-    text: str = yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=1000)
-    return f"---\n{text}"
+def _known(text: str, key: str) -> list[str]:
+    """Which applications a file has already."""
+    given = _yaml_text.read(text).get(key) or []
+    if isinstance(given, dict):
+        return list(given)
+    return [str(each.get("name")) for each in given if isinstance(each, dict)]
 
 
 def _write(into: Path, files: dict[str, str]) -> None:
-    """Never over what somebody has written; the secrets are the owner's alone from the start."""
-    for name in files:
-        if (into / name).exists():
-            raise AnsibleActionFail(
-                f"{into / name} is there already; name another folder with into"
-            )
+    """Whole or not at all; the secrets are the owner's alone from the start."""
     try:
         into.mkdir(parents=True, exist_ok=True)
         for name, text in files.items():
-            mode = 0o600 if name == "secrets.yml" else 0o644
-            with os.fdopen(
-                os.open(into / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w"
-            ) as file:
+            path, new = into / name, into / f".{name}.new"
+            mode = 0o600 if name == SECRETS else 0o644
+            new.unlink(missing_ok=True)
+            with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w") as file:
                 file.write(text)
+            if path.exists():
+                new.chmod(path.stat().st_mode & 0o777)
+            new.rename(path)
     except OSError as error:
         raise AnsibleActionFail(
             f"into is {str(into)!r}, where nothing can be written ({error.strerror}); name a folder"

@@ -11,10 +11,13 @@ author: The Slipway authors (@slipway)
 description:
   - Writes C(applications.yml) and C(secrets.yml) into a folder. What follows from the declaration,
     as the address of the database, is left out, under whichever name the application reads it.
-  - C(secrets.yml) is encrypted when the playbook was given a vault's password. No value is shown.
+  - Where they are already, the application is added to them; what else they hold stays as it is
+    written. An application that they have is refused.
+  - A new C(secrets.yml) is encrypted when the playbook was given a vault's password; one that is
+    encrypted stays so. No value is shown.
   - A variable that shells, Docker Compose and python-dotenv would read differently is refused by
     name and line, and nothing is written then. A value that Jinja would read is marked C(!unsafe).
-  - Files that are there are never changed. Runs on the controller.
+  - Runs on the controller.
 options:
   path:
     description: The C(.env) file. A relative path is one of the folder that you are in.
@@ -29,9 +32,11 @@ options:
     type: str
     required: true
   framework:
-    description: Whose names for services the application uses.
+    description:
+      - Whose names for services the application uses. C(static) and C(node) are frontends, files
+        and a server of Node's; they have no services of ours, so all of their variables are kept.
     type: str
-    choices: [django, fastapi, none]
+    choices: [django, fastapi, none, static, node]
     default: django
 attributes:
   check_mode:

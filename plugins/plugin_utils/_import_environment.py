@@ -7,11 +7,13 @@ what becomes different by that, and what nobody can place, is said, without its 
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import re
 import typing as t
 from urllib.parse import SplitResult, unquote, urlsplit
 
+from ansible_collections.slipway.stack.plugins.module_utils import _frontend as _frontend_build
 from ansible_collections.slipway.stack.plugins.plugin_utils import (
     _application_environment,
     _applications,
@@ -75,6 +77,12 @@ _KEYS = ("database_password", "redis_password", "s3_access_key", "s3_secret_key"
 # Of these there is one, so a second value of another variable is lost.
 _ONCE = ("database_name", *_KEYS, *(f"s3_{part}" for part in _S3))
 
+# Kinds of frontends, which have no services of ours: what they are told is kept.
+FRONTENDS = {
+    "static": {"build": "npm run build", "static": {"directory": "dist"}},
+    "node": {"build": "npm run build", "web": {"node": ""}},
+}
+
 
 @dataclasses.dataclass
 class Placed:
@@ -98,6 +106,8 @@ class _Told(t.NamedTuple):
 
 def place(values: t.Mapping[str, str], name: str, framework: str = "django") -> Placed:
     """Every variable where it belongs."""
+    if framework in FRONTENDS:
+        return _frontend(values, name, framework)
     placed = Placed(
         {
             "name": name,
@@ -123,6 +133,29 @@ def place(values: t.Mapping[str, str], name: str, framework: str = "django") -> 
     _queues(placed, values, facts)
     _missing(placed)
     return placed
+
+
+def _frontend(values: t.Mapping[str, str], name: str, kind: str) -> Placed:
+    source = {"repository": "", "version": "main"}
+    declared = {"name": name, "domain": "", "source": source, **FRONTENDS[kind]}
+    placed = Placed(copy.deepcopy(declared), {})
+    for variable, value in values.items():
+        _keep(placed, variable, value)
+    hidden = [each for each in placed.secrets.get("environment", {}) if _is_published(each)]
+    if hidden:
+        placed.say(
+            f"{', '.join(hidden)} may be a secret, but what is called so is built into what every"
+            " visitor gets; issue another one if it is"
+        )
+    placed.say("domain is not known; write the name that visitors use")
+    unknown = "static.directory may be another" if kind == "static" else "web.node is not known"
+    placed.say(f"source.repository is not known, {unknown}; write them")
+    _say_clear(placed)
+    return placed
+
+
+def _is_published(variable: str) -> bool:
+    return variable.startswith(_frontend_build.PUBLISHED)
 
 
 def _facts(values: t.Mapping[str, str], framework: str) -> dict[str, str]:
@@ -344,11 +377,22 @@ def _missing(placed: Placed) -> None:
     for name in ("database_password", "redis_password", "secret_key"):
         if not placed.secrets[name]:
             placed.say(f"{name} is not known; write openssl rand -hex 32's output")
-    clear = [name for name, value in application.get("environment", {}).items() if value]
+    _say_clear(placed)
+    if application.get("s3", {}).get("bucket") == "":
+        placed.say("s3.bucket is not known; write it, or remove s3")
+    published = [name for name in application.get("environment", {}) if _is_published(name)]
+    if published:
+        placed.say(
+            f"{published[0]} is for what builds a frontend, which is an application of its own;"
+            " take its .env file over with -e framework=static, or node"
+        )
+
+
+def _say_clear(placed: Placed) -> None:
+    held = placed.application.get("environment", {}).items()
+    clear = [name for name, value in held if value and not _is_published(name)]
     if clear:
         placed.say(
             f"{', '.join(clear)} stay in clear in the declaration; move what is a secret into the"
             " vault's twin"
         )
-    if application.get("s3", {}).get("bucket") == "":
-        placed.say("s3.bucket is not known; write it, or remove s3")

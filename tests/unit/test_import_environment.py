@@ -19,6 +19,7 @@ from ansible_collections.slipway.stack.plugins.plugin_utils import (
     _dotenv,
     _import_environment,
     _inventory,
+    _yaml_text,
 )
 from test_applications import GOOD, GROUPS, ONE
 
@@ -488,8 +489,139 @@ def test_two_files_are_written_once(asked: dict[str, t.Any], tmp_path: Path) -> 
     assert told["database_password"] == SECRET
     declared = yaml.safe_load((tmp_path / "all" / "applications.yml").read_text())
     assert declared["stack_applications"][0]["name"] == "parkme"
-    with pytest.raises(AnsibleActionFail, match="is there already; name another folder"):
+    with pytest.raises(AnsibleActionFail, match="has parkme already; remove it there"):
         run(None, **asked)
+
+
+def test_a_second_application_is_added_and_the_rest_stays_as_it_is_written(
+    asked: dict[str, t.Any], tmp_path: Path
+) -> None:
+    run(None, **asked)
+    declared = tmp_path / "all" / "applications.yml"
+    secrets = tmp_path / "all" / "secrets.yml"
+    # As people go on: something before, comments, something behind.
+    text = declared.read_text().replace("---\n", "---\n# Ours.\nstack_environment: test\n\n")
+    behind = "\n# Of a provider.\nstack_redis:\n  ca: |\n    PEM\n    PEM\n"
+    declared.write_text(text + behind)
+    held = secrets.read_text() + "\nvault_stack_pgbouncer_password: !vault |\n  $ANSIBLE\n  616\n"
+    secrets.write_text(held)
+    secrets.chmod(0o640)
+    (tmp_path / ".env").write_text(GUIDES["atlas"])
+    said = run(None, **{**asked, "name": "atlas"})
+    assert SECRET not in str(said)
+    written = declared.read_text()
+    assert written.startswith(text) and written.endswith(behind)
+    loaded = yaml.safe_load(written)
+    assert [each["name"] for each in loaded["stack_applications"]] == ["parkme", "atlas"]
+    assert loaded["stack_redis"] == {"ca": "PEM\nPEM\n"}
+    told = _yaml_text.read(secrets.read_text())
+    assert set(told["vault_stack_applications"]) == {"parkme", "atlas"}
+    assert told["vault_stack_pgbouncer_password"] == ("vault", "$ANSIBLE\n616\n")
+    assert secrets.stat().st_mode & 0o777 == 0o640
+    assert [each.name for each in sorted((tmp_path / "all").iterdir())] == [
+        "applications.yml",
+        "secrets.yml",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("stack_applications: []\n", "has stack_applications on one line; write it over several"),
+        ("stack_applications: [{name: a}]\n", "has stack_applications on one line"),
+        ("stack_applications: '{{ others }}'\n", "has stack_applications on one line"),
+        ("a: b: c\n", "is no YAML, line 1"),
+        ("- a\n", "holds no variables"),
+        ("stack_applications:\n  - name: atlas\n", "has atlas already; remove it there"),
+    ],
+)
+def test_what_nothing_can_be_added_to_stays_as_it_is(
+    asked: dict[str, t.Any], tmp_path: Path, text: str, sentence: str
+) -> None:
+    declared = tmp_path / "all" / "applications.yml"
+    declared.parent.mkdir()
+    declared.write_text(text)
+    with pytest.raises(AnsibleActionFail, match=sentence):
+        run(None, **{**asked, "name": "atlas"})
+    assert declared.read_text() == text
+    assert not (tmp_path / "all" / "secrets.yml").exists()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "stack_applications:\n- name: a\n  web:\n    wsgi: a:b  # why\n# Behind.\nother: 1",
+        "other: 1\nstack_applications:\n    - {name: a}\n    -\n        name: b\n        text: >-\n"
+        "            two\n            lines\n\n\n# The end.\n",
+        "# Nothing yet.\n",
+        "stack_environment: test",
+    ],
+)
+def test_what_is_added_is_all_that_changes(text: str) -> None:
+    entry = [{"name": "new", "environment": {"A": "{{ b }}"}}]
+    added = _yaml_text.add(text, "stack_applications", entry)
+    old, new = text.splitlines(), added.splitlines()
+    kept = [line for line in new if line in old]
+    assert kept == old
+    names = [each["name"] for each in _yaml_text.read(added)["stack_applications"]]
+    assert names[-1] == "new" and len(names) == text.count("name:") + 1
+
+
+def test_secrets_that_are_encrypted_stay_so(asked: dict[str, t.Any], tmp_path: Path) -> None:
+    password = VaultSecret(b"the vault's password")
+    run(password, **asked)
+    secrets = tmp_path / "all" / "secrets.yml"
+    before = secrets.read_text()
+    (tmp_path / ".env").write_text(GUIDES["atlas"])
+    for wrong in (None, VaultSecret(b"another")):
+        with pytest.raises(AnsibleActionFail, match="is encrypted; give the password it was"):
+            run(wrong, **{**asked, "name": "atlas"})
+        assert secrets.read_text() == before
+    run(password, **{**asked, "name": "atlas"})
+    text = secrets.read_text()
+    assert text.startswith("$ANSIBLE_VAULT")
+    told = yaml.safe_load(VaultLib([("default", password)]).decrypt(text))
+    assert set(told["vault_stack_applications"]) == {"parkme", "atlas"}
+
+
+FRONTENDS = {
+    "static": f"VITE_API_URL=https://api.example.com\nVITE_MAP_TOKEN={SECRET}\nPORT=3000\n",
+    "node": f"NEXT_PUBLIC_API_URL=https://api.example.com\nSESSION_SECRET={SECRET}\n",
+}
+
+
+@pytest.mark.parametrize("kind", FRONTENDS)
+def test_a_frontends_file_is_taken_over(kind: str) -> None:
+    values, _complaints = _dotenv.read(FRONTENDS[kind])
+    found = _import_environment.place(values, "pages", kind)
+    application = found.application
+    assert SECRET not in str(application) + str(found.remarks)
+    assert not {"framework", "database"} & set(application)
+    told = {**application["environment"], **found.secrets["environment"]}
+    assert told == values
+    published = [remark for remark in found.remarks if "every visitor gets" in remark]
+    assert published == (
+        [
+            "VITE_MAP_TOKEN may be a secret, but what is called so is built into what every visitor"
+            " gets; issue another one if it is"
+        ]
+        if kind == "static"
+        else []
+    )
+    assert not any("API_URL stay in clear" in remark for remark in found.remarks)
+    application["domain"] = "pages.example.com"
+    application["source"]["repository"] = "https://git.example.com/pages.git"
+    if kind == "node":
+        application["web"]["node"] = "server.js"
+    applications = [*GOOD["applications"], application]
+    twins = {**GOOD["secrets"], "pages": found.secrets}
+    given = {**GOOD, "applications": applications, "secrets": twins}
+    assert _inventory.problems(given, GROUPS, ONE) == []
+
+
+def test_what_is_a_frontends_is_said() -> None:
+    found = _import_environment.place({"VITE_API_URL": "https://api.example.com"}, "shop")
+    assert any(remark.startswith("VITE_API_URL is for what builds") for remark in found.remarks)
 
 
 def test_with_a_password_the_secrets_are_encrypted(asked: dict[str, t.Any], tmp_path: Path) -> None:
