@@ -68,12 +68,6 @@ _EVERYWHERE = ("result_json",)
 # A variable of the operator's own may well be called so.
 _COMMON_WORDS = ("command", "release", "reason", "service")
 # How environments without real visitors are called; of any other nobody knows.
-_TESTED = re.compile(
-    r"(?:^|[^a-z])(?:staging|stage|stg|test|testing|dev|development|demo|qa|uat|preview|sandbox|lab"
-    r"|load|perf|ci)(?:$|[^a-z])",
-    re.IGNORECASE,
-)
-_REAL = re.compile(r"prod|live|prd", re.IGNORECASE)
 _LEVELS = ("present", "intact", "readable", "kept")
 # Services that may be restarted, and where they run.
 _SERVICES = {"postgres": "database", "pgbouncer": "database", "redis": "cache", "nginx": "web"}
@@ -290,11 +284,13 @@ def _check_load(inputs: t.Mapping[str, t.Any], asked: t.Mapping[str, t.Any]) -> 
             " give the inventory of the environment that you mean."
         )
     wanted = str(asked.get("load_production", "")).lower() in ("true", "yes")
-    if not wanted and (_REAL.search(str(here)) or not _TESTED.search(str(here))):
+    allowed = inputs.get("load_tests_allowed")
+    if allowed is not True and not wanted:
+        shown = "not declared" if allowed is None else _specification.shown(allowed)
         raise InventoryError(
-            f"{here} is not called as an environment for tests is (staging, test, dev and the"
-            " like), so it may serve real visitors, whom a load test slows down; test another one,"
-            f" or add {OPTIONS['load_production']}."
+            f"stack_load_tests_allowed of {here} is {shown}, so it may serve real visitors, whom a"
+            " load test slows down; write true where it does not, or add"
+            f" {OPTIONS['load_production']}."
         )
     machines = {name for each in (inputs.get("groups") or {}).values() for name in each}
     if asked["load_from"] not in machines:

@@ -23,7 +23,8 @@ FILES = ["group_vars/all/applications.yml", "group_vars/all/secrets.yml", "hosts
 # What may differ between staging and production besides the domain: where, of which version, and
 # with whose certificates and buckets.
 DIFFERENT = re.compile(
-    r"stack_environment: |source: .* version: |directory: https://acme-|prefix: "
+    r"stack_environment: |# Nobody is disturbed when |stack_load_tests_allowed: "
+    r"|source: .* version: |directory: https://acme-|prefix: "
     r"|s3: \{bucket: |.*media|.* \{stack_address: |host: |.*_url: rediss:"
 )
 
