@@ -8,6 +8,7 @@ The first remedy of an option also tells what to write when it is missing.
 from __future__ import annotations
 
 import re
+import ssl
 from collections import Counter
 
 from ansible_collections.slipway.stack.plugins.plugin_utils._specification import Rule
@@ -68,9 +69,22 @@ _PATH = matches(_URL_PATH, "write a path that begins with '/', like '/api/'")
 _MODULE_OBJECT = "write module and object, 'shop.{}:application'"
 _MEMORY = between(64, _MEBIBYTES, " MB, a Python process fits into no less")
 _PORT = Rule(lambda port: 1024 <= port <= 65534, "write one from 1024 to 65534")
+_CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
+
+
+def _is_chain(text: str) -> bool:
+    """Whether everything in it that calls itself a certificate is one."""
+    found = _CERTIFICATE.findall(text)
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata="\n".join(found))
+    except (ssl.SSLError, TypeError, ValueError):
+        return False
+    return len(found) == text.count("-----BEGIN CERTIFICATE-----")
+
+
 _CHAIN = Rule(
-    lambda text: "-----BEGIN CERTIFICATE-----" in text and "-----END CERTIFICATE-----" in text,
-    "write the PEM chain, from '-----BEGIN CERTIFICATE-----' on",
+    _is_chain,
+    "write certificates in PEM as a block (|), from '-----BEGIN CERTIFICATE-----' to the last END",
 )
 _APPLICATION: dict[str, tuple[Rule, ...]] = {
     "name": (

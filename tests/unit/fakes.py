@@ -33,6 +33,20 @@ from ansible_collections.slipway.stack.plugins.module_utils import (
 
 MODULES = "ansible_collections.slipway.stack.plugins.modules"
 SECRET = "hush-hush-hush"
+# A real one, whose key nobody has any more.
+CERTIFICATE = """\
+-----BEGIN CERTIFICATE-----
+MIIBnjCCAUWgAwIBAgIUHmPxEceob4KahjFFjuWwODUXdxgwCgYIKoZIzj0EAwIw
+JDEiMCAGA1UEAwwZQW4gYXV0aG9yaXR5IG9mIHRoZSB0ZXN0czAgFw0yNjExMjkx
+NjA0NTdaGA8yMTI2MTEwNTE2MDQ1N1owJDEiMCAGA1UEAwwZQW4gYXV0aG9yaXR5
+IG9mIHRoZSB0ZXN0czBZMBMGByqGSM49AgEGCCqGSM49AwEHA0IABO8XM+VCcaNo
+ti127EJMbxzm5tdP9hqoaTzFbN/DfYAgdeUx2Ad5x1m7/eJFoPZwHgIziE3AjFPs
+HvSVHNzKfkSjUzBRMB0GA1UdDgQWBBTwGRI/JyRRkCTeoAhyfu80FgnaGDAfBgNV
+HSMEGDAWgBTwGRI/JyRRkCTeoAhyfu80FgnaGDAPBgNVHRMBAf8EBTADAQH/MAoG
+CCqGSM49BAMCA0cAMEQCIH9rTQuge3KyaEw8KvEmVnpKvOnsIovB0zQAajKbscAd
+AiAm4XgcdITA3+Q8Ik9243OLBiOOcP7gFnXteQfLvusQYg==
+-----END CERTIFICATE-----
+"""
 SERVICE, SOCKET = "shop-web.service", "shop-web.socket"
 STANDIN = "shop-web-standin.service"
 

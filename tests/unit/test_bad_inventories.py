@@ -8,6 +8,7 @@ import datetime
 import re
 import typing as t
 
+import fakes
 import pytest
 from ansible_collections.slipway.stack.plugins.plugin_utils import (
     _inventory,
@@ -228,7 +229,7 @@ WRONG: list[tuple[str, t.Any, str]] = [
         "websocket_paths is given, but nothing answers WebSockets; write",
     ),
     # Certificates and where they come from.
-    ("app.certificate", PEM.format("CERTIFICATE"), "certificate_source is 'acme', but a certif"),
+    ("app.certificate", fakes.CERTIFICATE, "certificate_source is 'acme', but a certif"),
     ("acme.directory", "http://ca.test/dir", "stack_acme.directory is 'http://ca.test/dir'; write"),
     ("acme.email", "operations", "stack_acme.email is 'operations'; write one address"),
     ("acme", "letsencrypt", "stack_acme is 'letsencrypt'; write a dictionary."),
@@ -395,10 +396,10 @@ def test_a_request_that_can_be_served_is_accepted() -> None:
     ("certificate", "key", "sentence"),
     [
         ("CERT", PEM.format("PRIVATE KEY"), "certificate is not right (its value is not shown)"),
-        (PEM.format("CERTIFICATE"), "KEY", "shop.private_key is not a private key; write its PEM"),
-        (PEM.format("CERTIFICATE"), "", "shop.private_key is missing; add it to"),
+        (fakes.CERTIFICATE, "KEY", "shop.private_key is not a private key; write its PEM"),
+        (fakes.CERTIFICATE, "", "shop.private_key is missing; add it to"),
         (
-            PEM.format("CERTIFICATE") + PEM.format("PRIVATE KEY"),
+            fakes.CERTIFICATE + PEM.format("PRIVATE KEY"),
             PEM.format("PRIVATE KEY"),
             "it holds a private key, move that to private_key of the vault twin.",
         ),

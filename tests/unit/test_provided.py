@@ -6,6 +6,7 @@ from __future__ import annotations
 import typing as t
 from pathlib import Path
 
+import fakes
 import pytest
 import yaml
 from ansible_collections.slipway.stack.plugins.filter.health_checks import health_checks
@@ -21,7 +22,8 @@ from test_applications import GOOD, GROUPS, ONE, SHOP, SHOP_SECRETS, changed
 
 PLAYBOOKS = Path(__file__).parents[2] / "playbooks"
 SECRET = "5f2c0b9e4d7a1c3f"
-CA = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
+CA = fakes.CERTIFICATE
+GARBAGE = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
 POSTGRES = {"host": "db.example.com", "port": 25060, "admin": "doadmin", "ca": CA}
 REDIS = {"broker_url": "rediss://redis.example.com:25061/0", "user": "default", "ca": CA}
 STORE = {"bucket": "shop-media", "endpoint_url": "https://s3.example.com", "holds": ["static"]}
@@ -161,6 +163,12 @@ PROVIDED = {
 }
 
 
+def test_authorities_may_be_several_and_have_remarks() -> None:
+    ca = f"# Do fornecedor, até 2030.\n{CA}\n# Next.\n{CA}"
+    given = {**PROVIDED, "postgres": {**POSTGRES, "ca": ca}}
+    assert _inventory.problems(given, HERE, ONE) == []
+
+
 def test_a_providers_servers_need_none_of_the_secrets_of_ours() -> None:
     assert _inventory.problems(PROVIDED, HERE, ONE) == []
 
@@ -171,7 +179,14 @@ def test_a_providers_servers_need_none_of_the_secrets_of_ours() -> None:
         ({"postgres_password": ""}, "vault_stack_postgres_password is missing"),
         ({"postgres": {"admin": "postgres"}}, "stack_postgres.host is missing"),
         ({"postgres": {**POSTGRES, "host": "https://db"}}, "stack_postgres.host is 'https://db'"),
-        ({"postgres": {**POSTGRES, "ca": "rds.pem"}}, "stack_postgres.ca"),
+        ({"postgres": {**POSTGRES, "ca": "rds.pem"}}, "stack_postgres.ca is 'rds.pem'; write cert"),
+        (
+            {"postgres": {**POSTGRES, "ca": GARBAGE}},
+            "block (|), from '-----BEGIN CERTIFICATE-----'",
+        ),
+        ({"postgres": {**POSTGRES, "ca": CA + GARBAGE}}, "stack_postgres.ca is '-----BEGIN CERT"),
+        ({"postgres": {**POSTGRES, "ca": CA[:-30]}}, "stack_postgres.ca is '-----BEGIN CERT"),
+        ({"redis": {**REDIS, "ca": CA.replace("\n", " ")}}, "stack_redis.ca is '-----BEGIN CERT"),
         ({"redis": {"broker_url": "rediss://u:p@host"}}, "credentials belong into the vault"),
         ({"redis": {"broker_url": "host:6379"}}, "stack_redis.broker_url is 'host:6379'"),
     ],
