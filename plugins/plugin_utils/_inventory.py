@@ -28,7 +28,8 @@ from ansible_collections.slipway.stack.plugins.plugin_utils._applications import
 CONNECTIONS_BESIDES_POOLS = 23
 # What PostgreSQL itself accepts as max_connections.
 CONNECTIONS_LIMIT = 262_143
-REQUIRED_GROUPS = ("database", "cache", "application", "web")
+# In the order in which they are asked for; `worker` is for those that have Celery.
+ALL_GROUPS = ("database", "cache", "application", "web")
 
 
 def problems(
@@ -39,14 +40,15 @@ def problems(
 ) -> list[str]:
     """Everything wrong with the operator's `inputs`, and with the variables of the `machines`."""
     inputs = _specification.plain(inputs)
+    needed = _groups_needed(inputs, groups)
     checks: list[t.Callable[[], t.Any]] = [
         lambda: _check_variables(machines or {}),
         lambda: _check_environment_name(inputs.get("environment")),
-        lambda: check_groups(groups, redis_provided=bool(inputs.get("redis"))),
+        lambda: check_groups(groups, needed, redis_provided=bool(inputs.get("redis"))),
         lambda: _check_applications(inputs, groups, addresses),
         lambda: _request.check(inputs, _names(inputs.get("applications"))),
-        lambda: _check_postgres(inputs),
-        lambda: _check_redis(inputs),
+        lambda: _check_postgres(inputs, needed),
+        lambda: _check_redis(inputs, needed),
         lambda: _applications.typed("stack_acme", inputs.get("acme") or {}),
         lambda: _check_backup_s3(inputs, "backup_s3"),
         lambda: _check_backup_s3(inputs, "backup_s3_second"),
@@ -64,17 +66,38 @@ def problems(
     return list(dict.fromkeys(found))
 
 
+def _groups_needed(inputs: dict[str, t.Any], groups: dict[str, list[str]]) -> set[str]:
+    """Frontends alone need nothing but what serves them; a machine that is there is set up."""
+    try:
+        resolved = _applications.resolve(inputs.get("applications"), inputs.get("secrets") or {})
+    except InventoryError:
+        return set(ALL_GROUPS)
+    return groups_of(resolved) | {group for group in ALL_GROUPS if groups.get(group)}
+
+
+def groups_of(applications: list[Application]) -> set[str]:
+    """Which groups the applications have to have machines in."""
+    stores = any(each["database"] for each in applications)
+    serves = any(not each["static"] for each in applications)
+    return {
+        *(("database", "cache") if stores else ()),
+        *(("application",) if serves else ()),
+        "web",
+    }
+
+
 def _check_variables(machines: _variables.Machines) -> None:
     found = _variables.problems(machines)
     if found:
         raise InventoryError(*found)
 
 
-def _check_postgres(inputs: dict[str, t.Any]) -> None:
+def _check_postgres(inputs: dict[str, t.Any], needed: set[str]) -> None:
     """Our own server has a pooler that looks up passwords, a provider's has an administrator."""
     if inputs.get("postgres") in (None, {}):
         secret, name = inputs.get("pgbouncer_password"), "vault_stack_pgbouncer_password"
-        _applications.require_secret(secret, name)
+        if "database" in needed:
+            _applications.require_secret(secret, name)
         return
     _applications.typed("stack_postgres", inputs["postgres"])
     _applications.require_secret(inputs.get("postgres_password"), "vault_stack_postgres_password")
@@ -96,10 +119,11 @@ def _mapping(given: t.Any) -> t.Mapping[str, t.Any]:
     return given if isinstance(given, t.Mapping) else {}
 
 
-def _check_redis(inputs: dict[str, t.Any]) -> None:
+def _check_redis(inputs: dict[str, t.Any], needed: set[str]) -> None:
     if inputs.get("redis") in (None, {}):
         secret, name = inputs.get("redis_admin_password"), "vault_stack_redis_admin_password"
-        _applications.require_secret(secret, name)
+        if "cache" in needed:
+            _applications.require_secret(secret, name)
         return
     given = _applications.typed("stack_redis", inputs["redis"])
     for option in ("broker_url", "cache_url"):
@@ -239,15 +263,18 @@ def _names(applications: t.Any) -> list[str]:
     return [name for name in names if isinstance(name, str)]
 
 
-def check_groups(groups: dict[str, list[str]], *, redis_provided: bool = False) -> None:
+def check_groups(
+    groups: dict[str, list[str]], needed: t.Container[str], *, redis_provided: bool = False
+) -> None:
     """Refuses groups without machines, and with more than they can have."""
     if redis_provided and groups.get("cache"):
         raise InventoryError(
             f"stack_redis is given, but the group 'cache' has {groups['cache'][0]}; keep one of the"
             " two."
         )
-    for group in REQUIRED_GROUPS:
-        if not groups.get(group) and not (redis_provided and group == "cache"):
+    for group in ALL_GROUPS:
+        given = groups.get(group) or (redis_provided and group == "cache")
+        if group in needed and not given:
             raise InventoryError(
                 f"the inventory has no machine in the group {group!r}; add one to hosts.yml."
             )
@@ -267,7 +294,7 @@ def check_topology(
     redis_provided: bool = False,
 ) -> None:
     """Refuses groups without machines, and machines or ports that the others could not reach."""
-    check_groups(groups, redis_provided=redis_provided)
+    check_groups(groups, groups_of(applications), redis_provided=redis_provided)
     if len(addresses) < 2:
         return
     served = [each["web"] for each in applications if not each["static"]]

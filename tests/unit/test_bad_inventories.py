@@ -477,6 +477,37 @@ def test_workers_may_have_machines_of_their_own() -> None:
     assert _inventory.problems(GOOD, {**GROUPS, "worker": ["two"]}, TWO) == []
 
 
+PAGES = {
+    "name": "pages",
+    "domain": "pages.example.com",
+    "source": {"repository": "https://git.example.com/pages.git"},
+    "static": {},
+}
+DASHBOARD = {**PAGES, "name": "dashboard", "domain": "dashboard.example.com", "static": None}
+DASHBOARD["web"] = {"node": "server.js"}
+
+
+@pytest.mark.parametrize(
+    ("applications", "groups", "missing"),
+    [
+        ([PAGES], {"web": ["one"]}, ""),
+        ([PAGES], {"web": []}, "no machine in the group 'web'"),
+        ([DASHBOARD], {"web": ["one"], "application": ["one"]}, ""),
+        ([PAGES, DASHBOARD], {"web": ["one"]}, "no machine in the group 'application'"),
+        # A machine that is there is set up, and then it has passwords.
+        ([PAGES], {"web": ["one"], "database": ["one"]}, "vault_stack_pgbouncer_password is"),
+        ([PAGES], {"web": ["one"], "cache": ["one"]}, "vault_stack_redis_admin_password is"),
+    ],
+)
+def test_frontends_alone_need_no_database(
+    applications: list[dict[str, t.Any]], groups: dict[str, list[str]], missing: str
+) -> None:
+    given = {"environment": "test", "applications": applications, "secrets": {}}
+    found = _inventory.problems(given, groups, ONE)
+    assert missing in "".join(found)
+    assert len(found) == bool(missing)
+
+
 def test_one_web_machine_answers_the_authority() -> None:
     groups = {**GROUPS, "web": ["one", "two"]}
     (found,) = _inventory.problems(GOOD, groups, TWO)
