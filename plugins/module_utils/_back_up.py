@@ -27,6 +27,7 @@ from ._backup_state import (
     ERROR,
     GIVEN_UP,
     ON_PURPOSE,
+    ONLY,
     PRUNE,
     WARNING,
     alone,
@@ -107,15 +108,38 @@ def settings(path: pathlib.Path) -> Settings:
 
 def run(options: Settings, means: Means) -> bool:
     """Back up each database; one that fails does not stop the others. True if all succeeded."""
-    path = options.state / "state.json"
-    earlier = read(path).get("databases", {})
+    succeeded = attempt_all(options.databases, options, means, options.state / "state.json")
+    _backup_ages.tell(options.state, options.ping_url if succeeded else "", means.say)
+    return succeeded
+
+
+def run_only(options: Settings, means: Means, names: list[str]) -> bool:
+    """Back up some of the databases, besides the nightly run of all, whose switch is not told."""
+    if unknown := sorted(set(names) - set(options.databases)):
+        raise _errors.BackupError(
+            f"{', '.join(unknown)} is none of the databases, {', '.join(options.databases)}."
+        )
+    own, path = options.state / f"{ONLY}.json", options.state / "state.json"
+    succeeded = attempt_all(names, options, means, own)
+    known = read(path)
+    known["databases"] = {**known.get("databases", {}), **read(own)["databases"]}
+    write(path, json.dumps(known, indent=2) + "\n")
+    _backup_ages.tell(options.state, "", means.say)
+    return succeeded
+
+
+def attempt_all(
+    names: t.Sequence[str], options: Settings, means: Means, path: pathlib.Path
+) -> bool:
+    """Whatever becomes of each stands in the state file as soon as it is known."""
+    earlier = read(options.state / "state.json").get("databases", {})
     results = {
         database: {
             "ok": None,
             "detail": "this run did not reach it",
             "last_success": earlier.get(database, {}).get("last_success"),
         }
-        for database in options.databases
+        for database in names
     }
     state: dict[str, t.Any] = {
         "started": utc(means.clock()),
@@ -133,9 +157,7 @@ def run(options: Settings, means: Means) -> bool:
             write(path, json.dumps(state, indent=2) + "\n")
     state["finished"] = utc(means.clock())
     write(path, json.dumps(state, indent=2) + "\n")
-    succeeded = all(result["ok"] for result in results.values())
-    _backup_ages.tell(options.state, options.ping_url if succeeded else "", means.say)
-    return succeeded
+    return all(result["ok"] for result in results.values())
 
 
 def undeclared(options: Settings, means: Means) -> list[str]:
@@ -473,18 +495,20 @@ def stored(database: str, store: Store) -> list[_backups.Copy]:
 
 
 def main(arguments: list[str]) -> int:
-    """The configuration file, and perhaps that old dumps are only to be deleted."""
+    """The configuration file; perhaps that old dumps are only to be deleted, or which to take."""
     os.umask(0o027)
     try:
         options = settings(pathlib.Path(arguments[1]))
-        action = prune_stores if arguments[2:] == [PRUNE] else run
-        with alone(options.state / "lock"), turn(options.state / "turn"):
+        only = arguments[2:3] == [ONLY]
+        # The nightly run waits for these, and must not be refused because of them.
+        lock = contextlib.nullcontext() if only else alone(options.state / "lock")
+        with lock, turn(options.state / "turn"):
             stores = [Store(_s3.client(each), each) for each in options.targets]
-            return (
-                0
-                if action(options, Means(stores, now, say, functools.partial(take, Room()), there))
-                else 1
-            )
+            means = Means(stores, now, say, functools.partial(take, Room()), there)
+            if only:
+                return 0 if run_only(options, means, arguments[3].split(":")) else 1
+            action = prune_stores if arguments[2:] == [PRUNE] else run
+            return 0 if action(options, means) else 1
     except _errors.StackError as error:
         say(f"{ERROR}Nothing was backed up: {error}")
         return 1

@@ -21,6 +21,7 @@ WARNING = "<4>"
 GIVEN_UP = f"{ERROR}The run was given up: {{}}."
 # The second argument of the programs: only delete what is old, with keys that may.
 PRUNE = "prune"
+ONLY = "only"
 VERIFY = "verify"
 ON_PURPOSE = "Where the keys may not on purpose, playbooks/prune_backups.yml deletes with others."
 DRAFT = ".new"

@@ -42,6 +42,7 @@ OPTIONS = {
     "restore_confirmed_path": "-e restore_confirmed_path=/srv/{name}/media",
     "restore_remove": "-e restore_remove=true",
     "restore_point": "-e restore_point=before-migration",
+    "back_up_only": "-e back_up_only={name}",
     "verify_level": "-e verify_level=readable",
     "verify_max_age": "-e verify_max_age=90000",
     "health_timeout_seconds": "-e health_timeout_seconds=60",
@@ -100,7 +101,7 @@ def check(inputs: t.Mapping[str, t.Any], names: list[str]) -> None:
     if "service" in (takes or ()):
         _check_service(asked["service"], inputs)
     _refuse_undeclared(asked.get("app"), names)
-    _refuse_no_database(asked.get("restore_database"), inputs.get("applications"))
+    _refuse_no_database(asked, inputs.get("applications"))
     _check_restore(asked, takes or (), inputs)
     if "restore_path" in (takes or ()) and not inputs.get("backup_s3"):
         raise InventoryError(
@@ -178,18 +179,28 @@ def _refuse_undeclared(app: t.Any, names: list[str]) -> None:
         )
 
 
-def _refuse_no_database(database: t.Any, applications: t.Any) -> None:
+def _refuse_no_database(asked: t.Mapping[str, t.Any], applications: t.Any) -> None:
     # What is wrong with the list itself is said elsewhere.
     whole = isinstance(applications, list) and all(isinstance(each, dict) for each in applications)
-    if database is None or not whole:
+    if not whole:
         return
     known = sorted(
         (each.get("database") or {}).get("name") or str(each.get("name")) for each in applications
     )
-    if database not in known:
+    remedies = {
+        "restore_database": "or leave it out and take from the copy what you need",
+        "back_up_only": "with commas between, or leave it out for all of them",
+    }
+    for option, remedy in remedies.items():
+        if option in asked and set(str(asked[option]).split(",")) - set(known):
+            raise InventoryError(
+                f"{option} is {_specification.shown(asked[option])}, which no application has;"
+                f" write one of {', '.join(known)}, {remedy}."
+            )
+    if "back_up_only" in asked and "restore_point" in asked:
         raise InventoryError(
-            f"restore_database is {_specification.shown(database)}, which no application has; write"
-            f" one of {', '.join(known)}, or leave it out and take from the copy what you need."
+            "restore_point names a moment of the whole cluster, but back_up_only is given; leave"
+            " one of the two out."
         )
 
 
@@ -344,6 +355,14 @@ def _require_approval(inputs: t.Mapping[str, t.Any], asked: t.Mapping[str, t.Any
         raise InventoryError(
             f"deploy_approved is {shown}, and this environment deploys only what was approved; once"
             f" somebody has approved {wanted}, add -e deploy_approved={wanted}."
+        )
+
+
+def _check_databases(name: str, value: t.Any) -> None:
+    if not re.fullmatch(r"[a-z][a-z0-9_]*(?:,[a-z][a-z0-9_]*)*", str(value)):
+        raise InventoryError(
+            f"{name} is {_specification.shown(value)}; write databases with commas between and no"
+            " spaces."
         )
 
 
@@ -516,6 +535,7 @@ _CHECKS: dict[str, t.Callable[[str, t.Any], None]] = {
     "restore_path": _check_path,
     "restore_confirmed_path": _check_path,
     "restore_point": _check_point,
+    "back_up_only": _check_databases,
     "verify_level": _one_of(_LEVELS),
     "verify_max_age": _check_seconds,
     "health_timeout_seconds": _check_seconds,

@@ -21,6 +21,7 @@ import moto
 import pytest
 from ansible_collections.slipway.stack.plugins.module_utils import (
     _back_up,
+    _backup_ages,
     _backup_state,
     _backups,
     _errors,
@@ -183,6 +184,51 @@ def test_one_that_fails_does_not_stop_the_others_but_fails_the_run(run: Run) -> 
     assert (state["shop"]["ok"], state["blog"]["ok"]) == (False, True)
     assert state["shop"]["detail"] == "cannot connect: no such database."
     assert run.said[0] == "<3>Backup of shop failed: cannot connect: no such database."
+
+
+def test_some_databases_are_backed_up_and_the_others_stay_as_they_were(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pinged: list[str] = []
+    monkeypatch.setattr(_backup_ages, "tell", lambda _state, url, _say: pinged.append(url))
+    run.options = dataclasses.replace(run.options, ping_url="https://switch.example.com/one")
+    assert run()
+    before = run.state()
+    run.now += timedelta(hours=1)
+    run.failing["blog"] = OSError("would fail")
+    assert _back_up.run_only(run.options, run.means(), ["shop"])
+    state = run.state()
+    assert state["databases"]["blog"] == before["databases"]["blog"]
+    assert state["databases"]["shop"]["last_success"] == "2026-11-21T03:00:00+00:00"
+    assert state["started"] == before["started"]
+    own = json.loads((run.options.state / "only.json").read_text())
+    assert (set(own["databases"]), own["started"]) == ({"shop"}, "2026-11-21T03:00:00+00:00")
+    assert len(run.files("shop")) == 2 and len(run.files("blog")) == 1
+    # Whoever waits for the nightly run is told of that alone.
+    assert pinged == ["https://switch.example.com/one", ""]
+
+
+def test_what_is_no_database_is_not_backed_up(run: Run) -> None:
+    with pytest.raises(_errors.BackupError, match=r"^wiki is none of the databases, shop, blog\.$"):
+        _back_up.run_only(run.options, run.means(), ["shop", "wiki"])
+    assert not (run.options.state / "only.json").exists()
+
+
+def test_some_databases_keep_the_nightly_run_from_nothing(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {**CONFIGURATION, "s3": {}, "state": str(tmp_path)}
+    (tmp_path / "c").write_text(json.dumps(settings))
+    asked: list[list[str]] = []
+
+    def run_only(_options: t.Any, _means: t.Any, names: list[str]) -> bool:
+        with _backup_state.alone(tmp_path / "lock"):  # as the nightly run takes it meanwhile
+            asked.append(names)
+        return True
+
+    monkeypatch.setattr(_back_up, "run_only", run_only)
+    assert _back_up.main(["back_up", str(tmp_path / "c"), "only", "shop:blog"]) == 0
+    assert asked == [["shop", "blog"]]
 
 
 def test_a_failure_keeps_the_date_of_the_last_success(run: Run) -> None:

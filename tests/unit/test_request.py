@@ -417,6 +417,13 @@ def test_only_what_was_approved_is_deployed(given: dict[str, str], said: str) ->
         ({"restore_database": "nope"}, "which no application has; write one of c, shop, or leave"),
         ({"restore_database": "c"}, ""),
         ({"restore_database": ["shop"]}, "which is not text; write it in quotes"),
+        ({"back_up_only": "shop,c"}, ""),
+        ({"back_up_only": "shop,nope"}, "back_up_only is 'shop,nope', which no application has; w"),
+        ({"back_up_only": "shop, c"}, "write databases with commas between and no spaces."),
+        (
+            {"back_up_only": "shop", "restore_point": "before"},
+            "restore_point names a moment of the whole cluster, but back_up_only is given; leave",
+        ),
         ({"restore_from": "../x"}, "write where in the bucket the backups are: -e restore_from="),
         ({"restore_from": "production/"}, ""),
         ({"restore_remove": "banana"}, "restore_remove is 'banana'; write true or false."),

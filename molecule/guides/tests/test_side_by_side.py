@@ -161,6 +161,21 @@ def verified(machine: Host) -> dict[str, tuple[str, int]]:
 
 
 @ours
+def test_one_database_is_backed_up_alone(
+    machine: Host, verified: dict[str, tuple[str, int]]
+) -> None:
+    def dumps() -> set[str]:
+        found: str = machine.check_output("find /var/backups/slipway -name '*.dump'")
+        return set(found.split())
+
+    before = dumps()
+    taken = playbook("back_up", "-e", "back_up_only=ecommerce_ai")
+    assert taken.returncode == 0, taken.stdout + taken.stderr
+    (new,) = dumps() - before
+    assert new.startswith("/var/backups/slipway/ecommerce_ai/")
+
+
+@ours
 @pytest.mark.parametrize(("database", "other"), OTHERS.items())
 def test_one_database_is_restored_alone_from_what_was_verified(
     machine: Host, verified: dict[str, tuple[str, int]], database: str, other: str
