@@ -568,7 +568,8 @@ def _check_limit(inputs: t.Mapping[str, t.Any], app: str) -> None:
             )
     for need in inputs.get("needs") or []:
         group, first = need.removesuffix("[0]"), need.endswith("[0]")
-        machines = groups.get(group, [])[: 1 if first else None]
+        every = [name for each in group.split(":") for name in groups.get(each, [])]
+        machines = list(dict.fromkeys(every))[: 1 if first else None]
         if limit and not set(machines) & set(inputs.get("machines") or []):
             raise InventoryError(
                 f"--limit {limit} leaves out {' and '.join(machines)} of the group {group!r}, where"
@@ -584,14 +585,12 @@ def _require_whole(inputs: t.Mapping[str, t.Any], app: str) -> None:
     Of several machines one migrates and remembers it; the others alone would know nothing of it.
     """
     groups, applications = inputs.get("groups") or {}, inputs.get("applications") or []
-    static = any(
-        each.get("name") == app and each.get("static") is not None for each in applications
+    meant: t.Mapping[str, t.Any] = next(
+        (each for each in applications if each.get("name") == app), {}
     )
-    needed = [
-        machine
-        for group in (("web",) if static else ("application", "worker"))
-        for machine in groups.get(group, [])
-    ]
+    served = "application" if meant.get("static") is None else "web"
+    names = [served, *(["worker"] if meant.get("celery") else [])]
+    needed = [machine for group in names for machine in groups.get(group, [])]
     left = [name for name in dict.fromkeys(needed) if name not in (inputs.get("machines") or [])]
     if left:
         shown = " and ".join(filter(None, (", ".join(left[:-1]), left[-1])))

@@ -270,6 +270,8 @@ def test_who_writes_into_a_database_is_stopped_before_it_is_replaced(
         ("two", ["two"], ["database"], "--limit two leaves out one of the group 'database', where"),
         ("one", ["one"], ["application"], "leaves out two and three of the group 'application'"),
         ("three", ["three"], ["application[0]"], "leaves out two of the group 'application', wh"),
+        ("one", ["one"], ["application:database"], ""),
+        ("one", ["one"], ["application:web"], "of the group 'application:web', where"),
     ],
 )
 def test_a_limit_names_what_there_is_and_leaves_something_to_do(
@@ -287,6 +289,9 @@ def test_a_limit_names_what_there_is_and_leaves_something_to_do(
         ("shop", ["three", "four", "five"], "two"),
         ("shop", ["two", "three", "five"], "four"),
         ("shop", ["five"], "two, three and four"),
+        # It has no tasks that a machine for them would do.
+        ("blog", ["two", "three"], ""),
+        ("blog", ["two", "four"], "three"),
         ("page", ["five"], ""),
         ("page", ["two", "three", "four"], "five"),
     ],
@@ -297,13 +302,17 @@ def test_no_machine_of_an_application_is_left_with_other_code(
     """One alone would serve new code without its migrations, or judge by a history of its own."""
     asked: dict[str, t.Any] = {
         "groups": {"application": ["two", "three"], "worker": ["two", "four"], "web": ["five"]},
-        "applications": [{"name": "shop", "static": None}, {"name": "page", "static": {}}],
+        "applications": [
+            {"name": "shop", "static": None, "celery": {"application": "shop"}},
+            {"name": "page", "static": {}},
+            {"name": "blog", "celery": None},
+        ],
         "extra": {"app": app},
         "takes": ["app"],
         "limit": "some*",
         "machines": machines,
     }
-    names = ["shop", "page"]
+    names = ["shop", "page", "blog"]
     _request.check(asked, names)
     said = ""
     try:

@@ -153,9 +153,13 @@ def test_a_restart_reaches_the_workers() -> None:
         return [str(on.check_output(f"systemctl show -P MainPID {u}")) for on, u in units.items()]
 
     before = running()
-    done = playbook("restart", "-e", "app=parkme")
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert not set(before) & set(running())
+    restarted = playbook("restart", "-e", "app=parkme")
+    assert restarted.returncode == 0, restarted.stdout + restarted.stderr
+    after = running()
+    assert not set(before) & set(after)
+    alone = playbook("restart", "-e", "app=parkme", "--limit", f"{LAB}-worker")
+    assert alone.returncode == 0, alone.stdout + alone.stderr
+    assert running()[:2] == after[:2] and running()[2] != after[2]
 
 
 def test_the_database_is_backed_up_and_restored_while_workers_rest(visit: Visit) -> None:
