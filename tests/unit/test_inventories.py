@@ -9,11 +9,25 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 SECRET = "5f2c0b9e4d7a1c3f"
 APPLICATIONS = "group_vars/all/applications.yml"
 HOSTS = "hosts.yml"
+WIRING = ROOT / "playbooks/group_vars/all.yml"
+# What the roles of such an inventory are told.
+TOLD = ("app_", "celery_", "nginx_certbot_")
+WORKERS = ("worker1", "worker2")
+PAGES = """
+stack_environment: test
+stack_applications:
+  - name: pages
+    domain: pages.example.com
+    source: {repository: "https://git.example.com/pages.git"}
+    build: npm run build
+    static: {}
+"""
 # A change that changes nothing: what is wrong stands on the command line.
 NOTHING = (APPLICATIONS, "domain:", "domain:")
 
@@ -126,21 +140,43 @@ def test_a_bad_one_is_refused_before_any_machine_is_touched(
     assert SECRET not in said
 
 
-def test_what_visitors_uploaded_is_among_the_files_that_are_saved(tmp_path: Path) -> None:
-    shutil.copytree(ROOT / "playbooks/group_vars", tmp_path / "group_vars")
-    tell = "- hosts: all\n  gather_facts: false\n  tasks: [debug: {var: backup_files}]\n"
-    (tmp_path / "tell.yml").write_text(tell.replace("debug", "ansible.builtin.debug"))
-    told = subprocess.run(
+def wired(room: Path, inventory: Path, wire: str, *arguments: str) -> str:
+    """What the wiring tells the roles on each machine, as Ansible shows it."""
+    shutil.copytree(ROOT / "playbooks/group_vars", room / "group_vars")
+    tell = f'- hosts: all\n  gather_facts: false\n  tasks: [debug: {{var: "{wire}"}}]\n'
+    (room / "tell.yml").write_text(tell.replace("debug", "ansible.builtin.debug"))
+    return subprocess.run(
         [
-            *(str(Path(sys.executable).parent / "ansible-playbook"), str(tmp_path / "tell.yml")),
-            *("-i", str(ROOT / "inventories/demo"), "-e", "ansible_connection=local"),
-            *("-e", '{"stack_backup_paths": ["/var/lib/redis"]}'),
+            *(str(Path(sys.executable).parent / "ansible-playbook"), str(room / "tell.yml")),
+            *("-i", str(inventory), "-e", "ansible_connection=local", *arguments),
         ],
         cwd=ROOT,
         capture_output=True,
         text=True,
         check=True,
     ).stdout
+
+
+def test_what_visitors_uploaded_is_among_the_files_that_are_saved(tmp_path: Path) -> None:
+    more = ("-e", '{"stack_backup_paths": ["/var/lib/redis"]}')
+    told = wired(tmp_path, ROOT / "inventories/demo", "backup_files", *more)
     for path in ("/etc/slipway", "/srv/auction/media", "/var/lib/redis"):
         assert f"- {path}\n" in told
     assert "required:\n        - /var/lib/redis\n" in told
+
+
+def test_machines_for_workers_alone_switch_after_those_that_serve(tmp_path: Path) -> None:
+    told = wired(tmp_path, ROOT / "inventories/parkme/production", "app_machines")
+    order = "".join(f"    - {name}.parkme.example.com\n" for name in ("app1", "app2", *WORKERS))
+    assert told.count(order) == 5
+
+
+def test_files_alone_need_no_other_machine_than_their_own(tmp_path: Path) -> None:
+    """Nor does anything that the roles are told need a group that is not there."""
+    inventory = tmp_path / "pages"
+    (inventory / "group_vars/all").mkdir(parents=True)
+    (inventory / HOSTS).write_text("web: {hosts: {pages.example.com: }}\n")
+    (inventory / APPLICATIONS).write_text(PAGES)
+    wires = [name for name in yaml.safe_load(WIRING.read_text()) if name.startswith(TOLD)]
+    told = wired(tmp_path, inventory, f"[{', '.join(wires)}]")
+    assert "pages.example.com" in told and "not defined" not in told
