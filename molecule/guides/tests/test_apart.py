@@ -144,7 +144,7 @@ def test_a_release_and_the_way_back_reach_all_three(services: Host, visit: Visit
         book(visit)
     told = playbook("releases", "-e", "app=parkme", "--limit", f"{LAB}-one,{LAB}-worker")
     assert told.returncode == 0, told.stdout + told.stderr
-    assert told.stdout.count("rollback") == 2
+    assert told.stdout.count(" rollback ") >= 2, told.stdout
 
 
 def test_a_restart_reaches_the_workers() -> None:
