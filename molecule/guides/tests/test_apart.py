@@ -134,7 +134,8 @@ def test_a_release_and_the_way_back_reach_all_three(services: Host, visit: Visit
     services.check_output(f"sh -c {shlex.quote(CHANGE)}")
     for name, changed in (("deploy", True), ("rollback", False)):
         before = worker()
-        released = playbook(name, "-e", "app=parkme", "-e", "app_watch_seconds=0")
+        # All three watch, also the one that nobody visits.
+        released = playbook(name, "-e", "app=parkme", "-e", "app_watch_seconds=10")
         assert released.returncode == 0, released.stdout + released.stderr
         # Built once, so it is called the same.
         assert len({each.check_output("readlink /srv/parkme/current") for each in RELEASED}) == 1
