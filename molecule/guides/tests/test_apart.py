@@ -27,7 +27,9 @@ def machine_of(name: str) -> Host:
     return testinfra.get_host(f"docker://{LAB}-{name}")
 
 
-DATA, ONE, TWO, WORKER, REPLICA = map(machine_of, ("data", "one", "two", "worker", "replica"))
+DATA, ONE, TWO, WORKER, REPLICA, SERVICES = map(
+    machine_of, ("data", "one", "two", "worker", "replica", "services")
+)
 RELEASED = (ONE, TWO, WORKER)
 
 
@@ -47,7 +49,7 @@ def until(ask: Callable[[], bool], what: str) -> None:
 
 def free() -> int:
     """How many spots are free, as visitors are told."""
-    return int(json.loads(ONE.check_output(SPOTS))["free"])
+    return int(json.loads(SERVICES.check_output(SPOTS))["free"])
 
 
 def done(machine: Host) -> int:
