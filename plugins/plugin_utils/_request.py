@@ -182,7 +182,7 @@ def _refuse_undeclared(app: t.Any, names: list[str]) -> None:
 def _refuse_no_database(asked: t.Mapping[str, t.Any], applications: t.Any) -> None:
     # What is wrong with the list itself is said elsewhere.
     whole = isinstance(applications, list) and all(isinstance(each, dict) for each in applications)
-    if not whole:
+    if not whole or not {"restore_database", "back_up_only"} & set(asked):
         return
     known = sorted(
         (each.get("database") or {}).get("name") or str(each.get("name")) for each in applications
