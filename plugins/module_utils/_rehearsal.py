@@ -155,8 +155,8 @@ def _timely(
         within = "" if late else f"{took:.0f} s of {limit} s"
         done = done.found(f"{what} is within its target", late, within)
     history = _backup_state.read(options.state / _rehearsal_report.STATE).get("history") or []
-    slower = _rehearsal_report.slower(history, rto, done.size)
-    return done.found("the restore is not much slower than it was", slower)
+    slower = _rehearsal_report.slower(history, done.place, rto, done.size)
+    return done.found(_rehearsal_report.SLOWER, slower)
 
 
 _NO_CHECKSUMS = "a flipped bit would pass unseen: enable them with pg_checksums"

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 import pytest
 from ansible_collections.slipway.stack.plugins.module_utils import (
     _backup_ages,
+    _backup_state,
     _backups,
     _errors,
     _rehearsal,
@@ -201,14 +202,72 @@ def test_the_live_server_keeps_its_share_of_the_disk(
 
 @pytest.mark.parametrize(
     ("seconds", "said"),
-    [(239, ""), (240, ""), (241, "it took 241 s, and 120 s are usual for its size"), (1, "")],
+    [(239, ""), (240, ""), (241, "it took 241 s, and 120 s are usual for its size: "), (1, "")],
 )
 def test_a_restore_that_became_slow_is_told(seconds: int, said: str) -> None:
     point: dict[str, t.Any] = {"ok": True, "rto_seconds": 60, "size": 1000}
     failed = {**point, "ok": False, "rto_seconds": 900}
     history = [point, failed, {**point, "rto_seconds": None}, {**point, "size": 0}]
-    assert _rehearsal_report.slower(history, seconds, 2000) == ""
-    assert _rehearsal_report.slower([*history, point, point, point], seconds, 2000) == said
+    assert _rehearsal_report.slower(history, "", seconds, 2000) == ""
+    told = _rehearsal_report.slower([*history, point, point, point], "", seconds, 2000)
+    assert told.startswith(said)
+    assert bool(told) == bool(said)
+
+
+def rehearse_weeks(state: Path, took: t.Callable[[int, str], int], places: range) -> list[str]:
+    """The places in their turns, with what was ill, of weeks in which nothing but time varies."""
+    told = []
+    for week in range(1, 21):
+        place = _rehearsal_report.turn(state) if week in places else ""
+        history = _backup_state.read(state / "rehearsal.json").get("history") or []
+        seconds = took(week, place)
+        done = _rehearsal_report.Rehearsal(
+            f"2026-01-{week:02}", "later", seconds, 5, 10**9, place=place
+        )
+        slow = _rehearsal_report.slower(history, place, seconds, 10**9)
+        done = done.found("rows", "").found(_rehearsal_report.SLOWER, slow)
+        _rehearsal_report.keep(state, done)
+        told.append(place + ("" if done.ok else "!"))
+    return told
+
+
+def test_a_slow_place_is_not_compared_with_a_fast_one(tmp_path: Path) -> None:
+    def took(_week: int, place: str) -> int:
+        return 600 if place == "second" else 150
+
+    both = rehearse_weeks(tmp_path, took, range(1, 21))
+    assert both == ["first", "second"] * 10
+
+
+def test_a_place_that_is_declared_later_is_not_stuck(tmp_path: Path) -> None:
+    def took(_week: int, place: str) -> int:
+        return 600 if place == "second" else 150
+
+    assert rehearse_weeks(tmp_path, took, range(6, 21)) == [
+        *[""] * 5,
+        *["first", "second"] * 7,
+        "first",
+    ]
+
+
+def test_a_change_that_lasts_is_told_twice_and_is_usual_then(tmp_path: Path) -> None:
+    def took(week: int, _place: str) -> int:
+        return 900 if week > 10 else 150
+
+    assert rehearse_weeks(tmp_path, took, range(0)) == [*[""] * 10, "!", "!", *[""] * 8]
+
+
+@pytest.mark.parametrize(("also", "usual"), [("", True), ("none", False)])
+def test_what_was_ill_in_another_way_too_is_not_usual(
+    tmp_path: Path, also: str, usual: bool
+) -> None:
+    done = _rehearsal_report.Rehearsal("2026-01-01", "later", 900, 5, 1000)
+    done = done.found("rows", also).found(_rehearsal_report.SLOWER, "it took 900 s")
+    for _week in range(4):
+        _rehearsal_report.keep(tmp_path, done)
+    history = _backup_state.read(tmp_path / "rehearsal.json")["history"]
+    assert [point["ok"] for point in history] == [False] * 4
+    assert bool(_rehearsal_report.slower(history, "", 2000, 1000)) == usual
 
 
 def test_the_report_tells_what_was_put_back_since_the_last(tmp_path: Path) -> None:
@@ -233,8 +292,8 @@ def test_the_report_tells_what_was_put_back_since_the_last(tmp_path: Path) -> No
 
 def test_a_restore_of_seconds_may_take_some_more() -> None:
     points = [{"ok": True, "rto_seconds": 2, "size": 1000}] * 4
-    assert _rehearsal_report.slower(points, 50, 1000) == ""
-    assert _rehearsal_report.slower(points, 63, 1000) != ""
+    assert _rehearsal_report.slower(points, "", 50, 1000) == ""
+    assert _rehearsal_report.slower(points, "first", 63, 1000) != ""
 
 
 def test_a_target_that_is_missed_is_a_failure(configuration: Path, machine: Rehearsed) -> None:
