@@ -7,6 +7,7 @@ restore, a small file on the machine, says which names are its own.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import typing as t
@@ -128,6 +129,7 @@ class Means:
     state: Path
     clock: t.Callable[[], datetime]
     free: t.Callable[[Path], int] = field(default=lambda path: shutil.disk_usage(path).free)
+    settings: Path = Path("/etc/slipway/backup/backup.json")  # of the program that takes dumps
 
 
 def begin(database: str, source: str, means: Means) -> Restore:
@@ -182,28 +184,73 @@ def load_dump(restore: Restore, path: Path, means: Means) -> Restore:
     """A fresh database beside the live one, as a dump and its record have it."""
     if restore.loaded:
         return restore
-    beside = path.with_name(_backups.record_name(path.name))
-    try:
-        record = _backups.record(beside.read_text(), str(beside))
-        digest = _dump.sha256(path)
-    except OSError as error:
-        raise _errors.BackupError(f"{error.filename} cannot be read: {error.strerror}.") from error
+    record = _record(path)
     if record.database != restore.database:
         raise _errors.BackupError(
             f"{path} is a dump of {record.database}, not of {restore.database}: name another one."
         )
-    if digest != record.sha256:
-        raise _errors.BackupError(f"{path} is not what was dumped: its sha256 is {digest}.")
     if restore.database not in _databases(means.live):
         raise _errors.BackupError(
             f"{restore.database} is not there, so nobody knows its owner: run site.yml first."
         )
-    told = {"source": restore.database, "fresh": restore.fresh}
-    live = replace(means.live, database=restore.database)
-    _create(restore, means.live.ask(_with(told, CREATE)).strip(), live, means)
-    _fill(restore, path, means)
+    with _opened(path, means) as dump:
+        digest = _dump.sha256(dump)
+        if digest != (record.plain_sha256 or record.sha256):
+            raise _errors.BackupError(f"{path} is not what was dumped: its sha256 is {digest}.")
+        told = {"source": restore.database, "fresh": restore.fresh}
+        live = replace(means.live, database=restore.database)
+        _create(restore, means.live.ask(_with(told, CREATE)).strip(), live, means)
+        _fill(restore, dump, means)
     _say(means.live, means.live.ask(_with(told, PROPERTIES)))
     return _loaded(restore, record.tables, means)
+
+
+def _record(path: Path) -> _backups.Record:
+    """That beside the dump, or the one from the bucket, where an encrypted one was opened."""
+    beside = path.with_name(_backups.record_name(path.name))
+    encrypted = path.with_name(_backups.record_name(f"{path.name}{_backups.ENCRYPTED}"))
+    if encrypted.exists() and not beside.exists():
+        beside = encrypted
+    with _readable():
+        return _backups.record(beside.read_text(), str(beside))
+
+
+@contextlib.contextmanager
+def _opened(path: Path, means: Means) -> t.Iterator[Path]:
+    """The dump itself; what is encrypted is decrypted first, for as long as it is read."""
+    with _readable():
+        if path.suffix != _backups.ENCRYPTED:
+            yield path
+            return
+        settings = json.loads(means.settings.read_text())
+        gpg, directory = settings.get("gpg"), Path(settings["directory"])
+        size, room = path.stat().st_size, means.free(directory)
+    if not gpg:
+        raise _errors.BackupError(
+            f"{path} is encrypted, and {means.settings} names no passphrase: decrypt it as"
+            " docs/restore.md says, and name the result."
+        )
+    if room < size:
+        shown = _backups.human_size
+        raise _errors.BackupError(
+            f"{directory} has {shown(room)} free, but {path} takes {shown(size)} there while it"
+            " is read: free or add space; nothing was done."
+        )
+    plain = directory / "restore.dump"  # where nobody else may read either
+    command = [*gpg, "--yes", f"--output={plain}", "--decrypt", str(path)]
+    try:
+        _run(means.live, command, f"gpg cannot decrypt {path}")
+        yield plain
+    finally:
+        _run(means.live, ["rm", "-f", str(plain)], "cannot remove the decrypted dump")
+
+
+@contextlib.contextmanager
+def _readable() -> t.Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise _errors.BackupError(f"{error.filename} cannot be read: {error.strerror}.") from error
 
 
 def swap(restore: Restore, means: Means) -> Restore:

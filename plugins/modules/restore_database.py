@@ -45,7 +45,10 @@ options:
     description: The moment, as M(slipway.stack.restore_scratch) was told.
     type: str
   dump:
-    description: A dump of the role P(slipway.stack.backup#role) with its record beside it.
+    description:
+      - A dump of the role P(slipway.stack.backup#role) with its record beside it.
+      - One from the bucket, C(.dump.gpg), is decrypted with the passphrase of the machine, for as
+        long as it is read.
     type: path
   directory:
     description: Where the scratch instance is.

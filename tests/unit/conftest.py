@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -28,3 +30,13 @@ def shop(tmp_path: Path, room: Path, monkeypatch: pytest.MonkeyPatch) -> Iterato
     made = fakes.Shop(tmp_path, room)
     yield made
     made.close()
+
+
+@pytest.fixture
+def gpg(tmp_path: Path) -> list[str]:
+    """The command that the role writes, with a passphrase of its own."""
+    (tmp_path / "passphrase").write_text("correct horse\n")
+    role = Path(__file__).parents[2] / "roles/backup/vars/main.yml"
+    (words,) = re.findall(r"\['gpg',.*?\]", role.read_text(), re.DOTALL)
+    command: list[str] = ast.literal_eval(words.replace(" ~ __backup_passphrase", ""))
+    return [*command[:-1], f"{command[-1]}{tmp_path / 'passphrase'}"]

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import ast
 import dataclasses
 import hashlib
 import json
 import os
 import pathlib
-import re
 import shutil
 import subprocess
 import sys
@@ -118,16 +116,6 @@ def run(tmp_path: pathlib.Path) -> t.Iterator[Run]:
         client = _s3.client(TARGET)
         client.create_bucket(Bucket="backups")
         yield Run(tmp_path, _back_up.Store(client, TARGET))
-
-
-@pytest.fixture
-def gpg(tmp_path: pathlib.Path) -> list[str]:
-    """The command that the role writes, with a passphrase of its own."""
-    (tmp_path / "passphrase").write_text("correct horse\n")
-    role = pathlib.Path(__file__).parents[2] / "roles/backup/vars/main.yml"
-    (words,) = re.findall(r"\['gpg',.*?\]", role.read_text(), re.DOTALL)
-    command: list[str] = ast.literal_eval(words.replace(" ~ __backup_passphrase", ""))
-    return [*command[:-1], f"{command[-1]}{tmp_path / 'passphrase'}"]
 
 
 class Tampering:

@@ -13,6 +13,7 @@ from ansible_collections.slipway.stack.plugins.module_utils import (
     _backups,
     _dump,
     _errors,
+    _gpg,
     _psql,
     _restore,
     _scratch,
@@ -361,6 +362,64 @@ def test_a_dump_needs_its_record_and_an_owner(
     del cluster.databases["shop"]
     with pytest.raises(_errors.BackupError, match="nobody knows its owner: run site"):
         _restore.load_dump(begun(means), dumped(tmp_path), means)
+
+
+def fetched(tmp_path: Path, gpg: list[str], passphrase: bool = True) -> Path:
+    """A dump as it is in the bucket, with its record, beside the program's settings."""
+    dump = dumped(tmp_path)
+    path = tmp_path / f"{dump.name}.gpg"
+    _gpg.encrypt(gpg, dump, path)
+    record = _backups.record(dump.with_suffix(".json").read_text(), "")
+    record = replace(record, file=path.name, sha256=_dump.sha256(path), plain_sha256=record.sha256)
+    path.with_name(f"{path.name}.json").write_text(record.as_json())
+    dump.with_suffix(".json").unlink()
+    (tmp_path / "dumps").mkdir()
+    told = {"directory": str(tmp_path / "dumps"), "gpg": gpg if passphrase else []}
+    (tmp_path / "backup.json").write_text(json.dumps(told))
+    return path
+
+
+def test_a_dump_of_the_bucket_is_put_back(
+    cluster: Cluster, means: _restore.Means, tmp_path: Path, gpg: list[str]
+) -> None:
+    means = replace(means, settings=tmp_path / "backup.json")
+    path = fetched(tmp_path, gpg)
+    plain = path.with_suffix("")
+    for restored in (plain, path):
+        restore = _restore.begin("shop", str(restored), means)
+        assert _restore.load_dump(restore, restored, means).loaded
+    assert list((tmp_path / "dumps").iterdir()) == []
+    read = [line.split()[-1] for line in cluster.asked if "pg_restore" in line]
+    assert read == [str(plain), str(tmp_path / "dumps/restore.dump")]
+    plain.write_bytes(b"PGDMP and more")
+    with pytest.raises(_errors.BackupError, match="is not what was dumped: its sha256 is"):
+        _restore.load_dump(_restore.begin("shop", str(plain), means), plain, means)
+
+
+@pytest.mark.parametrize(
+    ("ill", "said"),
+    [
+        ("passphrase", "is encrypted, and .*backup.json names no passphrase: decrypt it as"),
+        ("room", "has 3 B free, but .*gpg takes .* there while it is read"),
+        ("damage", "gpg cannot decrypt .*20261128T020000Z-abc.dump.gpg: "),
+        ("another", "20261128T020000Z-abc.dump.gpg is not what was dumped: its sha256 is"),
+    ],
+)
+def test_a_dump_of_the_bucket_that_cannot_be_read_is_refused(
+    means: _restore.Means, tmp_path: Path, gpg: list[str], ill: str, said: str
+) -> None:
+    path = fetched(tmp_path, gpg, ill != "passphrase")
+    free = 3 if ill == "room" else 10_000
+    means = replace(means, settings=tmp_path / "backup.json", free=lambda _path: free)
+    if ill == "damage":
+        path.write_bytes(path.read_bytes()[:-9])
+    if ill == "another":
+        (tmp_path / "other").write_bytes(b"PGDMP2")
+        path.unlink()
+        _gpg.encrypt(gpg, tmp_path / "other", path)
+    with pytest.raises(_errors.BackupError, match=said):
+        _restore.load_dump(begun(means), path, means)
+    assert list((tmp_path / "dumps").iterdir()) == []
 
 
 def asked(step: str, tmp_path: Path, **options: t.Any) -> dict[str, t.Any]:
