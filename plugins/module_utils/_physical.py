@@ -168,7 +168,7 @@ def run(options: Settings, means: Means) -> bool:
     state = {"started": utc(means.clock()), "finished": None, "databases": results}
     write(path, json.dumps(state, indent=2) + "\n")
     wish = options.state / FULL_WANTED
-    full = wish.exists()
+    full = asked_at(wish)
     for one in options.repositories:
         result = results[one.name]
         try:
@@ -180,12 +180,23 @@ def run(options: Settings, means: Means) -> bool:
         result["finished"] = utc(means.clock())
         write(path, json.dumps(state, indent=2) + "\n")
     succeeded = all(result["ok"] for result in results.values())
-    if succeeded:
-        wish.unlink(missing_ok=True)
+    if succeeded and full and asked_at(wish) == full:
+        wish.unlink()
     state["finished"] = utc(means.clock())
     write(path, json.dumps(state, indent=2) + "\n")
     _backup_ages.tell(options.state, options.ping_url if succeeded else "", means.say)
     return succeeded
+
+
+def asked_at(wish: pathlib.Path) -> int:
+    """When a full backup was asked for last, 0 if it was not.
+
+    What is asked while a run is under way is for the next: this one had begun before.
+    """
+    try:
+        return wish.stat().st_mtime_ns
+    except FileNotFoundError:
+        return 0
 
 
 def pending(earlier: t.Mapping[str, t.Any]) -> dict[str, t.Any]:

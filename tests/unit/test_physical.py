@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pathlib
 import typing as t
 from dataclasses import replace
@@ -282,6 +283,27 @@ def test_a_full_backup_that_is_wanted_is_taken_until_one_succeeds(run: Run) -> N
     run.failing = set()
     assert run() and run()
     assert run.kinds() == ["full", "full", "incr"]
+
+
+@pytest.mark.parametrize("before", [False, True])
+def test_a_full_backup_that_is_wanted_during_a_run_is_the_next(run: Run, before: bool) -> None:
+    run.backups = [backup("full", HOUR)]
+    wish = run.options.state / _backup_state.FULL_WANTED
+    verify = run.verify
+    if before:
+        wish.touch()
+        os.utime(wish, (1, 1))
+
+    def asked_again(*given: t.Any) -> _verify_request.Verdict:
+        wish.touch()
+        return verify(*given)
+
+    run.verify = asked_again  # type: ignore[method-assign]
+    assert run()
+    run.verify = verify  # type: ignore[method-assign]
+    assert run() and run()
+    assert run.kinds() == ["full" if before else "incr", "full", "incr"]
+    assert not wish.exists()
 
 
 def test_what_could_not_be_read_is_no_damage(run: Run) -> None:
