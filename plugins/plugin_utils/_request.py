@@ -117,7 +117,7 @@ def check(inputs: t.Mapping[str, t.Any], names: list[str]) -> None:
         _check_load(inputs, asked)
     if inputs.get("approval_required") and "deploy_approved" in (takes or ()):
         _require_approval(inputs, asked)
-    _check_limit(inputs, str(asked.get("app")))
+    _check_limit(inputs, asked)
 
 
 def _asked(extra: t.Mapping[str, t.Any], templated: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
@@ -241,7 +241,11 @@ def _check_restore(
 
 
 def _removes(asked: t.Mapping[str, t.Any]) -> bool:
-    return str(asked.get("restore_remove", "")).lower() in ("true", "yes", "on", "1")
+    return _says_yes(asked.get("restore_remove"))
+
+
+def _says_yes(value: t.Any) -> bool:
+    return str(value).lower() in ("true", "yes", "on", "1")
 
 
 def _require_writers(inputs: t.Mapping[str, t.Any]) -> None:
@@ -294,7 +298,7 @@ def _check_load(inputs: t.Mapping[str, t.Any], asked: t.Mapping[str, t.Any]) -> 
             f"load_environment is {_specification.shown(named)}, but this inventory is {here!r};"
             " give the inventory of the environment that you mean."
         )
-    wanted = str(asked.get("load_production", "")).lower() in ("true", "yes")
+    wanted = _says_yes(asked.get("load_production"))
     allowed = inputs.get("load_tests_allowed")
     if allowed is not True and not wanted:
         shown = "not declared" if allowed is None else _specification.shown(allowed)
@@ -553,7 +557,7 @@ _CHECKS: dict[str, t.Callable[[str, t.Any], None]] = {
 }
 
 
-def _check_limit(inputs: t.Mapping[str, t.Any], app: str) -> None:
+def _check_limit(inputs: t.Mapping[str, t.Any], asked: t.Mapping[str, t.Any]) -> None:
     """Refuses a --limit with names that there are not, or that leaves nothing to do."""
     limit, groups = str(inputs.get("limit") or ""), inputs.get("groups") or {}
     known = {*groups, *(machine for machines in groups.values() for machine in machines)}
@@ -576,7 +580,23 @@ def _check_limit(inputs: t.Mapping[str, t.Any], app: str) -> None:
                 " this playbook works; name one of them, or leave --limit out."
             )
     if limit and inputs.get("whole"):
-        _require_whole(inputs, app)
+        _require_whole(inputs, str(asked.get("app")))
+    if limit and "back_up_first" in (inputs.get("takes") or ()):
+        _require_backup(inputs, asked)
+
+
+def _require_backup(inputs: t.Mapping[str, t.Any], asked: t.Mapping[str, t.Any]) -> None:
+    """Refuses a --limit without the databases where they are to be backed up before a release."""
+    machines = inputs.get("machines") or []
+    databases = (inputs.get("groups") or {}).get("database", [])
+    left = [name for name in databases if name not in machines]
+    migrations, first = asked.get("allow_migrations"), asked.get("back_up_first")
+    if left and (migrations if first is None else _says_yes(first)):
+        why = f"allow_migrations is {migrations}" if first is None else "back_up_first is true"
+        raise InventoryError(
+            f"--limit {inputs['limit']} leaves out {', '.join(left)}, but {why}, so a backup is"
+            " taken there first; leave --limit out, or write -e back_up_first=false to do without."
+        )
 
 
 def _require_whole(inputs: t.Mapping[str, t.Any], app: str) -> None:

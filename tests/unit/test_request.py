@@ -324,6 +324,34 @@ def test_no_machine_of_an_application_is_left_with_other_code(
     _request.check({**asked, "whole": True, "limit": ""}, names)
 
 
+@pytest.mark.parametrize(
+    ("asked", "why"),
+    [
+        ({"back_up_first": "true"}, "back_up_first is true"),
+        ({"back_up_first": True, "allow_migrations": "0002"}, "back_up_first is true"),
+        ({"allow_migrations": "shop.0003_x"}, "allow_migrations is shop.0003_x"),
+        ({"allow_migrations": "shop.0003_x", "back_up_first": ""}, "allow_migrations is shop.00"),
+        ({"allow_migrations": "shop.0003_x", "back_up_first": "false"}, ""),
+        ({"back_up_first": "no"}, ""),
+        ({}, ""),
+    ],
+)
+def test_a_backup_that_is_promised_is_not_left_out(asked: dict[str, t.Any], why: str) -> None:
+    takes = ["app", "version", "allow_migrations", "back_up_first", "deploy_approved"]
+    rest = {"extra": {"app": "shop", **asked}, "takes": takes, "whole": True}
+    # "one" has the databases.
+    given = {**rest, "limit": "application", "machines": ["two", "three"]}
+    said = problem(**given)
+    assert bool(said) == bool(why)
+    if why:
+        assert said.startswith(f"--limit application leaves out one, but {why}")
+    assert problem(**{**given, "machines": ["one", "two", "three"]}) == ""
+    assert problem(**{**given, "limit": ""}) == ""
+    # Whoever asks for something else is not told of it.
+    other = {**given, "takes": takes[:3], "extra": {"app": "shop", "allow_migrations": "0002"}}
+    assert problem(**other) == ""
+
+
 @pytest.mark.parametrize("name", ["deploy", "rollback", "site", "restart"])
 def test_deploy_and_rollback_are_for_all_machines(name: str) -> None:
     text = (PLAYBOOKS / f"{name}.yml").read_text()
