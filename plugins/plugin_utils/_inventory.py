@@ -383,13 +383,8 @@ def _check_backup_s3(inputs: dict[str, t.Any], name: str) -> None:
 
 
 def _check_cipher_pass(inputs: dict[str, t.Any]) -> None:
-    """Refuses physical backups that nobody would have encrypted."""
-    given = inputs.get("backup_physical")
-    if inputs.get("postgres"):
-        return  # a provider takes its own
-    if given is not None and not isinstance(given, t.Mapping):
-        return  # the role's own specification says what is wrong with it
-    if inputs.get("backup_s3") and (given or {}).get("enabled", True):
+    """Refuses backups that would leave the machines in clear text, or, of files, not at all."""
+    if inputs.get("backup_s3"):
         _applications.require_secret(
             inputs.get("backup_cipher_pass"), "vault_stack_backup_cipher_pass"
         )

@@ -265,15 +265,15 @@ def test_every_input_is_looked_at(inputs: dict[str, t.Any], sentence: str) -> No
     assert sentence in problem
 
 
-def test_only_physical_backups_need_a_passphrase() -> None:
+def test_what_goes_to_a_bucket_needs_a_passphrase() -> None:
     keys = {"access_key": "key", "secret_key": "secret"}
     given = {**GOOD, "backup_s3": {"bucket": "backups"}, "backup_s3_secrets": keys}
     assert _inventory.problems(given, GROUPS, ONE) == []
     given["backup_cipher_pass"] = None
-    (problem,) = _inventory.problems(given, GROUPS, ONE)
-    assert "vault_stack_backup_cipher_pass is missing" in problem
-    for said in ({"enabled": False}, ["not", "a", "dictionary"]):
-        assert _inventory.problems({**given, "backup_physical": said}, GROUPS, ONE) == []
+    for said in ({}, {"backup_physical": {"enabled": False}}):
+        (problem,) = _inventory.problems({**given, **said}, GROUPS, ONE)
+        assert "vault_stack_backup_cipher_pass is missing" in problem
+    assert _inventory.problems({**given, "backup_s3": {}}, GROUPS, ONE) == []
 
 
 def test_celery_needs_a_worker_machine() -> None:

@@ -100,7 +100,6 @@ def test_what_is_right_is_accepted() -> None:
         ("acme", None),
         ("backup_s3", None),
         ("backup_s3_second", SECOND),
-        ("backup_physical", {"enabled": False}),
         ("backup_s3.endpoint_url", "https://s3.services.test:9000"),
         ("postgres_settings", {"max_connections": "200", "shared_buffers": "1GB"}),
         ("ports", {"postgres_port": 5432}),

@@ -156,8 +156,7 @@ PROVIDED = {
     "redis": REDIS,
     "pgbouncer_password": None,
     "redis_admin_password": None,
-    "backup_s3": {"bucket": "backups"},
-    "backup_s3_secrets": {"access_key": "key", "secret_key": SECRET},
+    **ARCHIVED,
     # A provider decides them.
     "postgres_settings": {"max_connections": 1},
 }
@@ -177,6 +176,7 @@ def test_a_providers_servers_need_none_of_the_secrets_of_ours() -> None:
     ("changes", "sentence"),
     [
         ({"postgres_password": ""}, "vault_stack_postgres_password is missing"),
+        ({"backup_cipher_pass": ""}, "vault_stack_backup_cipher_pass is missing"),
         ({"postgres": {"admin": "postgres"}}, "stack_postgres.host is missing"),
         ({"postgres": {**POSTGRES, "host": "https://db"}}, "stack_postgres.host is 'https://db'"),
         ({"postgres": {**POSTGRES, "ca": "rds.pem"}}, "stack_postgres.ca is 'rds.pem'; write cert"),
