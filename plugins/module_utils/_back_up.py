@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
-import functools
 import json
 import os
 import pathlib
@@ -71,14 +70,43 @@ class Store:
 
 
 @dataclass(frozen=True)
+class Room:
+    """What the backups that run at once may write: the disk shows it only when they have."""
+
+    changed: threading.Condition = field(default_factory=threading.Condition)
+    promises: dict[pathlib.Path, int] = field(default_factory=dict)
+
+    def promise(self, directory: pathlib.Path, database_bytes: int, options: Settings) -> None:
+        """Wait for the others until there is room; refused is what does not even fit alone."""
+        with self.changed:
+            while True:
+                promised = sum(self.promises.values())
+                try:
+                    needed = require_room(directory, database_bytes, options, promised)
+                except _errors.BackupError:
+                    if not self.promises:
+                        raise
+                    self.changed.wait()
+                else:
+                    self.promises[directory] = needed
+                    return
+
+    def give_back(self, directory: pathlib.Path) -> None:
+        with self.changed:
+            self.promises.pop(directory, None)
+            self.changed.notify_all()
+
+
+@dataclass(frozen=True)
 class Means:
     """What a run works with besides its settings; tests hand in their own."""
 
     stores: t.Sequence[Store]
     clock: Clock
     say: t.Callable[[str], None]
-    take: t.Callable[[str, pathlib.Path, Settings, Clock], _backups.Record]
+    take: t.Callable[[Room, str, pathlib.Path, Settings, Clock], _backups.Record]
     there: t.Callable[[Settings], list[str]]
+    room: Room = field(default_factory=Room)
 
 
 def settings(path: pathlib.Path) -> Settings:
@@ -226,12 +254,15 @@ def back_up(
     directory = options.directory / database
     directory.mkdir(mode=0o750, exist_ok=True)
     remove_remains(directory)
-    record = means.take(database, directory, options, means.clock)
-    if means.stores:
-        record = send_everywhere(record, directory, options, means)
-    else:
-        record = replace(record, verified=True, verified_at=utc(means.clock()))
-        write(directory / _backups.record_name(record.file), record.as_json())
+    try:
+        record = means.take(means.room, database, directory, options, means.clock)
+        if means.stores:
+            record = send_everywhere(record, directory, options, means)
+        else:
+            record = replace(record, verified=True, verified_at=utc(means.clock()))
+            write(directory / _backups.record_name(record.file), record.as_json())
+    finally:
+        means.room.give_back(directory)
     return record, prune(directory, options, means.clock())
 
 
@@ -320,11 +351,11 @@ def take(
     partial = directory / f"{file}{_backups.PARTIAL}"
     try:
         with _dump.connected(database, options.port) as connection:
+            room.promise(directory, _dump.size(connection), options)
             facts = _dump.facts(connection)
             client = _dump.client_for(facts.major)
             hashed = options.hashed_tables.get(database, ())
-            with room.promised(directory, facts.size, options):
-                counted = _dump.dump(connection, client, database, partial, hashed)
+            counted = _dump.dump(connection, client, database, partial, hashed)
         _dump.require_readable(client, partial)
         flush(partial)
         record = _backups.Record(
@@ -352,26 +383,6 @@ def take(
     return record
 
 
-@dataclass(frozen=True)
-class Room:
-    """What the dumps that run at once may write: the disk shows it only when they have."""
-
-    lock: threading.Lock = field(default_factory=threading.Lock)
-    promises: dict[pathlib.Path, int] = field(default_factory=dict)
-
-    @contextlib.contextmanager
-    def promised(
-        self, directory: pathlib.Path, database_bytes: int, options: Settings
-    ) -> t.Iterator[None]:
-        with self.lock:
-            taken = sum(self.promises.values())
-            self.promises[directory] = require_room(directory, database_bytes, options, taken)
-        try:
-            yield
-        finally:
-            del self.promises[directory]
-
-
 def require_room(
     directory: pathlib.Path, database_bytes: int, options: Settings, promised: int = 0
 ) -> int:
@@ -388,9 +399,8 @@ def require_room(
     reserve = usage.total * options.reserve_percent // 100
     if usage.free < needed + promised + reserve:
         size = _backups.human_size
-        others = f" besides {size(promised)} of others" if promised else ""
         raise _errors.BackupError(
-            f"{directory} has {size(usage.free)} free, but the dump may take {size(needed)}{others}"
+            f"{directory} has {size(usage.free)} free, but the dump may take {size(needed)}"
             f" and {size(reserve)} ({options.reserve_percent} %) stay reserved: free or add space."
         )
     return needed
@@ -504,7 +514,7 @@ def main(arguments: list[str]) -> int:
         lock = contextlib.nullcontext() if only else alone(options.state / "lock")
         with lock, turn(options.state / "turn"):
             stores = [Store(_s3.client(each), each) for each in options.targets]
-            means = Means(stores, now, say, functools.partial(take, Room()), there)
+            means = Means(stores, now, say, take, there)
             if only:
                 return 0 if run_only(options, means, arguments[3].split(":")) else 1
             action = prune_stores if arguments[2:] == [PRUNE] else run

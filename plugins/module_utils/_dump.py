@@ -56,7 +56,6 @@ class Facts:
 
     server_version: str
     major: int
-    size: int
     extensions: dict[str, str]
     sequences: dict[str, int]
     schema: str
@@ -107,11 +106,19 @@ def databases(connection: Connection) -> list[str]:
         return [str(name) for (name,) in cursor.fetchall()]
 
 
-def facts(connection: Connection) -> Facts:
+def size(connection: Connection) -> int:
+    """In a transaction of its own, because whoever has asked may have to wait for room."""
     with connection.cursor() as cursor:
         cursor.execute(NO_TIMEOUT)
         cursor.execute("SELECT pg_database_size(current_database())")
-        size = int(cursor.fetchone()[0])
+        found = int(cursor.fetchone()[0])
+    connection.commit()
+    return found
+
+
+def facts(connection: Connection) -> Facts:
+    with connection.cursor() as cursor:
+        cursor.execute(NO_TIMEOUT)
         cursor.execute("SELECT extname, extversion FROM pg_extension ORDER BY 1")
         extensions = {str(name): str(version) for name, version in cursor.fetchall()}
         cursor.execute(_schema.SEQUENCES)
@@ -122,7 +129,7 @@ def facts(connection: Connection) -> Facts:
         cursor.execute("SHOW server_version")
         version = str(cursor.fetchone()[0])
     major = connection.server_version // 10_000
-    return Facts(version, major, size, extensions, sequences, schema)
+    return Facts(version, major, extensions, sequences, schema)
 
 
 def client_for(server_major: int, installed: pathlib.Path | None = None) -> Client:

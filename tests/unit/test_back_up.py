@@ -43,6 +43,7 @@ class Run:
         self.now = NOW
         self.there = ["blog", "shop"]
         self.store = store
+        self.room = _back_up.Room()
         self.options = _back_up.Settings(
             databases=["shop", "blog"],
             directory=directory / "backups",
@@ -55,8 +56,14 @@ class Run:
         )
 
     def take(
-        self, database: str, directory: pathlib.Path, _options: t.Any, _clock: t.Any
+        self,
+        room: _back_up.Room,
+        database: str,
+        directory: pathlib.Path,
+        options: t.Any,
+        _clock: t.Any,
     ) -> _backups.Record:
+        room.promise(directory, len(DUMP), options)
         if database in self.failing:
             raise self.failing[database]
         return self.lay_down(database, 0, verified=False)
@@ -90,7 +97,7 @@ class Run:
     def means(self) -> _back_up.Means:
         stores = [each for each in (self.store, self.second) if each]
         return _back_up.Means(
-            stores, lambda: self.now, self.said.append, self.take, lambda _: self.there
+            stores, lambda: self.now, self.said.append, self.take, lambda _: self.there, self.room
         )
 
     def state(self) -> dict[str, t.Any]:
@@ -502,29 +509,49 @@ def test_a_disk_that_would_fill_is_refused_before_the_dump(
         require_room(half, gpg=["gpg"], targets=[TARGET])
 
 
-def test_what_runs_at_once_fits_together(run: Run, tmp_path: pathlib.Path) -> None:
+def test_what_does_not_fit_beside_others_waits_for_them(run: Run, tmp_path: pathlib.Path) -> None:
     room, half = _back_up.Room(), shutil.disk_usage(tmp_path).free * 2 // 3
     one, two = (tmp_path / name for name in ("backups", "state"))
-    with room.promised(one, half, run.options):
-        with (
-            pytest.raises(_errors.BackupError, match=r"besides [0-9.]+ .B of others"),
-            room.promised(two, half, run.options),
-        ):
-            pass
-        with room.promised(two, 1, run.options):
-            pass
-    with room.promised(two, half, run.options):
-        pass
+    room.promise(one, half, run.options)
+    room.promise(two, 1, run.options)
+    room.give_back(two)
+    waiting = threading.Thread(target=room.promise, args=(two, half, run.options), daemon=True)
+    waiting.start()
+    waiting.join(0.2)
+    assert waiting.is_alive() and list(room.promises) == [one]
+    room.give_back(one)
+    waiting.join(10)
+    assert list(room.promises) == [two]
+    room.give_back(two)
+    with pytest.raises(_errors.BackupError, match=r"the dump may take .* stay reserved"):
+        room.promise(one, 10**18, run.options)
     assert room.promises == {}
+
+
+def test_room_is_held_until_the_encrypted_copy_is_gone(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = []
+    send = _back_up.send_everywhere
+
+    def sending(*given: t.Any) -> _backups.Record:
+        held.append([path.name for path in run.room.promises])
+        return send(*given)
+
+    monkeypatch.setattr(_back_up, "send_everywhere", sending)
+    run.failing = {"blog": _errors.BackupError("no.")}
+    assert not run()
+    assert held == [["shop"]]
+    assert run.room.promises == {}, "also that of what failed"
 
 
 def test_several_databases_are_dumped_at_once(run: Run) -> None:
     met = threading.Barrier(2, timeout=10)
     take = run.take
 
-    def together(database: str, *given: t.Any) -> _backups.Record:
+    def together(*given: t.Any) -> _backups.Record:
         met.wait()
-        return take(database, *given)
+        return take(*given)
 
     run.take = together  # type: ignore[method-assign, assignment]
     run.options = dataclasses.replace(run.options, jobs=2)

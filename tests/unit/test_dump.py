@@ -256,9 +256,15 @@ def test_without_its_library_the_remedy_is_told(monkeypatch: pytest.MonkeyPatch)
 def test_facts_come_from_the_transaction_of_the_snapshot() -> None:
     connection = Connection()
     extensions, sequences = {"pg_trgm": "1.6"}, {"public.bids_id_seq": 9}
-    facts = _dump.Facts("17.6 (Debian)", 17, 4096, extensions, sequences, "5c4e3a")
+    facts = _dump.Facts("17.6 (Debian)", 17, extensions, sequences, "5c4e3a")
     assert _dump.facts(connection) == facts
     assert "statement_timeout = 0" in connection.queries[0]
+
+
+def test_whoever_waits_for_room_holds_no_snapshot() -> None:
+    connection = Connection()
+    assert _dump.size(connection) == 4096
+    assert connection.queries[-1] == "COMMIT"
 
 
 @pytest.mark.parametrize(
