@@ -52,6 +52,7 @@ def problems(
         lambda: _applications.typed("stack_acme", inputs.get("acme") or {}),
         lambda: _check_backup_s3(inputs, "backup_s3"),
         lambda: _check_backup_s3(inputs, "backup_s3_second"),
+        lambda: _check_second_place(inputs),
         lambda: _check_cipher_pass(inputs),
         lambda: _check_health(inputs.get("health", {})),
         lambda: _check_wired_ports(inputs.get("ports") or {}),
@@ -380,6 +381,30 @@ def _check_backup_s3(inputs: dict[str, t.Any], name: str) -> None:
             raise InventoryError(
                 _complaint(f"{twin}.{key}", secrets[key], "write it in quotes and without spaces")
             )
+
+
+def _check_second_place(inputs: dict[str, t.Any]) -> None:
+    """Refuses a second place that is the first: all would go there twice, and be lost at once."""
+    if not inputs.get("backup_s3") or not inputs.get("backup_s3_second"):
+        return
+    first, second = (
+        _applications.typed(f"stack_{name}", inputs[name])
+        for name in ("backup_s3", "backup_s3_second")
+    )
+    prefix = first["prefix"] or f"{inputs.get('environment')}/"
+    if _place(first, prefix) == _place(second, prefix):
+        raise InventoryError(
+            "stack_backup_s3_second is the same bucket and prefix as stack_backup_s3; write another"
+            " bucket, best of another provider."
+        )
+
+
+def _place(given: t.Mapping[str, t.Any], prefix: str) -> tuple[str, str, str]:
+    """Where it is in the end; AWS has one name for a bucket in whichever region."""
+    host = urlsplit(given["endpoint_url"]).netloc or "amazonaws.com"
+    if host.endswith(".amazonaws.com"):
+        host = "amazonaws.com"
+    return host, given["bucket"], (given["prefix"] or prefix).strip("/")
 
 
 def _check_cipher_pass(inputs: dict[str, t.Any]) -> None:

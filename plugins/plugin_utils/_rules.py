@@ -213,7 +213,14 @@ _S3: dict[str, tuple[Rule, ...]] = {
     ),
     "region": (matches(r"[a-z0-9][a-z0-9-]{0,40}", "write one like 'eu-central-1'"),),
     "ca_file": (matches(r"/\S+", "write the whole path, from /"),),
-    "storage_class": (matches(r"[A-Z0-9_]{1,40}", "write one like 'STANDARD_IA'"),),
+    "storage_class": (
+        matches(r"[A-Z0-9_]{1,40}", "write one like 'STANDARD_IA'"),
+        # Each backup is read back at once; GLACIER_IR answers at once too.
+        matches(
+            r"(?!(?:GLACIER|DEEP_ARCHIVE)$).*",
+            "write one that can be read at once, like 'STANDARD_IA' or 'GLACIER_IR'",
+        ),
+    ),
 }
 # A server of a provider, by its name or address.
 _SERVER = r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?"

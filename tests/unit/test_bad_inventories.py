@@ -100,6 +100,7 @@ def test_what_is_right_is_accepted() -> None:
         ("acme", None),
         ("backup_s3", None),
         ("backup_s3_second", SECOND),
+        ("backup_s3.storage_class", "GLACIER_IR"),
         ("backup_s3.endpoint_url", "https://s3.services.test:9000"),
         ("postgres_settings", {"max_connections": "200", "shared_buffers": "1GB"}),
         ("ports", {"postgres_port": 5432}),
@@ -242,6 +243,8 @@ WRONG: list[tuple[str, t.Any, str]] = [
     ("backup_s3_secrets.secret_key", 12345678, "secret_key is not right (its value is not shown)"),
     ("backup_s3_secrets.acces_key", "x", "vault_stack_backup_s3.acces_key is not an option; write"),
     ("backup_s3.retention_days", 0, "stack_backup_s3.retention_days is 0; write 1 to 36500."),
+    ("backup_s3.storage_class", "GLACIER", "is 'GLACIER'; write one that can be read at once,"),
+    ("backup_s3.storage_class", "DEEP_ARCHIVE", "is 'DEEP_ARCHIVE'; write one that can be read"),
     ("backup_s3_second", {"bucket": "My"}, "stack_backup_s3_second.bucket is 'My'; write 3 to"),
     # Secrets.
     ("backup_cipher_pass", None, "vault_stack_backup_cipher_pass is missing; add it to"),
@@ -289,6 +292,39 @@ def test_a_second_place_has_a_first_and_keys_of_its_own() -> None:
     assert said.startswith("stack_backup_s3_second is declared without stack_backup_s3; call it")
     (said,) = problems({"backup_s3_second": SECOND, "backup_s3_second_secrets": {}})
     assert said.startswith("vault_stack_backup_s3_second.access_key is missing; add it to")
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "same"),
+    [
+        ({}, {}, True),
+        ({}, {"prefix": "production"}, True),
+        ({}, {"prefix": "elsewhere/"}, False),
+        ({}, {"bucket": "other"}, False),
+        ({"prefix": ""}, {"prefix": "demo/"}, True),
+        ({"prefix": "", "region": "eu-west-1"}, {"region": "us-east-1"}, True),
+        ({}, {"endpoint_url": "https://s3.eu-central-1.amazonaws.com"}, True),
+        ({}, {"endpoint_url": "https://s3.example.net"}, False),
+        (
+            {"endpoint_url": "https://s3.example.net/"},
+            {"endpoint_url": "https://s3.example.net"},
+            True,
+        ),
+    ],
+)
+def test_a_second_place_is_another(
+    first: dict[str, t.Any], second: dict[str, t.Any], same: bool
+) -> None:
+    there = {**GOOD["backup_s3"], **first}
+    found = problems(
+        {
+            "environment": "demo",
+            "backup_s3": there,
+            "backup_s3_second": {"bucket": there["bucket"], **second},
+        }
+    )
+    assert bool(found) == same
+    assert all("stack_backup_s3_second is the same bucket and prefix" in each for each in found)
 
 
 def test_everything_that_is_wrong_is_said_at_once() -> None:
