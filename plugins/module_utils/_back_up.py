@@ -147,7 +147,8 @@ def run_only(options: Settings, means: Means, names: list[str]) -> bool:
         raise _errors.BackupError(
             f"{', '.join(unknown)} is none of the databases, {', '.join(options.databases)}."
         )
-    own, path = options.state / f"{ONLY}.json", options.state / "state.json"
+    # Of these alone: whoever has asked for others at once reads another.
+    own, path = options.state / f"{ONLY}-{':'.join(names)}.json", options.state / "state.json"
     succeeded = attempt_all(names, options, means, own)
     known = read(path)
     known["databases"] = {**known.get("databases", {}), **read(own)["databases"]}

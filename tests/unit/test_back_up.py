@@ -196,7 +196,7 @@ def test_some_databases_are_backed_up_and_the_others_stay_as_they_were(
     assert state["databases"]["blog"] == before["databases"]["blog"]
     assert state["databases"]["shop"]["last_success"] == "2026-11-21T03:00:00+00:00"
     assert state["started"] == before["started"]
-    own = json.loads((run.options.state / "only.json").read_text())
+    own = json.loads((run.options.state / "only-shop.json").read_text())
     assert (set(own["databases"]), own["started"]) == ({"shop"}, "2026-11-21T03:00:00+00:00")
     assert len(run.files("shop")) == 2 and len(run.files("blog")) == 1
     # Whoever waits for the nightly run is told of that alone.
@@ -206,7 +206,22 @@ def test_some_databases_are_backed_up_and_the_others_stay_as_they_were(
 def test_what_is_no_database_is_not_backed_up(run: Run) -> None:
     with pytest.raises(_errors.BackupError, match=r"^wiki is none of the databases, shop, blog\.$"):
         _back_up.run_only(run.options, run.means(), ["shop", "wiki"])
-    assert not (run.options.state / "only.json").exists()
+    assert list(run.options.state.iterdir()) == []
+
+
+def test_whoever_asks_for_others_at_once_is_told_of_their_own(run: Run) -> None:
+    for names in (["shop"], ["blog"], ["blog", "shop"]):
+        assert _back_up.run_only(run.options, run.means(), names)
+        run.now += timedelta(hours=1)
+    found = {path.name: json.loads(path.read_text()) for path in run.options.state.glob("only*")}
+    assert {name: list(each["databases"]) for name, each in found.items()} == {
+        "only-shop.json": ["shop"],
+        "only-blog.json": ["blog"],
+        "only-blog:shop.json": ["blog", "shop"],
+    }
+    # The role waits for that very file.
+    role = (pathlib.Path(__file__).parents[2] / "roles/backup/vars/main.yml").read_text()
+    assert "/only-{{ __backup_only }}.json" in role
 
 
 def test_some_databases_keep_the_nightly_run_from_nothing(
