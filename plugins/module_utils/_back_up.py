@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 import pathlib
+import re
 import secrets
 import shutil
 import sys
@@ -42,6 +43,8 @@ from ._backup_state import (
 from ._backups import MONTHLY, WEEKLY
 
 Clock = t.Callable[[], datetime]
+# As _restore names what it moves aside and what it loads, also where the name was too long.
+ASIDE = re.compile(r"_(?:before|restored)_[0-9]{8}t[0-9]{6}z$")
 
 
 @dataclass(frozen=True)
@@ -194,9 +197,11 @@ def undeclared(options: Settings, means: Means) -> list[str]:
 
     What a restore has moved aside, or is loading, is not one.
     """
-    aside = tuple(f"{name}_{how}_" for name in options.databases for how in ("before", "restored"))
-    found = means.there(options)
-    return [name for name in found if name not in options.databases and not name.startswith(aside)]
+    return [
+        name
+        for name in means.there(options)
+        if name not in options.databases and not ASIDE.search(name)
+    ]
 
 
 def there(options: Settings) -> list[str]:

@@ -23,6 +23,7 @@ from ansible_collections.slipway.stack.plugins.module_utils import (
     _backup_state,
     _backups,
     _errors,
+    _restore,
     _s3,
 )
 
@@ -167,9 +168,14 @@ def test_the_state_tells_what_became_of_each(run: Run) -> None:
 
 
 def test_a_database_that_nobody_declares_is_told_by_name(run: Run) -> None:
-    run.there = ["blog", "crm", "shop", "shop_before_20261121t020000z", "wiki"]
+    run.there = ["blog", "crm", "shop", "shop_before_christmas", "shop_restored_data", "wiki"]
+    for database in ("shop", "s" * 63):
+        restore = _restore.Restore(database, "latest", "2026-11-21T02:00:00+00:00")
+        run.there += [restore.fresh, restore.safety]
     assert run()
-    assert run.state()["undeclared"] == ["crm", "wiki"]
+    assert run.state()["undeclared"] == [
+        *("crm", "shop_before_christmas", "shop_restored_data", "wiki")
+    ]
 
 
 def test_one_that_fails_does_not_stop_the_others_but_fails_the_run(run: Run) -> None:
