@@ -103,13 +103,12 @@ def remove(means: Means) -> bool:
 
 def put_in_place(to: str, path: str, means: Means) -> list[str]:
     """What was there before is kept beside; what a person is told."""
-    begun = means.clock()
     _require_replaceable(path)
     restore = _unfinished(to, path, means)
     if restore is None:
+        started = _utc(means.clock())
         snapshot = choose(to, means)
         _require_saved(snapshot, path)
-        started = _utc(begun)
         restore = Replacement(path, to, started, snapshot.name, _utc(snapshot.taken))
         _keep(restore, means)
     content = contents(restore.snapshot, path, means)
@@ -125,7 +124,9 @@ def put_in_place(to: str, path: str, means: Means) -> list[str]:
     if restore.staging.exists():
         shutil.rmtree(restore.staging)
     _keep(replace(restore, stage="finished"), means)
-    told = [f"{_told(content, path)} as of {restore.taken}: {path}. {_took(begun, path, means)}"]
+    # Of one that was interrupted, since its beginning.
+    took = _took(datetime.fromisoformat(restore.started), path, means)
+    told = [f"{_told(content, path)} as of {restore.taken}: {path}. {took}"]
     if os.path.lexists(restore.before):
         told.append(
             f"What was there before is kept in {restore.before}; remove it when nobody needs it."

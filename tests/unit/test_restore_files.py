@@ -194,6 +194,7 @@ def test_the_same_request_goes_on_wherever_it_was_killed(
     assert site.text() == OLD
     assert (Path(f"{site.media}{BEFORE}") / "a b.jpg").read_text() == "new"
     assert len(lines) == 2
+    assert "It took 120.0 min; the target is 60 min, which is MISSED." in lines[0]
     assert site.beside() == ["media", f"media{BEFORE}"]
 
 
