@@ -6,8 +6,9 @@ from __future__ import annotations
 import typing as t
 
 import pytest
+import yaml
 from ansible.template import trust_as_template
-from test_redis_pgbouncer import render
+from test_redis_pgbouncer import ROLES, render
 
 PLACE = {"bucket": "backups", "prefix": "prod/", "access_key": "A", "secret_key": "s"}
 SECOND = {"bucket": "elsewhere", "endpoint_url": "https://s3.example.net:9000", "access_key": "B"}
@@ -71,3 +72,43 @@ def test_restic_has_a_script_for_each_place_with_its_own_keys() -> None:
     assert "AWS_ACCESS_KEY_ID=${SLIPWAY_SECOND_ACCESS_KEY_ID:-}\n" in second
     assert "AWS_ACCESS_KEY_ID=$SLIPWAY_PRUNE_SECOND_ACCESS_KEY_ID\n" in second
     assert "AWS_ACCESS_KEY_ID=$SLIPWAY_PRUNE_ACCESS_KEY_ID" not in second
+
+
+def role(file: str) -> t.Any:
+    return yaml.safe_load((ROLES / "backup" / file).read_text(encoding="utf-8"))
+
+
+def stopped(tasks: str) -> tuple[str, list[str]]:
+    """When the units of a task that declares none are stopped, and which."""
+    (found,) = [
+        each
+        for each in role(tasks)
+        if "owned_units" in each.get("slipway.stack.service_config", {})
+    ]
+    assert list(found["slipway.stack.service_config"]) == ["owned_units"]
+    return found["when"], found["slipway.stack.service_config"]["owned_units"]
+
+
+def test_nothing_of_physical_backups_goes_on_where_there_are_none_any_more() -> None:
+    known = role("vars/main.yml")
+    files = known["__backup_physical_files"] + known["__backup_rehearsal_files"]
+    assert {each["state"] for each in files} == {"{{ __backup_physical_state }}"}
+    units = [each["name"] for each in known["__backup_physical_units"]]
+    assert stopped("tasks/configure.yml") == ("not __backup_physical.enabled", units)
+    assert {f"/etc/systemd/system/{name}" for name in units} <= {each["path"] for each in files}
+
+
+def test_nothing_of_saved_files_goes_on_where_none_are_any_more() -> None:
+    known = role("vars/main.yml")
+    strays = {each["path"] for each in known["__backup_saving_strays"]}
+    written = {each["path"] for each in known["__backup_saving_others"] if "state" not in each}
+    programs = {f"{{{{ __backup_program }}}}/{name}" for name in ("files", "files-second")}
+    assert strays == {*written, *programs, "{{ __backup_metrics }}/files.prom"}
+    assert {each["state"] for each in known["__backup_saving_strays"]} == {"absent"}
+    when, units = stopped("tasks/files.yml")
+    assert when == "not __backup_saving_enabled"
+    assert units == ["slipway-backup-files.timer", "slipway-backup-files.service"]
+    tasks = [each["name"] for each in role("tasks/files.yml")]
+    assert tasks[-2:] == [
+        f"files | {what} what is not wanted any more" for what in ("Stop", "Remove")
+    ]
