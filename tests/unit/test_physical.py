@@ -298,7 +298,7 @@ def test_a_full_backup_that_is_wanted_during_a_run_is_the_next(run: Run, before:
         wish.touch()
         return verify(*given)
 
-    run.verify = asked_again  # type: ignore[method-assign]
+    run.verify = asked_again  # type: ignore[method-assign, assignment]
     assert run()
     run.verify = verify  # type: ignore[method-assign]
     assert run() and run()
