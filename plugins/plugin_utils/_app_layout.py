@@ -48,7 +48,7 @@ def _describe(application: Item) -> Item:
             *(file for service in standins for file in _service_files(service)),
         ],
         "units": _units_of_all(services),
-        "owned": [] if application["serves"] else _owned(name),
+        "owned": [] if application["serves"] else owned(name),
         "questions": [{**_question(application), "servers": _servers(services)}],
         "releases": [_release(application, everywhere)],
         "own": {name: _own(application, services)},
@@ -225,7 +225,7 @@ def _service_files(service: Item) -> list[Item]:
     ]
 
 
-def _owned(name: str) -> list[str]:
+def owned(name: str) -> list[str]:
     """Servers of a machine that has none any more."""
     return [f"{name}-{kind}.{suffix}" for kind in KINDS for suffix in ("socket", "service")]
 

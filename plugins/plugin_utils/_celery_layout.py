@@ -38,12 +38,12 @@ def layout(applications: list[Item], beat_enabled: bool) -> Item:
         ],
         "files": [file for unit in units for file in _files(unit)],
         "units": [_unit(unit) for unit in units],
-        "owned": [pattern for each in applications for pattern in _owned(each["name"])],
+        "owned": [pattern for each in applications for pattern in owned(each["name"])],
         "workers": [_ping(unit) for unit in units if unit["runs"]],
     }
 
 
-def _owned(name: str) -> list[str]:
+def owned(name: str) -> list[str]:
     """What a worker or beat of the application is called, also of one that is declared no more."""
     return [f"{name}-worker-*.service", f"{name}-beat.service"]
 

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from ansible_collections.slipway.stack.plugins.plugin_utils import (
     _app_layout,
     _application_environment,
+    _celery_layout,
     _site_checks,
 )
 from ansible_collections.slipway.stack.plugins.plugin_utils._application_environment import Servers
@@ -78,9 +79,24 @@ def derive(application: Application, topology: Topology) -> Application:
         "redis_user": _redis_user(application) if stores and not topology.redis else {},
         "site": _site(application, topology),
         "release": _release(application, topology) if _is_released(application, topology) else {},
-        "celery": _celery(application),
+        "celery": _celery(application, topology),
         "backup": _backup(application) if stores else {},
+        "departed": departed_servers(application, topology),
     }
+
+
+def departed_servers(application: Application, topology: Topology) -> list[str]:
+    """Units that a machine has which served the application once, and has left its group."""
+    if application["static"] or topology.host in topology.groups.get("application", []):
+        return []
+    return _app_layout.owned(application["name"])
+
+
+def departed_workers(application: Application, topology: Topology) -> list[str]:
+    """The same of a machine that ran its workers."""
+    if not application["database"] or topology.host in topology.groups.get("worker", []):
+        return []
+    return _celery_layout.owned(application["name"])
 
 
 def _is_released(application: Application, topology: Topology) -> bool:
@@ -296,9 +312,9 @@ def _followers(application: Application, topology: Topology) -> dict[str, t.Any]
     return {"workers": workers, "beat": f"{name}-beat.service" if beats else ""}
 
 
-def _celery(application: Application) -> dict[str, t.Any]:
+def _celery(application: Application, topology: Topology) -> dict[str, t.Any]:
     celery = application["celery"]
-    if not celery:
+    if not celery or topology.host not in topology.groups.get("worker", []):
         # Told all the same, so that workers of yesterday do not go on.
         return {"name": application["name"], "workers": []}
     scheduler = celery["beat_scheduler"]
@@ -379,7 +395,17 @@ def health_checks(
         checks += _provided_redis(resolved, topology)
     for application in resolved:
         checks += _application_checks(application, topology, here)
-    return checks
+    return checks + _departed_check(resolved, topology)
+
+
+def _departed_check(resolved: list[Application], topology: Topology) -> list[dict[str, t.Any]]:
+    """A beat or worker left behind does everything twice, or does it as the code of yesterday."""
+    departed = (departed_servers, departed_workers)
+    units = [unit for each in resolved for of in departed for unit in of(each, topology)]
+    if not units:
+        return []
+    check = {"kind": "unit", "name": "of other machines", "unit": " ".join(units), "absent": True}
+    return [check]
 
 
 def release_checks(

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import copy
 import typing as t
+from pathlib import Path
 
 import pytest
+import yaml
 from ansible_collections.slipway.stack.plugins.filter import resolve_applications
 from ansible_collections.slipway.stack.plugins.filter.app_layout import app_layout
+from ansible_collections.slipway.stack.plugins.filter.celery_layout import celery_layout
 from ansible_collections.slipway.stack.plugins.plugin_utils import (
     _applications,
     _derive,
@@ -15,6 +18,7 @@ from ansible_collections.slipway.stack.plugins.plugin_utils import (
     _specification,
 )
 
+ROOT = Path(__file__).parents[2]
 SECRET = "0123456789abcdef"
 SHOP = {
     "name": "shop",
@@ -311,6 +315,34 @@ def test_a_web_machine_without_the_application_serves_no_files_itself() -> None:
 
 def test_an_application_without_celery_is_told_to_the_workers_machines_all_the_same() -> None:
     assert derive(SHOP)["celery"] == {"name": "shop", "workers": []}
+
+
+def test_what_ran_on_a_machine_that_has_left_its_group_is_ended_there() -> None:
+    celery = {"application": "shop", "workers": [{"name": "mail"}], "beat_enabled": True}
+    both = {"application": ["one", "two"], "worker": ["one", "two"]}
+    declared = changed(SHOP, celery=celery)
+    stayed = derive(declared, host="two", **both)
+    assert (stayed["departed"], len(stayed["celery"]["workers"])) == ([], 1)
+    served = derive(declared, host="two", **{**both, "application": ["one"]})
+    assert {"shop-web.socket", "shop-web.service", "shop-asgi.service"} <= {*served["departed"]}
+    worked = derive(declared, host="two", **{**both, "worker": ["one"]})
+    assert (worked["departed"], worked["celery"]) == ([], {"name": "shop", "workers": []})
+    layout = celery_layout([worked["celery"]])
+    assert (layout["units"], layout["files"], layout["workers"]) == ([], [], [])
+    assert layout["owned"] == ["shop-worker-*.service", "shop-beat.service"]
+
+
+def test_every_machine_is_told_of_workers_and_servers_after_the_sites() -> None:
+    plays = {
+        play["name"]: play
+        for play in yaml.safe_load((ROOT / "playbooks/site.yml").read_text())
+        if "hosts" in play
+    }
+    told = plays["Run the workers"]
+    assert told["roles"] == ["slipway.stack.celery"]
+    assert {*told["hosts"].split(":")} == {*GROUPS}
+    ended = "End the servers of machines that serve no more"
+    assert [*plays].index(ended) > [*plays].index("Open the sites")
 
 
 def test_websockets_go_to_the_asgi_server() -> None:

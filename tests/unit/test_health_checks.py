@@ -100,7 +100,23 @@ def test_beat_is_expected_on_the_first_worker_machine_only() -> None:
 def test_a_machine_for_workers_alone_answers_for_them_alone() -> None:
     groups = {**ALL, "worker": ["two"]}
     found = checks("two", groups, {"one": "10.0.0.1", "two": "10.0.0.2"})
-    assert set(found) == {"host two", "backup two", "celery shop"}
+    assert set(found) == {"host two", "backup two", "celery shop", "unit of other machines"}
+
+
+def test_nothing_of_other_machines_runs_on_one_that_has_left_its_group() -> None:
+    addresses = {"one": "10.0.0.1", "two": "10.0.0.2"}
+
+    def departed(**groups: list[str]) -> set[str]:
+        found = checks("two", {**ALL, **groups}, addresses).get("unit of other machines")
+        assert found is None or found["absent"]
+        return {*found["unit"].split()} if found else set()
+
+    both = ["one", "two"]
+    assert departed(application=both, worker=both) == set()
+    assert departed(application=both) == {"shop-worker-*.service", "shop-beat.service"}
+    servers = departed(worker=both)
+    assert {"shop-web.service", "shop-web.socket"} < servers
+    assert departed() == servers | departed(application=both)
 
 
 def test_only_what_is_backed_up_can_be_overdue() -> None:

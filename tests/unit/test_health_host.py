@@ -469,15 +469,40 @@ def test_the_deadline_is_never_lost_among_the_parts(machine: Build) -> None:
     ],
 )
 def test_a_unit_is_what_systemd_says(said: str, state: str) -> None:
-    check = {"label": "unit x", "unit": "x.service"}
+    check = {"label": "unit x", "unit": "x.service", "absent": False}
     (row,) = _health_unit.probe(check, _health.Deadline(5), lambda *_: said)
     assert row.state == state
+
+
+@pytest.mark.parametrize(
+    ("said", "state", "value"),
+    [
+        ("", "ok", "none runs"),
+        (
+            "shop-beat.service loaded active running Scheduler of shop\n"
+            "shop-worker-mail.service loaded activating auto-restart Worker mail of shop\n",
+            "critical",
+            "shop-beat.service, shop-worker-mail.service runs here",
+        ),
+    ],
+)
+def test_units_of_other_machines_may_not_run(said: str, state: str, value: str) -> None:
+    asked: list[list[str]] = []
+
+    def output(command: list[str], *_: t.Any) -> str:
+        asked.append(command)
+        return said
+
+    check = {"label": "x", "unit": "shop-worker-*.service shop-beat.service", "absent": True}
+    (row,) = _health_unit.probe(check, _health.Deadline(5), output)
+    assert (row.state, row.value) == (state, value)
+    assert asked[0][-2:] == ["shop-worker-*.service", "shop-beat.service"]
 
 
 def test_without_systemd_nothing_is_known_of_a_unit() -> None:
     def output(*_: t.Any) -> str:
         raise _health.Unhealthy("System has not been booted with systemd")
 
-    check = {"label": "unit x", "unit": "x.service"}
+    check = {"label": "unit x", "unit": "x.service", "absent": False}
     with pytest.raises(_health.CannotCheck, match="systemd does not answer: System has not"):
         _health_unit.probe(check, _health.Deadline(5), output)
