@@ -22,7 +22,10 @@ OPTIONS: dict[str, t.Any] = {
     "unseen_allowed": {"type": "bool", "default": False},
 }
 DJANGO_PREPARES_NOT = "OPTIONS['prepare_threshold'] = None"
-PREPARES_NOT = "connect_args prepare_threshold=None (psycopg) or statement_cache_size=0 (asyncpg)"
+PREPARES_NOT = (
+    "connect_args prepare_threshold=None (psycopg) or statement_cache_size=0 (asyncpg; before 0.31"
+    " also prepared_statement_cache_size=0 and prepared_statement_name_func=lambda: '')"
+)
 
 Check = dict[str, t.Any]
 

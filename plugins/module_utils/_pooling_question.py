@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import gc
 import importlib
+import importlib.metadata
 import inspect
 import json
 import os
+import re
 import sys
 import typing as t
 
@@ -84,8 +86,20 @@ def prepares(engine: t.Any) -> bool:
     told = {**engine.url.query}
     told.update(inspect.getclosurevars(engine.pool._creator).nonlocals.get("cparams", {}))
     if driver == "asyncpg":
-        return str(told.get("statement_cache_size", 100)) != "0"
+        return str(told.get("statement_cache_size", 100)) != "0" or names_statements(told)
     return PREPARES.get(driver, False) and told.get("prepare_threshold", 5) is not None
+
+
+def names_statements(told: t.Mapping[str, t.Any]) -> bool:
+    """Before 0.31 asyncpg names what SQLAlchemy prepares, also with its own cache off."""
+    try:
+        version = importlib.metadata.version("asyncpg")
+    except importlib.metadata.PackageNotFoundError:
+        version = "0"
+    if tuple(int(part) for part in re.findall(r"\d+", version)[:2]) >= (0, 31):
+        return False
+    kept = str(told.get("prepared_statement_cache_size", 100)) != "0"
+    return kept or told.get("prepared_statement_name_func") is None
 
 
 def main(module: str, framework: str) -> None:

@@ -24,7 +24,11 @@ FACTS = {
     "conn_max_age": "`0`: the pooler keeps connections, so the application must not",
     "disable_server_side_cursors": "`true`: a cursor does not survive a transaction pooler",
     "prepare_threshold": "psycopg's: `5` where the pooler keeps statements, else `none`",
-    "statement_cache_size": "asyncpg's: `100` where the pooler keeps statements, else `0`",
+    "statement_cache_size": (
+        "asyncpg's: `100` where the pooler keeps statements, else `0`; before asyncpg 0.31 write"
+        " below SQLAlchemy also `prepared_statement_cache_size: 0` and"
+        ' `prepared_statement_name_func: lambda: ""`'
+    ),
     "broker_url": "the Redis that never evicts",
     "cache_url": "the Redis that may evict",
     "redis_host": "address of the cache",

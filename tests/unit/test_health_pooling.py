@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
 import inspect
 import json
 import subprocess
@@ -156,6 +157,7 @@ def test_engines_have_a_remedy_of_their_own() -> None:
         home="/srv/shop",
     )
     assert "statement_cache_size=0" in finding.advice
+    assert "before 0.31 also prepared_statement_cache_size=0" in finding.advice
 
 
 def test_an_application_that_cannot_be_imported_is_unknown() -> None:
@@ -264,19 +266,44 @@ def test_djangos_databases_of_this_process_are_seen(
     assert found == {**GOOD, "name": "default"}
 
 
+NAMELESS = {"prepared_statement_name_func": lambda: ""}
+
+
 @pytest.mark.parametrize(
-    ("query", "arguments", "prepares"),
+    ("version", "query", "arguments", "prepares"),
     [
-        ({}, {}, True),
-        ({}, {"statement_cache_size": 0}, False),
-        ({"statement_cache_size": "0"}, {}, False),
-        ({}, {"statement_cache_size": 50}, True),
+        ("0.31.0", {}, {}, True),
+        ("0.31.0", {}, {"statement_cache_size": 0}, False),
+        ("1.0", {"statement_cache_size": "0"}, {}, False),
+        ("0.31.0", {}, {"statement_cache_size": 50}, True),
+        ("0.30.0", {}, {"statement_cache_size": 0}, True),
+        ("0.30.0", {}, {"statement_cache_size": 0, "prepared_statement_cache_size": 0}, True),
+        ("0.30.0", {}, {"statement_cache_size": 0, **NAMELESS}, True),
+        (
+            "0.30.0",
+            {"prepared_statement_cache_size": "0"},
+            {"statement_cache_size": 0, **NAMELESS},
+            False,
+        ),
+        ("0.30.0", {}, {"prepared_statement_cache_size": 0, **NAMELESS}, True),
+        ("", {}, {"statement_cache_size": 0}, True),
     ],
 )
-def test_asyncpg_keeps_statements_unless_its_cache_is_off(
-    query: dict[str, str], arguments: dict[str, t.Any], prepares: bool
+def test_asyncpg_keeps_statements_unless_its_caches_are_off(
+    version: str,
+    query: dict[str, str],
+    arguments: dict[str, t.Any],
+    prepares: bool,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A mock of an engine: asyncpg itself is not among the dependencies of these tests."""
+
+    def installed(name: str) -> str:
+        if not version:
+            raise importlib.metadata.PackageNotFoundError(name)
+        return version
+
+    monkeypatch.setattr(importlib.metadata, "version", installed)
 
     def creator(cparams: dict[str, t.Any]) -> t.Callable[[], t.Any]:
         return lambda: cparams
