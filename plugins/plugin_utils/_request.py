@@ -313,7 +313,19 @@ def _check_load(inputs: t.Mapping[str, t.Any], asked: t.Mapping[str, t.Any]) -> 
             f"load_from is {_specification.shown(asked['load_from'])}, which is no machine of this"
             f" inventory; write one of {', '.join(sorted(machines))}."
         )
+    _require_within("load_from", asked["load_from"], [asked["load_from"]], inputs)
     _check_users(asked)
+
+
+def _require_within(
+    name: str, value: str, machines: t.Sequence[str], inputs: t.Mapping[str, t.Any]
+) -> None:
+    """Refuses a --limit without the machines that were asked for, which nothing would reach."""
+    if inputs.get("limit") and not set(machines) & set(inputs.get("machines") or []):
+        raise InventoryError(
+            f"--limit {inputs['limit']} leaves out {' and '.join(machines)}, where {name} {value}"
+            " is; name it too, or leave --limit out."
+        )
 
 
 def _check_users(asked: t.Mapping[str, t.Any]) -> None:
@@ -469,6 +481,7 @@ def _check_service(name: str, inputs: t.Mapping[str, t.Any]) -> None:
         raise InventoryError(
             f"service is {name!r}, but {missing}; whoever runs it for you restarts it."
         )
+    _require_within("service", name, inputs["groups"][_SERVICES[name]], inputs)
 
 
 def _one_of(choices: t.Sequence[str]) -> t.Callable[[str, t.Any], None]:

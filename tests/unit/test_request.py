@@ -257,6 +257,30 @@ def test_who_writes_into_a_database_is_stopped_before_it_is_replaced(
 
 
 @pytest.mark.parametrize(
+    ("extra", "takes", "said"),
+    [
+        (
+            {**STAGING, "load_from": "one"},
+            LOAD,
+            "--limit two leaves out one, where load_from one is; name it too, or leave --limit"
+            " out.",
+        ),
+        (
+            {"service": "pgbouncer"},
+            ["service"],
+            "--limit two leaves out one, where service pgbouncer is; name it too, or leave --limit"
+            " out.",
+        ),
+    ],
+)
+def test_a_limit_reaches_what_was_asked_for(
+    extra: dict[str, str], takes: list[str], said: str
+) -> None:
+    assert problem(extra=extra, takes=takes, limit="two", machines=["two"]) == said
+    assert problem(extra=extra, takes=takes, limit="one", machines=["one"]) == ""
+
+
+@pytest.mark.parametrize(
     ("limit", "machines", "needs", "said"),
     [
         ("", ["one", "two", "three"], ["database"], ""),
