@@ -15,6 +15,7 @@ from ansible_collections.slipway.stack.plugins.module_utils import (
     _health_redis,
     _health_tls,
     _health_unit,
+    _health_uploads,
     _health_websocket,
 )
 
@@ -29,6 +30,7 @@ _ALL: tuple[_health.Kind, ...] = (
     _health_redis,
     _health_tls,
     _health_unit,
+    _health_uploads,
     _health_websocket,
 )
 KINDS = {kind.KIND: kind for kind in _ALL}

@@ -82,7 +82,16 @@ def derive(application: Application, topology: Topology) -> Application:
         "celery": _celery(application, topology),
         "backup": _backup(application) if stores else {},
         "departed": departed_servers(application, topology),
+        "uploads_apart": _uploads_apart(application, topology),
     }
+
+
+def _uploads_apart(application: Application, topology: Topology) -> bool:
+    """Whether each of several machines keeps its own, where nginx serves its own machine's."""
+    groups = ("application", *(["worker"] if application["celery"] else []))
+    machines = {host for group in groups for host in topology.groups.get(group, [])}
+    kept = bool(application["database"]) and "media" not in _held_by_s3(application)
+    return kept and len(machines) > 1
 
 
 def departed_servers(application: Application, topology: Topology) -> list[str]:
@@ -506,6 +515,8 @@ def _application_checks(
             for kind, server in SERVERS.items()
             if application["web"][kind]
         ]
+        if application["uploads_apart"]:
+            checks.append({"kind": "uploads", "name": name, "path": f"/srv/{name}/media"})
     if celery["workers"] and here("worker"):
         beat_here = topology.groups["worker"][0] == topology.host
         checks.append(_celery_check(name, celery, beat_here))

@@ -332,6 +332,31 @@ def test_what_ran_on_a_machine_that_has_left_its_group_is_ended_there() -> None:
     assert layout["owned"] == ["shop-worker-*.service", "shop-beat.service"]
 
 
+@pytest.mark.parametrize(
+    ("changes", "groups", "apart"),
+    [
+        ({}, {"application": ["one"]}, False),
+        ({}, {"application": ["one", "two"]}, True),
+        ({}, {"worker": ["two"]}, False),
+        ({"celery": {"application": "x"}}, {"worker": ["two"]}, True),
+        ({"s3": {"bucket": "media", "region": "x"}}, {"application": ["one", "two"]}, False),
+        (
+            {"s3": {"bucket": "media", "region": "x", "holds": ["static"]}},
+            {"application": ["one", "two"]},
+            True,
+        ),
+    ],
+)
+def test_uploads_of_several_machines_are_apart_unless_a_bucket_holds_them(
+    changes: dict[str, t.Any], groups: dict[str, list[str]], apart: bool
+) -> None:
+    secrets = {**SHOP_SECRETS, "s3_access_key": SECRET, "s3_secret_key": SECRET}
+    declared, told = {**SHOP, **changes}, secrets if "s3" in changes else SHOP_SECRETS
+    (shop,) = resolve(declared, secrets={"shop": told})
+    topology = _derive.Topology({**GROUPS, **groups}, {"one": "10.0.0.1", "two": "10.0.0.2"}, "one")
+    assert _derive.derive(shop, topology)["uploads_apart"] is apart
+
+
 def test_every_machine_is_told_of_workers_and_servers_after_the_sites() -> None:
     plays = {
         play["name"]: play

@@ -19,7 +19,11 @@ Checks = dict[str, dict[str, t.Any]]
 
 
 def checks(
-    host: str, groups: dict[str, list[str]], addresses: dict[str, str], scheduler: str = ""
+    host: str,
+    groups: dict[str, list[str]],
+    addresses: dict[str, str],
+    scheduler: str = "",
+    apart: bool = False,
 ) -> Checks:
     application: dict[str, t.Any] = {
         "name": "shop",
@@ -30,6 +34,7 @@ def checks(
         "static": None,
         "framework": "django",
         "database": {"name": "shop"},
+        "uploads_apart": apart,
         "web": {
             "wsgi": "x:y",
             "asgi": "",
@@ -117,6 +122,12 @@ def test_nothing_of_other_machines_runs_on_one_that_has_left_its_group() -> None
     servers = departed(worker=both)
     assert {"shop-web.service", "shop-web.socket"} < servers
     assert departed() == servers | departed(application=both)
+
+
+def test_uploads_of_several_machines_are_looked_at() -> None:
+    assert "uploads shop" not in checks("one", ALL, {"one": "one"})
+    found = checks("one", ALL, {"one": "one"}, apart=True)
+    assert found["uploads shop"]["path"] == "/srv/shop/media"
 
 
 def test_only_what_is_backed_up_can_be_overdue() -> None:

@@ -17,6 +17,7 @@ from ansible_collections.slipway.stack.plugins.module_utils import (
     _health_clock,
     _health_host,
     _health_unit,
+    _health_uploads,
     _host_figures,
 )
 
@@ -506,3 +507,25 @@ def test_without_systemd_nothing_is_known_of_a_unit() -> None:
     check = {"label": "unit x", "unit": "x.service", "absent": False}
     with pytest.raises(_health.CannotCheck, match="systemd does not answer: System has not"):
         _health_unit.probe(check, _health.Deadline(5), output)
+
+
+def test_uploads_of_one_machine_of_several_are_warned_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check, deadline = (
+        {"label": "uploads shop", "path": str(tmp_path / "media")},
+        _health.Deadline(5),
+    )
+
+    def examined() -> tuple[str, str]:
+        (row,) = _health_uploads.probe(check, deadline)
+        return row.state, row.value
+
+    assert examined() == ("ok", "none")
+    (tmp_path / "media/avatars").mkdir(parents=True)
+    assert examined() == ("ok", "none")
+    (tmp_path / "media/avatars/one.png").touch()
+    state, value = examined()
+    assert (state, value.endswith("media holds files of this machine alone")) == ("warning", True)
+    monkeypatch.setattr("os.path.ismount", lambda path: path == check["path"])
+    assert examined()[0] == "ok"
