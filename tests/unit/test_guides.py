@@ -29,6 +29,21 @@ DIFFERENT = re.compile(
 )
 
 
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+@pytest.mark.parametrize("guide", ["ecommerce", "propflow"])
+def test_a_frontend_of_next_js_is_declared_as_one_is_built(guide: str, environment: str) -> None:
+    (app,) = [
+        each
+        for each in declared(guide, environment)["stack_applications"]
+        if "node" in each.get("web", {})
+    ]
+    assert (app["web"]["node"], app["web"]["health_path"], app["build"]) == (
+        ".next/standalone/server.js",
+        "/health",
+        "npm run build",
+    )
+
+
 def text(guide: str, environment: str, file: str) -> str:
     return (ROOT / "inventories" / guide / environment / file).read_text(encoding="utf-8")
 

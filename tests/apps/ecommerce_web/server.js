@@ -2,15 +2,12 @@
 const http = require("node:http");
 const fs = require("node:fs");
 
-const page = fs
-  .readFileSync(`${__dirname}/index.html`, "utf8")
-  .replace("%API%", process.env.NEXT_PUBLIC_API_URL)
-  .replace("%AI%", process.env.NEXT_PUBLIC_AI_URL);
+const page = fs.readFileSync(`${__dirname}/index.html`);
 const script = fs.readFileSync(`${__dirname}/storefront.js`);
 
 module.exports = http
   .createServer((request, response) => {
-    if (request.url === "/health/") return response.end("up\n");
+    if (request.url === "/health") return response.end("up\n");
     if (request.url === "/") return response.setHeader("content-type", "text/html").end(page);
     if (request.url === "/storefront.js")
       return response.setHeader("content-type", "text/javascript").end(script);

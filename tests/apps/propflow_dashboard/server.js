@@ -1,16 +1,14 @@
 // Stands for what `next build` puts into .next/standalone: one script that listens where PORT says.
-// It renders the page with what NEXT_PUBLIC_API_URL holds; the browser then talks to the API.
+// The browser then talks to the API.
 const http = require("node:http");
 const fs = require("node:fs");
 
-const page = fs
-  .readFileSync(`${__dirname}/index.html`, "utf8")
-  .replace("%API%", process.env.NEXT_PUBLIC_API_URL);
+const page = fs.readFileSync(`${__dirname}/index.html`);
 const script = fs.readFileSync(`${__dirname}/dashboard.js`);
 
 module.exports = http
   .createServer((request, response) => {
-    if (request.url === "/health/") return response.end("up\n");
+    if (request.url === "/health") return response.end("up\n");
     if (request.url === "/") return response.setHeader("content-type", "text/html").end(page);
     if (request.url === "/dashboard.js")
       return response.setHeader("content-type", "text/javascript").end(script);

@@ -1,10 +1,18 @@
 const assert = require("node:assert/strict");
+const fs = require("node:fs");
+const os = require("node:os");
+const path = require("node:path");
 const { after, test } = require("node:test");
 
 process.env.PORT = "0"; // any that is free
 process.env.NEXT_PUBLIC_API_URL = "https://api.example.com";
-const server = require("./server.js");
+// Built elsewhere, so that nothing is left beside the source.
+const folder = fs.mkdtempSync(path.join(os.tmpdir(), "standalone-"));
+process.chdir(folder);
+require("./build.js");
+const server = require(`${folder}/.next/standalone/server.js`);
 after(() => {
+  fs.rmSync(folder, { recursive: true });
   server.close();
   server.closeAllConnections();
 });
@@ -19,13 +27,13 @@ test("the page knows where its API is", async () => {
 });
 
 test("the script that the page names is there", async () => {
-  const [, path] = (await (await get("/")).text()).match(/<script src="([^"]+)"/);
-  const answer = await get(path);
+  const [, script] = (await (await get("/")).text()).match(/<script src="([^"]+)"/);
+  const answer = await get(script);
   assert.equal(answer.status, 200);
   assert.equal(answer.headers.get("content-type"), "text/javascript");
 });
 
 test("it says that it is up, and of no other page that there is one", async () => {
-  assert.equal((await get("/health/")).status, 200);
+  assert.equal((await get("/health")).status, 200);
   assert.equal((await get("/etc/passwd")).status, 404);
 });
