@@ -24,7 +24,9 @@ options:
     type: str
     default: ""
   found:
-    description: What the playbook found besides; with a V(false) under C(healthy) it failed.
+    description:
+      - What the playbook found besides; with a V(false) under C(healthy), or something under
+        C(breaches), it failed.
     type: dict
     default: {}
   json:

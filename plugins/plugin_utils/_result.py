@@ -34,7 +34,8 @@ def ended(
 ) -> dict[str, t.Any]:
     """What came of it, where `left` are the machines on which nothing failed."""
     more = found or {}
-    whole = set(first["machines"]) <= set(left) and more.get("healthy", True)
+    well = more.get("healthy", True) and not more.get("breaches")
+    whole = set(first["machines"]) <= set(left) and well
     return {
         **first,
         **more,

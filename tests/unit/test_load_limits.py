@@ -3,16 +3,22 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import re
+import subprocess
 import typing as t
 from pathlib import Path
 
 import pytest
 import yaml
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar, trust_as_template
 from ansible_collections.slipway.stack.plugins.module_utils import _load
 from ansible_collections.slipway.stack.plugins.module_utils._load import Measured
 
-ROLE = Path(__file__).parents[2] / "roles" / "app"
+ROOT = Path(__file__).parents[2]
+ROLE = ROOT / "roles/app"
 FEWER = (
     "of 4 pieces of the test fewer good answers came than one a minute for each user; the first"
     " began after"
@@ -182,3 +188,81 @@ def test_a_visitor_waits_for_longer_than_the_slowest_answer_may_take() -> None:
     assert task["async"] > _load.LONGEST_SECONDS + 100
     (waits,) = re.findall("'--stop-timeout', '([0-9]+)'", command)
     assert int(waits) > _load.PATIENCE_SECONDS
+
+
+def named(began: float) -> list[str]:
+    """Every file of a run that the role names, as Ansible templates it."""
+    told = {"name": "shop", "profile": "smoke", "url": "https://shop", "paths": [], "began": began}
+    variables = yaml.safe_load((ROLE / "vars/main.yml").read_text())
+    steps = (ROLE / "tasks/load.yml").read_text() + (ROLE / "tasks/load/judge.yml").read_text()
+    given = [variables["__app_load_asked"]["result"], variables["__app_load_command"]]
+    given += [each["path"] for each in variables["__app_load_files"]]
+    given += re.findall(r"\{\{ __app_load_\w+ \}\}[/_]\w+\.json", steps)
+    trusted = {
+        name: trust_as_template(each) for name, each in variables.items() if type(each) is str
+    }
+    templar = Templar(DataLoader(), variables={**trusted, "app_load": told})
+    text = " ".join(str(templar.template(trust_as_template(each))) for each in given)
+    return re.findall(r"/(?:var/lib|opt)/slipway/load/[\w./-]+", text)
+
+
+def test_two_runs_from_one_machine_share_nothing_but_the_program() -> None:
+    one, other = named(1795974012.25), named(1795974012.5)
+    shared = {"_load.py", "load.py", "locust-2.47.0/bin/locust"}
+    assert {*one} & {*other} == {f"/opt/slipway/load/{each}" for each in shared}
+    run = "/var/lib/slipway/load/shop-smoke_20261129T"
+    assert {path.rpartition("-250")[2] for path in one if path.startswith(run)} == {
+        *("", ".html", "_asked.json", "_result.json", "_visitors.py")
+    }
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        ({}, []),
+        ({"__app_load_read": {"skipped": True}}, []),
+        ({"__app_load_read": {"content": {"breaches": ["p95 is 2 s."]}}}, ["p95 is 2 s."]),
+    ],
+)
+def test_any_machine_can_tell_what_was_found(found: dict[str, t.Any], said: list[str]) -> None:
+    for read in found.values():
+        if "content" in read:
+            read["content"] = base64.b64encode(json.dumps(read["content"]).encode()).decode()
+    wiring = yaml.safe_load((ROOT / "playbooks/group_vars/all.yml").read_text())
+    variables = {"hostvars": {"runner1": found}, "load_from": "runner1"}
+    templar = Templar(DataLoader(), variables=variables)
+    assert templar.template(trust_as_template(wiring["stack_load_breaches"])) == said
+
+
+# Stands for ansible-playbook: says which playbook it was given, and writes the result it is told.
+PLAYBOOK = """#!/bin/sh
+name=$(basename "$1" .yml); echo "$name" >> ran
+for word; do case $word in result_json=*) cp "$name.told" "${word#*=}";; esac; done
+exit "$(cat "$name.exit")"
+"""
+
+
+@pytest.mark.parametrize(
+    ("new", "test", "code", "ran"),
+    [
+        (True, {"breaches": []}, 0, []),
+        (True, {"breaches": ["p95 is 2 s."]}, 1, ["rollback"]),
+        (False, {"breaches": ["p95 is 2 s."]}, 1, []),
+        (True, {"breaches": [], "state": "failed"}, 1, []),
+        (True, {"state": "begun"}, 1, []),
+    ],
+)
+def test_the_gate_goes_back_only_from_a_new_release_that_is_too_slow(
+    new: bool, test: dict[str, t.Any], code: int, ran: list[str], tmp_path: Path
+) -> None:
+    gate = (ROOT / "docs/load.md").read_text().split("## As a gate")[1].split("```")[1]
+    told = {"deploy": ({"released": {"new": new}}, 0), "load_test": (test, code)}
+    for name, (result, ended) in {**told, "rollback": ({}, 0)}.items():
+        (tmp_path / f"{name}.told").write_text(json.dumps(result))
+        (tmp_path / f"{name}.exit").write_text(str(ended))
+    (tmp_path / "ansible-playbook").write_text(PLAYBOOK)
+    (tmp_path / "ansible-playbook").chmod(0o755)
+    path = f"{tmp_path}:/usr/bin:/bin"
+    done = subprocess.run(["sh", "-c", gate], cwd=tmp_path, env={"PATH": path}, check=False)
+    assert done.returncode == code
+    assert (tmp_path / "ran").read_text().split() == ["deploy", "load_test", *ran]

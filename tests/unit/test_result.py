@@ -68,6 +68,18 @@ def test_a_run_that_does_not_come_to_its_end_has_begun(monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize(
+    ("found", "state"),
+    [
+        ({"breaches": []}, "done"),
+        ({"breaches": ["p95 is 2 s."]}, "failed"),
+        ({"healthy": False}, "failed"),
+    ],
+)
+def test_a_verdict_that_is_bad_is_a_failure(found: dict[str, t.Any], state: str) -> None:
+    assert tell(SITE, begun=tell(SITE), found=found)["result"]["state"] == state
+
+
+@pytest.mark.parametrize(
     ("left", "state", "then"),
     [(["one", "two"], "done", "Watch it."), (["one"], "failed", _result.FAILED)],
 )

@@ -10,8 +10,6 @@ from locust import FastHttpUser, LoadTestShape, events
 
 ASKED = json.loads(Path(os.environ["SLIPWAY_LOAD"]).read_text())
 STAGES = _load.stages(ASKED["profile"], ASKED["users"], ASKED["seconds"])
-# That of another run must not be taken for this one's.
-Path(ASKED["result"]).unlink(missing_ok=True)
 SHARES = (0.5, 0.95, 0.99)
 # Who hangs has failed; a file of one's own may say otherwise. Locust itself waits for a minute.
 FastHttpUser.connection_timeout = FastHttpUser.network_timeout = _load.PATIENCE_SECONDS
