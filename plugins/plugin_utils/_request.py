@@ -185,7 +185,9 @@ def _refuse_no_database(asked: t.Mapping[str, t.Any], applications: t.Any) -> No
     if not whole or not {"restore_database", "back_up_only"} & set(asked):
         return
     known = sorted(
-        (each.get("database") or {}).get("name") or str(each.get("name")) for each in applications
+        (each.get("database") or {}).get("name") or str(each.get("name"))
+        for each in applications
+        if _stores(each)
     )
     remedies = {
         "restore_database": "or leave it out and take from the copy what you need",
@@ -193,15 +195,21 @@ def _refuse_no_database(asked: t.Mapping[str, t.Any], applications: t.Any) -> No
     }
     for option, remedy in remedies.items():
         if option in asked and set(str(asked[option]).split(",")) - set(known):
-            raise InventoryError(
-                f"{option} is {_specification.shown(asked[option])}, which no application has;"
-                f" write one of {', '.join(known)}, {remedy}."
-            )
+            shown = _specification.shown(asked[option])
+            instead = f"write one of {', '.join(known)}, {remedy}" if known else "leave it out"
+            raise InventoryError(f"{option} is {shown}, which no application has; {instead}.")
     if "back_up_only" in asked and "restore_point" in asked:
         raise InventoryError(
             "restore_point names a moment of the whole cluster, but back_up_only is given; leave"
             " one of the two out."
         )
+
+
+def _stores(application: t.Mapping[str, t.Any]) -> bool:
+    """Frontends have no database."""
+    web = application.get("web")
+    node = web.get("node") if isinstance(web, t.Mapping) else None
+    return application.get("static") is None and not node
 
 
 def _check_restore(

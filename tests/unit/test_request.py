@@ -29,7 +29,8 @@ RESTORE = [
 ]
 
 LOAD = [name for name in _request.OPTIONS if name.startswith("load_")]
-SHOPS = [{"name": "shop"}, {"name": "blog", "database": {"name": "c"}}]
+FRONTENDS = [{"name": "pages", "static": {}}, {"name": "door", "web": {"node": "server.js"}}]
+SHOPS = [{"name": "shop"}, {"name": "blog", "database": {"name": "c"}}, *FRONTENDS]
 STAGING = {"load_environment": "staging"}
 
 
@@ -193,6 +194,11 @@ def test_a_cluster_is_restored_to_a_moment() -> None:
 
 def test_a_service_that_is_there_is_restarted() -> None:
     assert problem(extra={"service": "pgbouncer"}, takes=["service"]) == ""
+
+
+def test_frontends_alone_have_no_database_to_name() -> None:
+    found = problem(extra={"back_up_only": "pages"}, applications=FRONTENDS)
+    assert found == "back_up_only is 'pages', which no application has; leave it out."
 
 
 def test_an_empty_answer_is_none_where_one_is_needed() -> None:
@@ -480,6 +486,8 @@ def test_only_what_was_approved_is_deployed(given: dict[str, str], said: str) ->
         ({"restore_database": ["shop"]}, "which is not text; write it in quotes"),
         ({"back_up_only": "shop,c"}, ""),
         ({"back_up_only": "shop,nope"}, "back_up_only is 'shop,nope', which no application has; w"),
+        ({"back_up_only": "pages"}, "back_up_only is 'pages', which no application has; write o"),
+        ({"restore_database": "door"}, "which no application has; write one of c, shop, or leave"),
         ({"back_up_only": "shop, c"}, "write databases with commas between and no spaces."),
         (
             {"back_up_only": "shop", "restore_point": "before"},
