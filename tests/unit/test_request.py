@@ -34,11 +34,11 @@ SHOPS = [{"name": "shop"}, {"name": "blog", "database": {"name": "c"}}, *FRONTEN
 STAGING = {"load_environment": "staging"}
 
 
-def problem(groups: t.Any = None, **inputs: t.Any) -> str:
+def problem(groups: t.Any = None, names: t.Sequence[str] = ("shop",), **inputs: t.Any) -> str:
     try:
         known = {"groups": groups or GROUPS, "environment": "staging", "applications": SHOPS}
         whole = {**known, "load_tests_allowed": True, **inputs}
-        _request.check(whole, ["shop"])
+        _request.check(whole, [*names])
     except InventoryError as error:
         return str(error)
     return ""
@@ -308,6 +308,31 @@ def test_a_limit_names_what_there_is_and_leaves_something_to_do(
     limit: str, machines: list[str], needs: list[str], said: str
 ) -> None:
     found = problem(limit=limit, machines=machines, needs=needs)
+    assert said in found
+    assert bool(said) == bool(found)
+
+
+@pytest.mark.parametrize("playbook", ["deploy", "rollback"])
+@pytest.mark.parametrize(
+    ("app", "machines", "said"),
+    [("pages", ["five"], ""), ("pages", ["two"], "leaves out five of pages, where other code")],
+)
+def test_a_limit_may_name_the_machines_of_a_static_application(
+    playbook: str, app: str, machines: list[str], said: str
+) -> None:
+    """As the playbook asks; its machines are those of the group web alone."""
+    (told,) = [
+        play["vars"]
+        for play in yaml.safe_load((PLAYBOOKS / f"{playbook}.yml").read_text())
+        if "common_takes" in play.get("vars", {})
+    ]
+    asked = {name: told.get(f"common_{name}") for name in ("takes", "needs", "whole")}
+    found = problem(
+        {"application": ["two", "three"], "web": ["five"]},
+        **{**asked, "applications": FRONTENDS, "limit": "some*", "machines": machines},
+        extra={"app": app},
+        names=["pages", "door"],
+    )
     assert said in found
     assert bool(said) == bool(found)
 
