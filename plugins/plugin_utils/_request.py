@@ -74,6 +74,8 @@ _LEVELS = ("present", "intact", "readable", "kept")
 _SERVICES = {"postgres": "database", "pgbouncer": "database", "redis": "cache", "nginx": "web"}
 # What ansible-playbook calls the words of -e 'a=b c' that are no assignment.
 _REST = "_raw_params"
+# What playbooks take that are about the files of every machine as well.
+_OF_FILES_TOO = ("back_up_only", "verify_level")
 # AWX gives the answers to a workflow's survey to each of its jobs, also to those they are not for.
 _WORKFLOW = ("awx_workflow_job_id", "tower_workflow_job_id")
 
@@ -102,6 +104,7 @@ def check(inputs: t.Mapping[str, t.Any], names: list[str]) -> None:
         _check_service(asked["service"], inputs)
     _refuse_undeclared(asked.get("app"), names)
     _refuse_no_database(asked, inputs.get("applications"))
+    _refuse_nowhere(inputs, takes or ())
     _check_restore(asked, takes or (), inputs)
     if "restore_path" in (takes or ()) and not inputs.get("backup_s3"):
         raise InventoryError(
@@ -118,6 +121,35 @@ def check(inputs: t.Mapping[str, t.Any], names: list[str]) -> None:
     if inputs.get("approval_required") and "deploy_approved" in (takes or ()):
         _require_approval(inputs, asked)
     _check_limit(inputs, asked)
+
+
+def _refuse_nowhere(inputs: t.Mapping[str, t.Any], takes: t.Container[str]) -> None:
+    """Refuses what would do nothing: frontends alone have no database, but perhaps saved files."""
+    groups = inputs.get("groups") or {}
+    if not groups or all(_machines_of(need, groups) for need in inputs.get("needs") or []):
+        return
+    if not any(name in takes for name in _OF_FILES_TOO):
+        (need, *_others) = inputs["needs"]
+        raise InventoryError(
+            f"no machine here is in the group {_group_of(need)!r}, where alone this playbook works;"
+            " there is nothing to do."
+        )
+    if not (inputs.get("backup_s3") and inputs.get("backup_cipher_pass")):
+        raise InventoryError(
+            "no machine here is in the group 'database', and files are saved only with"
+            " stack_backup_s3 and vault_stack_backup_cipher_pass; declare both, or there is nothing"
+            " to do."
+        )
+
+
+def _group_of(need: str) -> str:
+    return need.removesuffix("[0]")
+
+
+def _machines_of(need: str, groups: t.Mapping[str, list[str]]) -> list[str]:
+    """Where a playbook works that names a group, several with colons between, or its first."""
+    every = [name for each in _group_of(need).split(":") for name in groups.get(each, [])]
+    return list(dict.fromkeys(every))[: 1 if need.endswith("[0]") else None]
 
 
 def _asked(extra: t.Mapping[str, t.Any], templated: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
@@ -592,13 +624,12 @@ def _check_limit(inputs: t.Mapping[str, t.Any], asked: t.Mapping[str, t.Any]) ->
                 f"--limit names {name!r}, which is neither a machine nor a group of this inventory."
             )
     for need in inputs.get("needs") or []:
-        group, first = need.removesuffix("[0]"), need.endswith("[0]")
-        every = [name for each in group.split(":") for name in groups.get(each, [])]
-        machines = list(dict.fromkeys(every))[: 1 if first else None]
-        if limit and not set(machines) & set(inputs.get("machines") or []):
+        machines = _machines_of(need, groups)
+        if limit and machines and not set(machines) & set(inputs.get("machines") or []):
             raise InventoryError(
-                f"--limit {limit} leaves out {' and '.join(machines)} of the group {group!r}, where"
-                " this playbook works; name one of them, or leave --limit out."
+                f"--limit {limit} leaves out {' and '.join(machines)} of the group"
+                f" {_group_of(need)!r}, where this playbook works; name one of them, or leave"
+                " --limit out."
             )
     if limit and inputs.get("whole"):
         _require_whole(inputs, str(asked.get("app")))

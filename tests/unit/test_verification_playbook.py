@@ -73,6 +73,14 @@ def test_the_files_of_every_machine_are_judged(tmp_path: Path, verified: bool) -
     assert ("1 of 2 backups" in done.stdout) != verified
 
 
+def test_frontends_alone_have_files_and_no_database(tmp_path: Path) -> None:
+    (files,) = verdict(True)["databases"]
+    told = {"backup_verified_files": {"stdout": json.dumps({**files, "database": "files"})}}
+    done = report(tmp_path, {"web": {"web1": told}})
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"web1 +files", done.stdout)
+
+
 def report(tmp_path: Path, groups: dict[str, dict[str, t.Any]]) -> subprocess.CompletedProcess[str]:
     plays = yaml.safe_load((ROOT / "playbooks/verify_backups.yml").read_text())
     play = tmp_path / "report.yml"
