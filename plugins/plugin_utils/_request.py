@@ -106,7 +106,18 @@ def check(inputs: t.Mapping[str, t.Any], names: list[str]) -> None:
     _refuse_no_database(asked, inputs.get("applications"))
     _refuse_nowhere(inputs, takes or ())
     _check_restore(asked, takes or (), inputs)
-    if "restore_path" in (takes or ()) and not inputs.get("backup_s3"):
+    _require_bucket(inputs, asked, takes or ())
+    if "load_environment" in (takes or ()):
+        _check_load(inputs, asked)
+    if inputs.get("approval_required") and "deploy_approved" in (takes or ()):
+        _require_approval(inputs, asked)
+    _check_limit(inputs, asked)
+
+
+def _require_bucket(
+    inputs: t.Mapping[str, t.Any], asked: t.Mapping[str, t.Any], takes: t.Container[str]
+) -> None:
+    if "restore_path" in takes and not inputs.get("backup_s3"):
         raise InventoryError(
             "stack_backup_s3 is missing, and with it every backup of files; declare the bucket that"
             " holds them."
@@ -116,11 +127,6 @@ def check(inputs: t.Mapping[str, t.Any], names: list[str]) -> None:
             "stack_backup_s3 is missing, and with it every backup of the cluster; declare the"
             " bucket that holds them."
         )
-    if "load_environment" in (takes or ()):
-        _check_load(inputs, asked)
-    if inputs.get("approval_required") and "deploy_approved" in (takes or ()):
-        _require_approval(inputs, asked)
-    _check_limit(inputs, asked)
 
 
 def _refuse_nowhere(inputs: t.Mapping[str, t.Any], takes: t.Container[str]) -> None:
