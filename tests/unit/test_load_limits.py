@@ -6,7 +6,9 @@ from __future__ import annotations
 import base64
 import json
 import re
+import shutil
 import subprocess
+import sys
 import typing as t
 from pathlib import Path
 
@@ -266,3 +268,33 @@ def test_the_gate_goes_back_only_from_a_new_release_that_is_too_slow(
     done = subprocess.run(["sh", "-c", gate], cwd=tmp_path, env={"PATH": path}, check=False)
     assert done.returncode == code
     assert (tmp_path / "ran").read_text().split() == ["deploy", "load_test", *ran]
+
+
+@pytest.mark.parametrize("machines", [["runner1"], ["runner1", "web1"]])
+@pytest.mark.parametrize("breaches", [[], ["p95 is 2 s."]])
+def test_the_playbook_tells_its_breaches_and_fails(
+    machines: list[str], breaches: list[str], tmp_path: Path
+) -> None:
+    """All of it but Locust, whose result is given."""
+    _refused, test, _told = yaml.safe_load((ROOT / "playbooks/load_test.yml").read_text())
+    begin = {"name": "Begin", "slipway.stack.result": {}, "register": "common_begun"}
+    plays = [{"hosts": "all", "gather_facts": False, "tasks": [{**begin, "run_once": True}]}]
+    plays += [{**test, "become": False, "tasks": test["tasks"][1:]}]
+    told = yaml.safe_load((ROOT / "playbooks/say_result.yml").read_text())
+    plays += [{**play, "vars": _told["vars"]} for play in told]
+    (tmp_path / "play.yml").write_text(yaml.safe_dump(plays))
+    shutil.copytree(ROOT / "playbooks/group_vars", tmp_path / "group_vars")
+    found = base64.b64encode(json.dumps({"breaches": breaches}).encode()).decode()
+    hosts = {name: {"ansible_connection": "local"} for name in machines}
+    hosts["runner1"]["__app_load_read"] = {"content": found}  # type: ignore[assignment]
+    (tmp_path / "hosts.json").write_text(json.dumps({"all": {"hosts": hosts}}))
+    asked = {"load_from": "runner1", "result_json": str(tmp_path / "result.json")}
+    program = Path(sys.executable).parent / "ansible-playbook"
+    command = [program, "-i", tmp_path / "hosts.json", "-e", json.dumps(asked)]
+    done = subprocess.run(
+        [*command, tmp_path / "play.yml"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == (2 if breaches else 0), done.stdout + done.stderr
+    result = json.loads((tmp_path / "result.json").read_text())
+    assert (result["breaches"], result["state"]) == (breaches, "failed" if breaches else "done")
+    assert not breaches or breaches[0] in done.stdout
