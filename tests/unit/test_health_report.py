@@ -252,6 +252,7 @@ def site(**changes: t.Any) -> dict[str, t.Any]:
             "health_path": "/up/",
             "websocket_health_path": "/ws/up/",
         },
+        "uploads_apart": False,
         "pool": {"name": "shop", "pool_size": 20, "reserve_pool_size": 5},
         "celery": {"name": "shop", "workers": []},
         **changes,

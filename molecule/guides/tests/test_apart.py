@@ -210,3 +210,25 @@ def test_servers_of_a_machine_that_has_them_no_more_are_stopped() -> None:
     assert states == ["inactive", "inactive"]
     assert WORKER.service("parkme-worker-default").is_running
     WORKER.check_output("rm /etc/systemd/system/parkme-web.* && systemctl daemon-reload")
+
+
+def test_what_ran_on_machines_that_have_left_its_group_is_told_and_ended() -> None:
+    """A beat where no workers are any more, and a server where there never are releases."""
+    service = "[Service]\\nExecStart=/bin/sleep infinity\\n[Install]\\nWantedBy=multi-user.target"
+    left = {TWO: "parkme-beat.service", DATA: "parkme-web.service"}
+    for machine, unit in left.items():
+        machine.check_output(
+            f"printf '{service}\\n' >/etc/systemd/system/{unit}"
+            f" && systemctl daemon-reload && systemctl enable --now {unit}"
+        )
+    examined = playbook("check_health")
+    assert examined.returncode != 0
+    for unit in left.values():
+        assert f"{unit} runs here" in examined.stdout
+    again = playbook("site")
+    assert again.returncode == 0, again.stdout + again.stderr
+    for machine, unit in left.items():
+        assert machine.run(f"systemctl is-active {unit}").stdout.strip() == "inactive"
+        machine.check_output(f"rm /etc/systemd/system/{unit} && systemctl daemon-reload")
+    assert WORKER.service("parkme-beat").is_running
+    assert playbook("check_health").returncode == 0
