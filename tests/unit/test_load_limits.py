@@ -290,9 +290,13 @@ def test_the_playbook_tells_its_breaches_and_fails(
     (tmp_path / "hosts.json").write_text(json.dumps({"all": {"hosts": hosts}}))
     asked = {"load_from": "runner1", "result_json": str(tmp_path / "result.json")}
     program = Path(sys.executable).parent / "ansible-playbook"
-    command = [program, "-i", tmp_path / "hosts.json", "-e", json.dumps(asked)]
+    command = [str(program), "-i", str(tmp_path / "hosts.json"), "-e", json.dumps(asked)]
     done = subprocess.run(
-        [*command, tmp_path / "play.yml"], cwd=ROOT, capture_output=True, text=True, check=False
+        [*command, str(tmp_path / "play.yml")],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == (2 if breaches else 0), done.stdout + done.stderr
     result = json.loads((tmp_path / "result.json").read_text())
