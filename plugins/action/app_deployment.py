@@ -15,8 +15,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
 
     def run(self, tmp: t.Any = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         result: dict[str, t.Any] = super().run(tmp, task_vars)
-        steps = {**self._task.args, "steps": ["__app_asked"]}
-        wrong = app_publish.failed_peer(steps, task_vars or {})
+        wrong = app_publish.failed_peer(self._task.args, task_vars or {})
         if wrong:
             return {**result, "failed": True, "msg": f"{wrong} failed, nothing is begun here."}
         holder = _operator.holder(task_vars or {})

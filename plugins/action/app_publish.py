@@ -36,12 +36,10 @@ class ActionModule(ActionBase):  # type: ignore[misc]
 
 
 def failed_peer(arguments: Result, variables: Result) -> str:
-    """The first other machine that failed one of the steps, if any."""
-    own, every = variables.get("inventory_hostname"), variables.get("hostvars", {})
-    for peer in arguments.get("peers") or []:
-        told = every.get(peer, {}) if peer != own else {}
-        for step in arguments.get("steps") or []:
-            result = told.get(step) or {}
-            if result.get("failed") or result.get("unreachable"):
-                return str(peer)
-    return ""
+    """The first other machine of this run that has left it, if any.
+
+    Ansible takes out who has failed or cannot be reached, whatever it was at, also plays before.
+    """
+    every, left = (variables.get(f"ansible_play_hosts{which}", []) for which in ("_all", ""))
+    gone = {*every} - {*left, variables.get("inventory_hostname")}
+    return next((str(peer) for peer in arguments.get("peers") or [] if peer in gone), "")

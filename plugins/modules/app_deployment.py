@@ -52,7 +52,7 @@ options:
     type: str
     default: ""
   peers:
-    description: Machines none of which may have refused the task registered as C(__app_asked).
+    description: Machines none of which may have failed in this run.
     type: list
     elements: str
     default: []

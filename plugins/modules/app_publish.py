@@ -61,12 +61,9 @@ options:
     type: str
     default: ""
   peers:
-    description: Machines that serve the application too; when one failed, this one does not go on.
-    type: list
-    elements: str
-    default: []
-  steps:
-    description: Names of registered results that tell whether a peer failed.
+    description:
+      - Machines that serve the application too. When one of them has failed in this run, or cannot be
+        reached, this one does not go on.
     type: list
     elements: str
     default: []
@@ -171,7 +168,6 @@ def _note(application: str, number: str, name: str) -> None:
 
 
 def argument_spec() -> dict[str, t.Any]:
-    names = {"type": "list", "elements": "str", "default": []}
     parts = [*_publication.PARTS, "undo"]
     return {
         **_serving.argument_spec(),
@@ -182,8 +178,7 @@ def argument_spec() -> dict[str, t.Any]:
         "trouble": {"type": "str", "default": ""},
         "part": {"type": "str", "choices": parts, "default": _publication.ALL},
         "found": {"type": "dict", "default": {}},
-        "peers": names,
-        "steps": names,
+        "peers": {"type": "list", "elements": "str", "default": []},
         "deployment": {"type": "str", "default": ""},
     }
 

@@ -127,8 +127,9 @@ def test_no_machine_begins_while_one_of_them_is_anothers(refused: bool) -> None:
     """One that waits seems abandoned while a peer of it builds, migrates or takes its turn."""
     plugin = action(action_plugin, {"state": "begun", "peers": ["one", "two"]})
     plugin._execute_module = lambda _name, **_given: {"deployment": "8"}
-    told = {"one": {"__app_asked": {"failed": refused}}, "two": {}}
-    said = plugin.run(task_vars={"inventory_hostname": "two", "hostvars": told})
+    left = ["two"] if refused else ["one", "two"]
+    hosts = {"ansible_play_hosts_all": ["one", "two"], "ansible_play_hosts": left}
+    said = plugin.run(task_vars={"inventory_hostname": "two", **hosts})
     assert ("deployment" in said) != refused
     assert said.get("msg") == ("one failed, nothing is begun here." if refused else None)
 

@@ -214,19 +214,21 @@ def test_files_that_go_back_to_nothing_have_no_server_to_stop(shop: Shop) -> Non
 
 
 @pytest.mark.parametrize(
-    ("told", "wrong"),
+    ("every", "left", "wrong"),
     [
-        ({"a": {}, "b": {}}, ""),
-        ({"a": {}, "b": {"built": {"failed": True}}}, "b"),
-        ({"a": {}, "b": {"built": {"unreachable": True}}}, "b"),
-        ({"a": {"built": {"failed": True}}, "b": {}}, ""),
-        ({"a": {}, "b": {"other": {"failed": True}}}, ""),
+        (["a", "b", "c"], ["a", "b", "c"], ""),
+        (["a", "b", "c"], ["a", "c"], "b"),
+        (["a", "b", "c"], ["b", "c"], ""),  # its own trouble is not another's
+        (["a", "b"], ["a", "b"], ""),  # --limit leaves c out
+        (["a", "b", "c", "d"], ["a", "b", "c"], ""),  # d does other work
     ],
 )
-def test_a_peer_s_failure_is_seen(told: dict[str, t.Any], wrong: str) -> None:
-    arguments = {"peers": ["a", "b", "c"], "steps": ["built", "switched"]}
-    variables = {"inventory_hostname": "a", "hostvars": told}
-    assert app_publish.failed_peer(arguments, variables) == wrong
+def test_a_peer_that_has_left_the_run_is_seen(
+    every: list[str], left: list[str], wrong: str
+) -> None:
+    names = {"ansible_play_hosts_all": every, "ansible_play_hosts": left}
+    variables = {"inventory_hostname": "a", **names}
+    assert app_publish.failed_peer({"peers": ["a", "b", "c"]}, variables) == wrong
 
 
 @pytest.mark.parametrize(
@@ -254,7 +256,7 @@ def test_a_peer_s_failure_is_seen(told: dict[str, t.Any], wrong: str) -> None:
 def test_a_machine_stops_or_goes_back_when_another_has_failed(
     arguments: dict[str, t.Any], sent: dict[str, t.Any]
 ) -> None:
-    plugin = action(app_publish, {**arguments, "steps": ["built"]})
+    plugin = action(app_publish, arguments)
     executed: list[dict[str, t.Any]] = []
 
     def execute(_name: str, module_args: dict[str, t.Any], **_: t.Any) -> dict[str, t.Any]:
@@ -262,8 +264,8 @@ def test_a_machine_stops_or_goes_back_when_another_has_failed(
         return {"changed": True}
 
     plugin._execute_module = execute
-    told = {"a": {}, "b": {"built": {"failed": True}}}
-    result = plugin.run(task_vars={"inventory_hostname": "a", "hostvars": told})
+    hosts = {"ansible_play_hosts_all": ["a", "b"], "ansible_play_hosts": ["a"]}
+    result = plugin.run(task_vars={"inventory_hostname": "a", **hosts})
     assert [one.items() >= sent.items() for one in executed] == ([True] if sent else [])
     stops = bool(arguments.get("peers")) and arguments["part"] in ("quiet", "all")
     assert bool(result.get("failed")) == stops

@@ -68,7 +68,9 @@ def play(tmp_path: Path) -> Play:
         words = {"name": name, "arguments": [*own, *_serving.argument_spec()]}
         (stack / f"plugins/modules/{name}.py").write_text(STANDIN % words)
 
-    def run(entry: str, fails: str = "", behind: str = "no", **options: t.Any) -> list[str]:
+    def run(
+        entry: str, fails: str = "", behind: str = "no", limit: str = "all", **options: t.Any
+    ) -> list[str]:
         log = tmp_path / "log"
         log.write_text("")
         told = {"MACHINE": "{{ inventory_hostname }}", "LOG": str(log)}
@@ -81,9 +83,12 @@ def play(tmp_path: Path) -> Play:
             "environment": {**told, "FAILS": fails, "BEHIND": behind},
             "tasks": [{"ansible.builtin.include_role": role, "vars": {**given, **options}}],
         }
-        (tmp_path / "play.yml").write_text(yaml.safe_dump([steps]))
+        # A play before: a machine may leave the run there, too.
+        gone = {"ansible.builtin.fail": {}, "when": f"inventory_hostname ~ ' before' == '{fails}'"}
+        before = {"hosts": "all", "gather_facts": False, "tasks": [gone]}
+        (tmp_path / "play.yml").write_text(yaml.safe_dump([before, steps]))
         interpreter = f"ansible_python_interpreter={sys.executable}"
-        words = ["-i", "a,b,c", "-e", interpreter, str(tmp_path / "play.yml")]
+        words = ["-i", "a,b,c", "-l", limit, "-e", interpreter, str(tmp_path / "play.yml")]
         done = subprocess.run(
             ["ansible-playbook", *words],
             cwd=tmp_path,
@@ -136,3 +141,24 @@ def test_when_a_machine_fails_workers_wait_for_all_servers_on_the_way_back(play:
         *["abc quiet", "abc workers", "ab servers", "ac undo"],
         *["abc quiet follow", "abc workers follow", "abc ended: as it was told"],
     ]
+
+
+@pytest.mark.parametrize(
+    ("fails", "last"),
+    [
+        ("b before", "ac asked"),
+        ("b app_release_info", "ac asked"),
+        ("b asked", "abc asked"),
+        ("b quiet follow", "ac app_build"),
+        ("b app_build", "abc app_build"),
+    ],
+)
+def test_nobody_goes_live_without_a_machine_that_has_failed_early(
+    play: Play, fails: str, last: str
+) -> None:
+    told = [one for one in play("deploy", fails, behind="yes") if "ended" not in one]
+    assert steps([one for one in told if "follow" not in one])[-1] == last
+
+
+def test_a_machine_that_the_limit_leaves_out_has_not_failed(play: Play) -> None:
+    assert steps(play("restart", limit="a,c"))[-2:] == ["ac servers", "ac ended"]
