@@ -160,5 +160,18 @@ def test_nobody_goes_live_without_a_machine_that_has_failed_early(
     assert steps([one for one in told if "follow" not in one])[-1] == last
 
 
+def test_the_database_is_migrated_when_all_have_what_was_built_or_not_at_all(play: Play) -> None:
+    shop = {**SHOP, "framework": "django"}
+    told = steps(play("deploy", app_applications=[shop]))
+    assert told[told.index("abc app_build") + 1] == "abc app_migrate"
+    told = play("deploy", "b app_build", app_applications=[shop])
+    assert sorted(told[-3:]) == [
+        "a ended: b failed, nothing is migrated.",
+        "b ended: as it was told",
+        "c ended: b failed, nothing is migrated.",
+    ]
+    assert steps(told[:-3])[-1] == "abc app_build"
+
+
 def test_a_machine_that_the_limit_leaves_out_has_not_failed(play: Play) -> None:
     assert steps(play("restart", limit="a,c"))[-2:] == ["ac servers", "ac ended"]
