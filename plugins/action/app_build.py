@@ -27,7 +27,10 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         if built.get("release") or (built and self._task.check_mode):
             return {**result, **built}
         files = arguments.get("runtime") == "static"
-        alike = machines_alike(arguments.pop("peers", None) or [], variables, name, files)
+        peers = arguments.pop("peers", None) or []
+        if revision := first_revision(peers, variables, name):
+            arguments["revision"] = revision
+        alike = machines_alike(peers, variables, name, files)
         own = str(variables.get("inventory_hostname", ""))
         first = alike[0] if own in alike else own
         try:
@@ -110,6 +113,15 @@ def machines_alike(
         if (files or _info(variables, peer).get("machine") == kind)
         and _info(variables, peer).get("applications", {}).get(name, {}).get("needed")
     ]
+
+
+def first_revision(peers: list[str], variables: Result, name: str) -> str:
+    """What the first machine has found is released on all.
+
+    Somebody may push to a branch while one machine after the other asks for it.
+    """
+    told = (_info(variables, peer).get("applications", {}).get(name, {}) for peer in peers)
+    return next((each["wanted"] for each in told if each.get("wanted")), "")
 
 
 def _lacking(others: list[str], variables: Result, name: str) -> list[Result]:

@@ -520,6 +520,18 @@ def test_one_machine_of_each_kind_builds_for_those_that_need_it() -> None:
     assert own["release"] == "1-x" and not connection.removed
 
 
+def test_all_release_what_the_first_has_found_also_when_somebody_pushes_meanwhile() -> None:
+    every = world(a=("12", True, False), b=("12", True, False), c=("13", True, False))
+    for name, wanted in {"a": "c1", "b": "c2", "c": "c2"}.items():
+        every[name]["__app_info"]["applications"]["shop"]["wanted"] = wanted
+    first, _connection = build_on("a", every, revision="c1")
+    every["a"]["__app_build"] = {**first, "release": "1-c1"}
+    got, _connection = build_on("b", every, revision="c2", built={"changed": False})
+    other, _connection = build_on("c", every, revision="c2")
+    told = [one["arguments"]["revision"] for one in (first, got, other)]
+    assert told == ["c1", "c1", "c1"]
+
+
 def test_files_are_built_once_whatever_the_machines_are() -> None:
     every = world(a=("12", True, False), b=("13", True, False))
     first, connection = build_on("a", every, runtime="static")
