@@ -17,6 +17,8 @@ LOCK = "uv.lock"
 REQUIREMENTS = "requirements.txt"
 # What uv reads of a project, and of the folders around it.
 _READ = (LOCK, REQUIREMENTS, "pyproject.toml", "uv.toml", ".python-version")
+# They name another file, or what no hash is of; the other options say where packages are.
+_ELSEWHERE = ("--requirement", "--constraint", "--editable")
 # Packages that are not copied into the environment, or are not known by a hash of the lock.
 _LOCAL = {"editable", "directory", "path"}
 
@@ -47,7 +49,8 @@ def without_hash(text: str) -> list[str]:
     return [
         line.split()[0]
         for line in requirements
-        if line and not line.startswith(("#", "-i", "--")) and "--hash=" not in line
+        if line.startswith(_ELSEWHERE)
+        or (line and not line.startswith(("#", "-i", "--")) and "--hash=" not in line)
     ]
 
 

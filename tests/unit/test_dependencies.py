@@ -32,7 +32,11 @@ def test_hashed_requirements_are_a_lock(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "line", ["django==5.2", "-r other.txt", "-e .", "git+https://x/y", "./local"]
+    "line",
+    [
+        *["django==5.2", "-r other.txt", "-e .", "git+https://x/y", "./local", "-c other.txt"],
+        *["--requirement base.txt", "--requirement=base.txt", "--constraint c.txt", "--editable ."],
+    ],
 )
 def test_a_line_without_a_hash_is_refused_by_name(tmp_path: Path, line: str) -> None:
     (tmp_path / "requirements.txt").write_text(f"{HASHED}{line}\n")
