@@ -20,8 +20,9 @@ _LONGEST_STOP = 24 * 3600.0
 _ASK_SECONDS = 60
 # Everybody is asked, so nobody knows how many will answer: both questions take all of it.
 _ANSWER_SECONDS = 2
-# By then all machines have stopped their workers, and whoever is to start them is at it.
-_ABANDONED_SECONDS = 60
+# After the longest that a machine may wait for its workers' tasks, while others' have stopped: by
+# then all have, and whoever is to start them is at it.
+_ABANDONED_SECONDS = 120
 Ask = t.Callable[[_celery.Question, _health.Deadline], _celery.Answers]
 
 
@@ -70,19 +71,19 @@ def quiet(
         running = [worker for worker in all_of_them if shown[worker.unit].is_running]
         if going_back:
             wait_until_idle(running, timeout)
-        return _stop(running, run) if running else ""
+        return _stop(running, timeout + _ABANDONED_SECONDS, run) if running else ""
     # A disk without room must not keep the release from going back.
     except (StackError, OSError) as error:
         return str(error)
 
 
-def _stop(workers: t.Sequence[_celery.Worker], run: _commands.Run) -> str:
+def _stop(workers: t.Sequence[_celery.Worker], abandoned: float, run: _commands.Run) -> str:
     """Without waiting. They start again also when whoever is to start them is killed."""
     names, timer = [worker.unit for worker in workers], _timer(workers[0])
     for name in names:
         _units.expect(name, _current(workers))
     run(["systemctl", "stop", f"{timer}.timer"])
-    later = ["--quiet", "--collect", f"--unit={timer}", f"--on-active={_ABANDONED_SECONDS}"]
+    later = ["--quiet", "--collect", f"--unit={timer}", f"--on-active={abandoned:.0f}"]
     for command in (
         ["systemd-run", *later, "systemctl", "start", "--", *names],
         ["systemctl", "stop", "--no-block", "--", *names],

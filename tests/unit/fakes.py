@@ -150,17 +150,18 @@ class Systemd:
         self.dies: set[str] = set()
         self.refuses: dict[str, str] = {}
         self.told: list[str] = []
-        self.timers: set[str] = set()
+        self.timers: dict[str, str] = {}
         self.transient: t.Callable[[Sequence[str]], _commands.Completed] | None = None
 
     def __call__(self, argv: Sequence[str], timeout: float = 0) -> _commands.Completed:
         if argv[0] == "journalctl":
             return _commands.Completed(0, f"Traceback: {SECRET} is not good\n")
-        if argv[0] == "systemd-run" and "--on-active=60" in argv:
-            self.timers.update(word[7:] for word in argv if word.startswith("--unit="))
+        told = dict(word.partition("=")[::2] for word in argv if word.startswith("--"))
+        if argv[0] == "systemd-run" and "--on-active" in told:
+            self.timers[told["--unit"]] = told["--on-active"]
             return _commands.Completed(0, "")
         if argv[-1].endswith(".timer"):
-            self.timers.discard(argv[-1].removesuffix(".timer"))
+            self.timers.pop(argv[-1].removesuffix(".timer"), None)
             return _commands.Completed(0, "")
         if argv[0] == "systemd-run":
             assert self.transient
