@@ -31,7 +31,9 @@ options:
     type: path
     required: true
   release:
-    description: A good release to go back to instead, by its name, revision or version.
+    description:
+      - A good release to go back to instead, by its name, revision or version; of several that fit,
+        the newest that does not serve.
     type: str
     default: ""
   allowed:
@@ -83,12 +85,20 @@ def choose(name: str, releases: _releases.Releases, wanted: str) -> str:
             )
         return found.name
     good = [release for release in releases.all() if release.result == _releases.GOOD]
-    for release in good:
-        commit = len(wanted) >= _SHORTEST_COMMIT and release.revision.startswith(wanted)
-        if commit or wanted in (release.name, release.version):
+    current, fitting = releases.linked("current"), [one for one in good if _fits(one, wanted)]
+    # A branch is the version of many.
+    for release in fitting:
+        if current is None or release.name != current.name:
             return release.name
+    if fitting:
+        raise StackError(f"{name} already serves {fitting[0].name} ({fitting[0].version}).")
     there = ", ".join(f"{release.name} ({release.version})" for release in good) or "none"
     raise StackError(f"{name} has no good release {wanted!r} on this machine; there is {there}.")
+
+
+def _fits(release: _releases.Release, wanted: str) -> bool:
+    commit = len(wanted) >= _SHORTEST_COMMIT and release.revision.startswith(wanted)
+    return commit or wanted in (release.name, release.version)
 
 
 def require_compatible(

@@ -36,9 +36,11 @@ def releases(tmp_path: Path) -> _releases.Releases:
     return _releases.Releases(tmp_path)
 
 
-def add(releases: _releases.Releases, name: str, result: str, proved: str = "") -> None:
+def add(
+    releases: _releases.Releases, name: str, result: str, proved: str = "", version: str = ""
+) -> None:
     releases.path(name).mkdir()
-    releases.finish(name, f"revision-{name}", "/usr/bin/python3", f"v{name}")
+    releases.finish(name, f"revision-{name}", "/usr/bin/python3", version or f"v{name}")
     releases.judge(name, result, now=proved)
 
 
@@ -86,6 +88,17 @@ def test_without_a_good_release_there_is_no_rollback(releases: _releases.Release
 def test_a_good_release_can_be_named(releases: _releases.Releases, wanted: str) -> None:
     add(releases, "1", GOOD)
     assert app_revert.choose("shop", releases, wanted) == "1"
+
+
+def test_of_the_releases_of_a_branch_the_one_that_serves_is_not_gone_back_to(
+    releases: _releases.Releases,
+) -> None:
+    for name in "123":
+        add(releases, name, GOOD, version="main")
+    releases.point("current", "3")
+    assert app_revert.choose("shop", releases, "main") == "2"
+    with pytest.raises(StackError, match=r"^shop already serves 3 \(main\)\.$"):
+        app_revert.choose("shop", releases, "3")
 
 
 LINE = _deployments.Deployment("1", "deploy", "ada", "2026-11-21T08:00:00Z")
