@@ -65,11 +65,14 @@ class Releases:
 
     def linked(self, link: str) -> Release | None:
         """The release that `current` or `previous` points to."""
+        name = self._named(link)
+        return self.read(name) if name else None
+
+    def _named(self, link: str) -> str:
         try:
-            target = Path(os.readlink(self.home / link))
+            return Path(os.readlink(self.home / link)).name
         except OSError:
-            return None
-        return self.read(target.name)
+            return ""
 
     def finish(self, name: str, revision: str, python: str, version: str = "") -> None:
         """Declare a release complete: from now on it can be published."""
@@ -161,26 +164,23 @@ class Releases:
 
     def leftovers(self) -> list[str]:
         """What killed builds and failed releases left behind."""
-        protected = {release.name for release in self._protected()}
-        found = {name: self.read(name) for name in self._names()}
+        found = {name: self.read(name) for name in self._names() if name not in self._protected()}
         return sorted(
-            name
-            for name, release in found.items()
-            if release is None or (release.result == FAILED and name not in protected)
+            name for name, release in found.items() if release is None or release.result == FAILED
         )
 
     def prune(self, keep: int) -> list[str]:
         """Remove what is neither serving, previous nor among the newest good ones."""
-        protected = {release.name for release in self._protected()}
         good = [release.name for release in self.all() if release.result == GOOD]
-        wanted = protected | set(good[:keep])
+        wanted = self._protected() | set(good[:keep])
         gone = [name for name in self._names() if name not in wanted]
         for name in gone:
             self.remove(name)
         return sorted(gone)
 
-    def _protected(self) -> list[Release]:
-        return [release for release in map(self.linked, ("current", "previous")) if release]
+    def _protected(self) -> set[str]:
+        """What serves stays, also when its record cannot be read."""
+        return {self._named(link) for link in ("current", "previous")}
 
     def _names(self) -> list[str]:
         if not self.directory.is_dir():

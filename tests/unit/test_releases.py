@@ -94,6 +94,18 @@ def test_pruning_spares_current_and_previous(releases: _releases.Releases) -> No
     assert [release.name for release in releases.all()] == ["4", "2", "1"]
 
 
+def test_what_serves_stays_also_when_its_record_cannot_be_read(
+    releases: _releases.Releases,
+) -> None:
+    for name in "123":
+        add(releases, name)
+    for link, name in (("current", "3"), ("previous", "2")):
+        releases.point(link, name)
+        (releases.path(name) / _releases.RECORD).write_text("")
+    assert releases.leftovers() == []
+    assert releases.prune(0) == ["1"]
+
+
 def test_failed_and_killed_ones_do_not_count_as_good(releases: _releases.Releases) -> None:
     add(releases, "1")
     add(releases, "2", FAILED)
