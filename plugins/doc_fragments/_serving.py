@@ -38,6 +38,14 @@ options:
     description: Unit of the scheduler on this machine, which restarts once the servers have.
     type: str
     default: ""
+  commands:
+    description:
+      - Commands with the keys C(name) and C(command) that put a release's files where all releases
+        have theirs. Who serves again runs them again, because the release before has replaced the
+        list of their names.
+    type: list
+    elements: dict
+    default: []
   together:
     description: On the way back workers wait until the servers of all machines are back.
     type: bool

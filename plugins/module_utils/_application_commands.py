@@ -110,6 +110,20 @@ def in_release(
     return Outcome(done.returncode, _environment.mask(done.stdout, values))
 
 
+def at_home(
+    user: str, command: str, home: Path, release: Path, environment: t.Mapping[str, t.Any]
+) -> Outcome:
+    """Run a command in a release of the application, which may write what all releases share."""
+    return in_release(
+        user,
+        command,
+        release=release,
+        writable=[home / "static", home / "media"],
+        environment_file=Path(f"/etc/slipway/{user}/environment"),
+        environment={key: str(value) for key, value in environment.items()},
+    )
+
+
 def sandboxed(
     user: str,
     argv: list[str],

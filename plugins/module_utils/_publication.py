@@ -9,6 +9,7 @@ import time
 import typing as t
 
 from ansible_collections.slipway.stack.plugins.module_utils import (
+    _application_commands,
     _celery,
     _commands,
     _deployments,
@@ -165,12 +166,36 @@ def follow(application: Application, part: str, run: _commands.Run = _commands.r
     return _following.workers(late, timeout, run)
 
 
+def collect(application: Application) -> str:
+    """Let what serves put its files where all releases have theirs; empty is success.
+
+    Another one has put its own there, and with them a list that does not name all of these.
+    """
+    releases = application.releases
+    current = releases.linked("current")
+    if current is None:
+        return ""
+    path = releases.path(current.name)
+    try:
+        for name, command in application.commands:
+            outcome = _application_commands.at_home(
+                application.name, command, releases.home, path, {}
+            )
+            if outcome.code:
+                return f"{name} failed: {outcome.tail()}"
+    except (StackError, OSError) as error:
+        return str(error)
+    return ""
+
+
 def _return(
     application: Application, before: _releases.Release | None, run: _commands.Run, together: bool
 ) -> str:
     """Let the release before serve again, or nothing where there was none."""
     application.releases.point("current", before.name if before else None)
     application.releases.restore()
+    # Before they start, for a server reads the list of its files when it does.
+    missed = collect(application)
     trouble = ""
     if before:
         part = SERVERS if together else ALL
@@ -178,7 +203,7 @@ def _return(
     elif application.units:
         run(["systemctl", "stop", *(unit.name for unit in application.units)])
     _serving.dismiss(application, application.servers, run)
-    return trouble
+    return trouble or missed
 
 
 def _current(application: Application) -> str:

@@ -48,6 +48,8 @@ class Application:
     health_timeout: float
     workers: tuple[_celery.Worker, ...] = ()
     beat: str = ""
+    # Their names, and what each release runs to put its files where all of them have theirs.
+    commands: tuple[tuple[str, str], ...] = ()
 
     def unit(self, name: str) -> _units.Unit:
         return next(unit for unit in self.units if unit.name == name)
@@ -61,6 +63,7 @@ def argument_spec() -> dict[str, t.Any]:
         "endpoints": {"type": "list", "elements": "dict", "default": []},
         "workers": {"type": "list", "elements": "dict", "default": []},
         "beat": {"type": "str", "default": ""},
+        "commands": {"type": "list", "elements": "dict", "default": []},
         "together": {"type": "bool", "default": False},
         "health_timeout": {"type": "int", "default": 60},
     }
@@ -76,6 +79,7 @@ def from_params(params: t.Mapping[str, t.Any]) -> Application:
         health_timeout=params["health_timeout"],
         workers=tuple(_worker(worker, params) for worker in params["workers"]),
         beat=params["beat"],
+        commands=tuple((one["name"], one["command"]) for one in params["commands"]),
     )
 
 

@@ -98,13 +98,8 @@ def run(params: dict[str, t.Any]) -> dict[str, str]:
     path = releases.path(params["release"])
     said = {}
     for command in params["commands"]:
-        outcome = _application_commands.in_release(
-            name,
-            command["command"],
-            release=path,
-            writable=[home / "static", home / "media"],
-            environment_file=Path(f"/etc/slipway/{name}/environment"),
-            environment={key: str(value) for key, value in params["environment"].items()},
+        outcome = _application_commands.at_home(
+            name, command["command"], home, path, params["environment"]
         )
         if outcome.code:
             raise StackError(_failure(releases, params, command["name"], outcome))

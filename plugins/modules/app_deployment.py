@@ -15,8 +15,9 @@ description:
     because one that waits for its turn gives no sign of life, and one that works does.
   - Beginning takes the application's lock, opens a line in its history and puts right what an
     interrupted deployment has left. Whoever finds the lock taken is told by whom.
-  - Ending removes releases that are not kept, closes the line with what the phases have noted in
-    it, and gives the lock back. Whoever has lost the lock removes nothing and fails.
+  - Ending removes releases that are not kept, lets what serves collect its files again when no
+    other was published, closes the line with what the phases have noted in it, and gives the lock
+    back. Whoever has lost the lock removes nothing and fails.
 extends_documentation_fragment: [slipway.stack._serving]
 attributes:
   check_mode:
@@ -160,6 +161,7 @@ def begin(params: dict[str, t.Any]) -> dict[str, t.Any]:
         with _deployments.phase(application.name, number):
             left = interrupted[-1].before if interrupted else ""
             recovered = _publication.recover(application, left, together=params["together"])
+            missed = _publication.collect(application) if interrupted and not recovered else ""
             behind = [worker.unit for worker in _publication.behind(application)]
     except StackError:
         _deployments.finish(application.name, number, _now())
@@ -170,6 +172,7 @@ def begin(params: dict[str, t.Any]) -> dict[str, t.Any]:
         "interrupted": [f"{one.what} of {one.started} by {one.who}" for one in interrupted],
         "recovered": recovered,
         "behind": behind,
+        "warnings": _warnings(application, missed),
     }
 
 
@@ -185,9 +188,18 @@ def end(params: dict[str, t.Any]) -> dict[str, t.Any]:
         # What is being built now may be another's, if he has the lock.
         with _deployments.phase(application.name, number):
             pruned = application.releases.prune(params["keep"])
+            line = _deployments.History(_deployments.directory(application.name)).find(number)
+            published = line is not None and line.result == _deployments.PUBLISHED
+            missed = "" if published else _publication.collect(application)
     finally:
         _deployments.finish(application.name, number, _now(), trouble=params["trouble"])
-    return {"deployment": number, "pruned": pruned}
+    warnings = _warnings(application, missed)
+    return {"deployment": number, "pruned": pruned, "warnings": warnings}
+
+
+def _warnings(application: _serving.Application, missed: str) -> list[str]:
+    """What serves goes on, but may not find its files."""
+    return [f"The release of {application.name} that serves: {missed}"] if missed else []
 
 
 def _now() -> datetime.datetime:

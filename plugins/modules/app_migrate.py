@@ -147,14 +147,7 @@ def run(params: dict[str, t.Any]) -> _migrations.Done:
     )
     environment = {key: str(value) for key, value in params["environment"].items()}
     if order.framework == "none":
-        outcome = _application_commands.in_release(
-            order.name,
-            order.command,
-            release=path,
-            writable=[home / "static", home / "media"],
-            environment_file=Path(f"/etc/slipway/{order.name}/environment"),
-            environment=environment,
-        )
+        outcome = _application_commands.at_home(order.name, order.command, home, path, environment)
         return _migrations.Done("failed." if outcome.code else "", output=outcome.output)
     with _migration_talk.guard(order, home, path, environment) as ask:
         return _migrations.migrate(order, ask, lambda done: _note(params, done))

@@ -62,8 +62,8 @@ options:
     default: ""
   peers:
     description:
-      - Machines that serve the application too. When one of them has failed in this run, or cannot be
-        reached, this one does not go on.
+      - Machines that serve the application too. When one of them has failed in this run, or cannot
+        be reached, this one does not go on.
     type: list
     elements: str
     default: []

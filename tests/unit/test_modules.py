@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.slipway.stack.plugins.action import app_deployment as action_plugin
 from ansible_collections.slipway.stack.plugins.module_utils import (
+    _application_commands,
     _clusters,
     _commands,
     _deployments,
@@ -132,6 +133,41 @@ def test_no_machine_begins_while_one_of_them_is_anothers(refused: bool) -> None:
     said = plugin.run(task_vars={"inventory_hostname": "two", **hosts})
     assert ("deployment" in said) != refused
     assert said.get("msg") == ("one failed, nothing is begun here." if refused else None)
+
+
+@pytest.mark.parametrize("published", [True, False])
+def test_what_goes_on_serving_collects_its_files_again(
+    deployments: Path,
+    shop: Shop,
+    capsys: Capture,
+    monkeypatch: pytest.MonkeyPatch,
+    published: bool,
+) -> None:
+    """A release that was refused has put its own there, and so has one that was interrupted."""
+    collected: list[tuple[str, ...]] = []
+
+    def collect(*given: t.Any) -> _application_commands.Outcome:
+        collected.append(tuple(map(str, given[:4])))
+        return _application_commands.Outcome(1, "no room")
+
+    monkeypatch.setattr(_application_commands, "at_home", collect)
+    shop.add("1", _releases.GOOD)
+    shop.releases.point("current", "1")
+    commands = [{"name": "collectstatic", "command": "collect"}]
+    number = begin(capsys, shop, commands=commands)["deployment"]
+    assert collected == []
+    if published:
+        history = _deployments.History(deployments / "shop")
+        history.note(number, result=_deployments.PUBLISHED)
+    said = end(capsys, shop, number, commands=commands)
+    home = shop.releases.home
+    once = ("shop", "collect", str(home), str(home / "releases/1"))
+    assert collected == ([] if published else [once])
+    missed = "The release of shop that serves: collectstatic failed: no room"
+    assert said["warnings"] == ([] if published else [missed])
+    dead = begin(capsys, shop)["deployment"]
+    begin(capsys, shop, commands=commands, dead=dead)
+    assert collected == [once] * (1 if published else 2)
 
 
 def test_a_deployment_that_never_began_cannot_end(

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.slipway.stack.plugins.action import app_publish
 from ansible_collections.slipway.stack.plugins.module_utils import (
+    _application_commands,
     _celery,
     _commands,
     _deployments,
@@ -735,3 +736,49 @@ def test_a_switch_that_was_killed_when_it_had_failed_is_taken_back(serving: Shop
     serving.releases.judge("2", FAILED, "it is ill")
     assert _publication.recover(serving.application, "1", serving.systemd) == "2"
     assert (serving.linked(), serving.result("2")) == ("1", FAILED)
+
+
+# Files that all releases put into the same place.
+
+
+@pytest.fixture
+def collecting(serving: Shop, monkeypatch: pytest.MonkeyPatch) -> Shop:
+    """Each release collects its files; what that would run is a fake that notes it."""
+
+    def collect(_user: str, command: str, _home: Path, release: Path, _more: t.Any) -> t.Any:
+        serving.systemd.told.append(f"{command} {release.name}")
+        return _application_commands.Outcome(int(command == "broken"), "no room")
+
+    monkeypatch.setattr(_application_commands, "at_home", collect)
+    return with_command(serving, "collect")
+
+
+def with_command(shop: Shop, command: str) -> Shop:
+    commands = (("collectstatic", command),)
+    shop.application = dataclasses.replace(shop.application, commands=commands)
+    return shop
+
+
+def test_who_serves_again_collects_its_files_before_its_server_reads_their_names(
+    collecting: Shop,
+) -> None:
+    collecting.sick = {"2"}
+    with pytest.raises(StackError, match="1 goes on serving"):
+        publish(collecting)
+    told = collecting.systemd.told
+    collected = told.index("collect 1")
+    assert f"restart {SERVICE}" in told[:collected] and f"restart {SERVICE}" in told[collected:]
+    collecting.sick = set()
+    collecting.releases.judge("2", _releases.BUILT)
+    found = publish(collecting)
+    told.clear()
+    _publication.undo(collecting.application, found, True, collecting.systemd)
+    assert told.index("collect 1") < told.index(f"restart {SERVICE}")
+
+
+def test_who_cannot_collect_its_files_serves_again_and_says_so(collecting: Shop) -> None:
+    found = publish(with_command(collecting, "broken"))
+    collecting.systemd.told.clear()
+    with pytest.raises(StackError, match="to 1: collectstatic failed: no room"):
+        _publication.undo(collecting.application, found, True, collecting.systemd)
+    assert f"restart {SERVICE}" in collecting.systemd.told and collecting.linked() == "1"
