@@ -157,7 +157,8 @@ def finish(
 ) -> Deployment:
     """Close the line, unless it is closed, and give the lock back.
 
-    The trouble is what kept this machine from going on, where nothing on it has noted more.
+    The trouble is what kept this machine from going on, or came once it served, where nothing on it
+    has noted more.
     """
     folder = folder or directory(application)
     history = History(folder)
@@ -168,8 +169,8 @@ def finish(
         # Whoever took the lock over has closed it.
         return line
     result = SUCCEEDED if line.result == PUBLISHED else FAILED
-    why = line.reason or trouble or "it ended without an answer"
-    reason = line.reason if result == SUCCEEDED else why
+    unknown = "" if result == SUCCEEDED else "it ended without an answer"
+    reason = line.reason or trouble or unknown
     history.note(number, finished=shown(now), result=result, reason=reason)
     _lock.Lock(application, folder).release(number)
     return dataclasses.replace(line, finished=shown(now), result=result, reason=reason)

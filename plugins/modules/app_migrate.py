@@ -106,6 +106,12 @@ applied:
   type: list
   elements: str
   sample: [auctions.0002_schedule]
+broken:
+  description: Migrations that ran since the release that serves was proved, and may break it.
+  returned: success
+  type: list
+  elements: str
+  sample: []
 point:
   description: Where in the write-ahead log the restore point lies, where there could be one.
   returned: success
@@ -177,7 +183,13 @@ def migrated(params: dict[str, t.Any]) -> dict[str, t.Any]:
         raise StackError(f"Release {release} does not go live, {serving}: {error}") from None
     changed = bool(done.applied) or params["framework"] == "none"
     told = {key: getattr(done, key) for key in ("before", "after", "applied", "point")}
-    return {"changed": changed, **told, "output": done.tail(15)}
+    broken = _broken(name, releases.linked("current"))
+    return {"changed": changed, **told, "broken": broken, "output": done.tail(15)}
+
+
+def _broken(name: str, serving: _releases.Release | None) -> list[str]:
+    lines = _deployments.History(_deployments.directory(name)).all()
+    return list(dict.fromkeys(_deployments.broken_since(lines, serving.proved if serving else "")))
 
 
 def _option(kind: str, default: t.Any = "", **more: t.Any) -> dict[str, t.Any]:

@@ -113,10 +113,15 @@ def test_the_guard_is_asked_and_the_history_told(
     told = (tmp_path / "deployments" / USER / "history.json").read_text()
     line = json.loads(told)[-1]
     assert (line["schema_before"], line["schema_after"]) == ("shop.0001_a", "shop.0002_b")
+    assert said["broken"] == []
     # Outside a deployment there is no line to add to.
+    history = _deployments.History(tmp_path / "deployments" / USER)
+    history.note(begun["deployment"], breaking="shop.0002_b")
+    told = history.path.read_text()
     (tmp_path / "answers").write_text("\n".join(answers) + "\n")
-    assert migrate(release, capsys)["applied"] == ["shop.0002_b"]
-    assert (tmp_path / "deployments" / USER / "history.json").read_text() == told
+    said = migrate(release, capsys)
+    assert (said["applied"], said["broken"]) == (["shop.0002_b"], ["shop.0002_b"])
+    assert history.path.read_text() == told
 
 
 def test_what_an_earlier_deployment_broke_keeps_older_code_out(

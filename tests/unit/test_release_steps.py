@@ -7,6 +7,7 @@ The modules are stand-ins that note when they are called; Ansible, role and acti
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import subprocess
 import sys
@@ -21,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[2]
 MACHINES = ["a", "b", "c"]
 MODULES = [path.stem for path in (ROOT / "plugins/modules").glob("app_*.py")]
 STANDIN = """#!/usr/bin/python
-import os, sys
+import json, os, sys
 from ansible.module_utils.basic import AnsibleModule
 ARGUMENTS = ("part", "state", "release", "found")
 module = AnsibleModule({name: {"type": "raw"} for name in %(arguments)r})
@@ -38,6 +39,7 @@ if f"{me} {said}" == os.environ["FAILS"] or said == "undo":
 answer = {"changed": True, "release": "2", "deployment": "7", "started": "", "machine": "m"}
 answer["found"] = {"before": "1", "switched": said != "try"}
 answer["behind"] = ["shop-worker-default.service"] * (os.environ["BEHIND"] == "yes")
+answer.update(json.loads(os.environ["ANSWERS"]))
 shop = {"needed": True, "wanted": "r", "current": "1", "withdrawn": False, "built": True}
 module.exit_json(**answer, applications={"shop": shop})
 """
@@ -69,11 +71,18 @@ def play(tmp_path: Path) -> Play:
         (stack / f"plugins/modules/{name}.py").write_text(STANDIN % words)
 
     def run(
-        entry: str, fails: str = "", behind: str = "no", limit: str = "all", **options: t.Any
+        entry: str,
+        fails: str = "",
+        behind: str = "no",
+        limit: str = "all",
+        answers: dict[str, t.Any] | None = None,
+        **options: t.Any,
     ) -> list[str]:
         log = tmp_path / "log"
         log.write_text("")
         told = {"MACHINE": "{{ inventory_hostname }}", "LOG": str(log)}
+        # Ansible would read JSON in a variable as what it says.
+        told["ANSWERS"] = "{% raw %}" + json.dumps(answers or {}) + "{% endraw %}"
         role = {"name": "slipway.stack.app", "tasks_from": entry}
         given = {"app_applications": [SHOP], "app_machines": MACHINES, "app_watch_seconds": 0}
         steps = {
@@ -177,6 +186,36 @@ def test_the_database_is_migrated_when_all_have_what_was_built_or_not_at_all(pla
         "c ended: b failed, nothing is migrated.",
     ]
     assert steps(told[:-3])[-1] == "abc app_build"
+
+
+@pytest.mark.parametrize(
+    ("broken", "gone_back", "said"),
+    [
+        ([], True, "as it was told"),
+        (
+            ["shop.0003_drop"],
+            False,
+            "visitors suffer. Release 2 goes on serving, because 1 may not work with the database"
+            " since shop.0003_drop: deploy a version that is well, with playbooks/deploy.yml -e"
+            " version=; or, when you know that it works, go back with playbooks/rollback.yml -e"
+            " allow_migrations=shop.0003_drop.",
+        ),
+    ],
+)
+def test_the_watch_does_not_go_back_to_a_release_that_the_database_has_left(
+    play: Play, broken: list[str], gone_back: bool, said: str
+) -> None:
+    told = play(
+        "deploy",
+        "visitors",
+        answers={"trouble": "visitors suffer", "broken": broken},
+        app_applications=[{**SHOP, "framework": "django"}],
+        app_watch_seconds=60,
+        app_migrate_enabled="{{ inventory_hostname == 'a' }}",
+    )
+    done = steps(told)
+    assert ("abc undo" in done) == gone_back
+    assert done[-1] == f"abc ended: {said}"
 
 
 def test_a_machine_that_the_limit_leaves_out_has_not_failed(play: Play) -> None:
