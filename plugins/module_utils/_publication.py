@@ -27,6 +27,7 @@ TRY = "try"
 QUIET = "quiet"
 WORKERS = "workers"
 SERVERS = "servers"
+NEXT = "next"
 PARTS = (ALL, TRY, QUIET, WORKERS, SERVERS)
 # What `current` names only for as long as a switch or the way back from it takes.
 _UNPROVED = (_releases.BUILT, _releases.FAILED)
@@ -70,6 +71,9 @@ def publish(application: Application, switch: Switch, run: _commands.Run = _comm
             boot_seconds=boot_seconds,
         )
     if switch.part == TRY:
+        if not application.servers:
+            # Pages of a machine that switches first may ask this one for their files.
+            releases.point(NEXT, name)
         return switch
     switch = dataclasses.replace(switch, switched=True)
     if not again:

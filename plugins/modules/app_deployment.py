@@ -187,6 +187,7 @@ def end(params: dict[str, t.Any]) -> dict[str, t.Any]:
     try:
         # What is being built now may be another's, if he has the lock.
         with _deployments.phase(application.name, number):
+            application.releases.point(_publication.NEXT, None)
             pruned = application.releases.prune(params["keep"])
             line = _deployments.History(_deployments.directory(application.name)).find(number)
             published = line is not None and line.result == _deployments.PUBLISHED

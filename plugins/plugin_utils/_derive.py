@@ -224,6 +224,7 @@ def _pages(application: Application) -> dict[str, t.Any] | None:
     return {
         "directory": f"{home}/current/public",
         "previous_directory": f"{home}/previous/public",
+        "next_directory": f"{home}/next/public",
         "hashed_paths": static["hashed_paths"],
         "fallback": static["fallback"],
     }

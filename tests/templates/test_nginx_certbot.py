@@ -120,18 +120,23 @@ def test_ipv6_addresses_are_listened_on_in_brackets() -> None:
         assert listened in text
 
 
-def test_pages_are_asked_for_anew_and_hashed_files_are_found_in_two_releases() -> None:
-    pages = {"directory": "/srv/x/current/public", "previous_directory": "/srv/x/previous/public"}
+def test_pages_are_asked_for_anew_and_hashed_files_are_found_in_three_releases() -> None:
+    current, previous, following = (
+        f"/srv/x/{link}/public" for link in ("current", "previous", "next")
+    )
+    pages = {"directory": current, "previous_directory": previous, "next_directory": following}
     bare = {"name": "bare", "server_name": "bare.test"}
     text = site_file({**bare, "pages": {**pages, "fallback": "/index.html"}})
     hashed, _location, rest = text.partition("location @previous")
     assert "location ^~ /assets/ {\n        root /srv/x/current/public;" in hashed
     assert "try_files $uri @previous;" in hashed
-    previous, _location, page = rest.partition("location / {")
-    assert "root /srv/x/previous/public;" in previous
+    before, _location, rest = rest.partition("location @next")
+    assert "root /srv/x/previous/public;\n        try_files $uri @next;" in before
+    coming, _location, page = rest.partition("location / {")
+    assert "root /srv/x/next/public;\n        try_files $uri =404;" in coming
     assert "try_files $uri $uri/ /index.html;" in page
     assert "expires -1;" in page
     assert "limit_req zone=general" in page
     alone = site_file({**bare, "pages": {"directory": "/srv/x/current/public"}})
-    assert "@previous" not in alone
+    assert "@" not in alone
     assert "try_files $uri $uri/ =404;" in alone

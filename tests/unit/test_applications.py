@@ -496,6 +496,7 @@ def test_files_are_served_by_nginx_and_released_where_it_is() -> None:
     assert site["pages"] == {
         "directory": "/srv/pages/current/public",
         "previous_directory": "/srv/pages/previous/public",
+        "next_directory": "/srv/pages/next/public",
         "hashed_paths": ["/assets/"],
         "fallback": "/index.html",
     }

@@ -75,7 +75,9 @@ def test_a_deployment_begins_and_ends(deployments: Path, shop: Shop, capsys: Cap
     assert (begun["rc"], begun["interrupted"], begun["recovered"]) == (0, [], "")
     (line,) = _deployments.History(deployments / "shop").all()
     assert (line.id, line.before, line.who) == (begun["deployment"], "4", "ada")
+    shop.releases.point("next", "1")
     ended = end(capsys, shop, begun["deployment"], keep=2)
+    assert shop.linked("next") == "" and not (shop.releases.home / "next").is_symlink()
     assert ended["pruned"] == ["1", "2"]
     assert _lock.Lock("shop", deployments / "shop").read() is None
     (line,) = _deployments.History(deployments / "shop").all()

@@ -216,6 +216,14 @@ def test_a_machine_that_goes_back_with_the_others_has_its_links_again(
     assert (failed.result, failed.reason) == (FAILED, "visitors suffer")
 
 
+def test_files_are_found_before_their_release_is_switched_to(serving: Shop) -> None:
+    publish(serving, part=_publication.TRY)
+    assert serving.linked("next") == "", "servers answer for themselves"
+    serving.application = dataclasses.replace(serving.application, servers=(), units=())
+    publish(serving, part=_publication.TRY)
+    assert (serving.linked("next"), serving.linked()) == ("2", "1")
+
+
 def test_files_that_go_back_to_nothing_have_no_server_to_stop(shop: Shop) -> None:
     files = dataclasses.replace(shop.application, servers=(), units=())
     shop.add("2", _releases.BUILT)
