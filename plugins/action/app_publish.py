@@ -16,6 +16,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]
     def run(self, tmp: t.Any = None, task_vars: Result | None = None) -> Result:
         result: Result = super().run(tmp, task_vars)
         variables, arguments = task_vars or {}, dict(self._task.args)
+        if arguments.get("unless_broken") and (stays := why_it_stays(arguments, variables)):
+            return {**result, "failed": True, "msg": stays}
         wrong, part = failed_peer(arguments, variables), arguments.get("part")
         switched = (arguments.get("found") or {}).get("switched")
         if wrong and part != "undo" and not switched:
@@ -33,6 +35,19 @@ class ActionModule(ActionBase):  # type: ignore[misc]
             )
         )
         return result
+
+
+def why_it_stays(arguments: Result, variables: Result) -> str:
+    """Where rollback.yml would not go back by itself either, somebody has to choose."""
+    machines = (variables["hostvars"][peer] for peer in arguments["peers"])
+    found = (machine.get("__app_migrated", {}).get("broken", []) for machine in machines)
+    broken = ",".join(sorted({name for names in found for name in names}))
+    return broken and (
+        f"{arguments['trouble']}. Release {arguments['release']} goes on serving, because"
+        f" {arguments['found']['before']} may not work with the database since {broken}: deploy a"
+        " version that is well, with playbooks/deploy.yml -e version=; or, when you know that it"
+        f" works, go back with playbooks/rollback.yml -e allow_migrations={broken}."
+    )
 
 
 def failed_peer(arguments: Result, variables: Result) -> str:

@@ -60,6 +60,12 @@ options:
       - What was found while visitors were watched. With C(part=undo) the release goes back for it.
     type: str
     default: ""
+  unless_broken:
+    description:
+      - With C(part=undo), stay and fail where the result registered as C(__app_migrated) on this
+        machine or a peer names migrations that the release before may not work with.
+    type: bool
+    default: false
   peers:
     description:
       - Machines that serve the application too. When one of them has failed in this run, or cannot
@@ -176,6 +182,7 @@ def argument_spec() -> dict[str, t.Any]:
         "withdraw": {"type": "bool", "default": False},
         "reason": {"type": "str", "default": ""},
         "trouble": {"type": "str", "default": ""},
+        "unless_broken": {"type": "bool", "default": False},
         "part": {"type": "str", "choices": parts, "default": _publication.ALL},
         "found": {"type": "dict", "default": {}},
         "peers": {"type": "list", "elements": "str", "default": []},
