@@ -221,4 +221,4 @@ def test_the_watch_does_not_go_back_to_a_release_that_the_database_has_left(
 
 
 def test_a_machine_that_the_limit_leaves_out_has_not_failed(play: Play) -> None:
-    assert steps(play("restart", limit="a,c"))[-2:] == ["ac servers", "ac ended"]
+    assert steps(play("restart", limit="a,c"))[-2:] == ["ac all", "ac ended"]
