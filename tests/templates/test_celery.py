@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+import signal
 import subprocess
 import time
 import typing as t
@@ -31,6 +32,15 @@ def stop_command(unit: str) -> str:
     return str(quoted).replace("\\\n", " ").replace("$$", "$")
 
 
+@pytest.fixture
+def quit_is_heard() -> t.Iterator[None]:
+    """A shell in the background ignores SIGQUIT, and so would all that is started there."""
+    before = signal.signal(signal.SIGQUIT, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGQUIT, before)
+
+
+@pytest.mark.usefixtures("quit_is_heard")
 @pytest.mark.parametrize(
     ("term", "quit_", "heard", "least"),
     [

@@ -253,6 +253,18 @@ def test_a_peer_that_has_left_the_run_is_seen(
     assert app_publish.failed_peer({"peers": ["a", "b", "c"]}, variables) == wrong
 
 
+@pytest.mark.parametrize(("broken", "stays"), [([], False), (["shop.0003_drop"], True)])
+def test_a_release_stays_where_the_database_has_left_the_one_before(
+    broken: list[str], stays: bool
+) -> None:
+    found = {"before": "1"}
+    arguments = {"peers": ["a", "b"], "release": "2", "found": found, "trouble": "it is slow"}
+    machines = {"a": {"__app_migrated": {"broken": broken}}, "b": {}}
+    said = app_publish.why_it_stays(arguments, {"hostvars": machines})
+    assert bool(said) is stays
+    assert not stays or ("it is slow" in said and "allow_migrations=shop.0003_drop" in said)
+
+
 @pytest.mark.parametrize(
     ("arguments", "sent"),
     [

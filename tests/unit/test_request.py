@@ -616,3 +616,23 @@ def test_files_are_replaced_where_their_path_is_named_twice(
 ) -> None:
     found = problem(extra=extra, takes=FILES, backup_s3={"bucket": "backups"})
     assert said in found if said else found == ""
+
+
+FRONTENDS_ALONE = {"web": ["one"], "all": ["one"]}
+
+
+@pytest.mark.parametrize(
+    ("takes", "inputs", "words"),
+    [
+        (["app"], {}, "no machine here is in the group 'database'"),
+        (["verify_level"], {}, "files are saved only with stack_backup_s3"),
+        (["verify_level"], {"backup_s3": {"bucket": "b"}, "backup_cipher_pass": "x"}, ""),
+    ],
+    ids=["databases only", "nothing saved", "files saved"],
+)
+def test_where_a_playbook_has_nothing_to_do_it_says_so(
+    takes: list[str], inputs: dict[str, t.Any], words: str
+) -> None:
+    asked = {"takes": takes, "needs": ["database"], "optional": ["app"], **inputs}
+    said = problem(FRONTENDS_ALONE, **asked)
+    assert words in said and bool(words) is bool(said)

@@ -7,6 +7,8 @@ import dataclasses
 from pathlib import Path
 
 import pytest
+import yaml
+from ansible_collections.slipway.stack.plugins.doc_fragments import _serving as _fragment
 from ansible_collections.slipway.stack.plugins.module_utils import (
     _celery,
     _probe,
@@ -49,11 +51,12 @@ def test_options_become_an_application() -> None:
             "workers": [worker],
             "beat": "b.service",
             "health_timeout": 7,
+            "commands": [{"name": "static files", "command": "manage.py collectstatic"}],
         }
     )
-    assert set(_serving.argument_spec()) == {
-        *("name", "home", "units", "endpoints", "workers", "beat", "health_timeout")
-    }
+    documented = yaml.safe_load(_fragment.ModuleDocFragment.DOCUMENTATION)["options"]
+    assert {*_serving.argument_spec()} <= {*documented}
+    assert made.commands == (("static files", "manage.py collectstatic"),)
     assert made.environment_file == Path("/etc/slipway/shop/environment")
     assert made.releases.home == Path("/srv/shop")
     assert made.unit(SERVICE).watched == ("/srv/shop/current",)
