@@ -802,3 +802,13 @@ def test_who_cannot_collect_its_files_serves_again_and_says_so(collecting: Shop)
     with pytest.raises(StackError, match="to 1: collectstatic failed: no room"):
         _publication.undo(collecting.application, found, True, collecting.systemd)
     assert f"restart {SERVICE}" in collecting.systemd.told and collecting.linked() == "1"
+
+
+def test_a_collection_that_never_ends_keeps_nobody_from_serving(
+    collecting: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def collect(*_all: t.Any) -> t.Any:
+        raise StackError("collectstatic did not end within 900 s.")
+
+    monkeypatch.setattr(_application_commands, "at_home", collect)
+    assert _publication.collect(collecting.application).endswith("did not end within 900 s.")
