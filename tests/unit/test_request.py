@@ -395,7 +395,7 @@ def test_a_backup_that_is_promised_is_not_left_out(asked: dict[str, t.Any], why:
     takes = ["app", "version", "allow_migrations", "back_up_first", "deploy_approved"]
     rest = {"extra": {"app": "shop", **asked}, "takes": takes, "whole": True}
     # "one" has the databases.
-    given = {**rest, "limit": "application", "machines": ["two", "three"]}
+    given: dict[str, t.Any] = {**rest, "limit": "application", "machines": ["two", "three"]}
     said = problem(**given)
     assert bool(said) == bool(why)
     if why:
@@ -403,7 +403,11 @@ def test_a_backup_that_is_promised_is_not_left_out(asked: dict[str, t.Any], why:
     assert problem(**{**given, "machines": ["one", "two", "three"]}) == ""
     assert problem(**{**given, "limit": ""}) == ""
     # Whoever asks for something else is not told of it.
-    other = {**given, "takes": takes[:3], "extra": {"app": "shop", "allow_migrations": "0002"}}
+    other: dict[str, t.Any] = {
+        **given,
+        "takes": takes[:3],
+        "extra": {"app": "shop", "allow_migrations": "0002"},
+    }
     assert problem(**other) == ""
 
 
@@ -633,6 +637,6 @@ FRONTENDS_ALONE = {"web": ["one"], "all": ["one"]}
 def test_where_a_playbook_has_nothing_to_do_it_says_so(
     takes: list[str], inputs: dict[str, t.Any], words: str
 ) -> None:
-    asked = {"takes": takes, "needs": ["database"], "optional": ["app"], **inputs}
+    asked: dict[str, t.Any] = {"takes": takes, "needs": ["database"], "optional": ["app"], **inputs}
     said = problem(FRONTENDS_ALONE, **asked)
     assert words in said and bool(words) is bool(said)
