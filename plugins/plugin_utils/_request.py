@@ -68,7 +68,6 @@ _LIKENESS = 0.75
 _EVERYWHERE = ("result_json",)
 # A variable of the operator's own may well be called so.
 _COMMON_WORDS = ("command", "release", "reason", "service")
-# How environments without real visitors are called; of any other nobody knows.
 _LEVELS = ("present", "intact", "readable", "kept")
 # Services that may be restarted, and where they run.
 _SERVICES = {"postgres": "database", "pgbouncer": "database", "redis": "cache", "nginx": "web"}
