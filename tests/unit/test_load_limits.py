@@ -200,9 +200,8 @@ def named(began: float) -> list[str]:
     given = [variables["__app_load_asked"]["result"], variables["__app_load_command"]]
     given += [each["path"] for each in variables["__app_load_files"]]
     given += re.findall(r"\{\{ __app_load_\w+ \}\}[/_]\w+\.json", steps)
-    trusted = {
-        name: trust_as_template(each) for name, each in variables.items() if type(each) is str
-    }
+    texts = {name: each for name, each in variables.items() if isinstance(each, str)}
+    trusted = {name: trust_as_template(each) for name, each in texts.items()}
     templar = Templar(DataLoader(), variables={**trusted, "app_load": told})
     text = " ".join(str(templar.template(trust_as_template(each))) for each in given)
     return re.findall(r"/(?:var/lib|opt)/slipway/load/[\w./-]+", text)
