@@ -31,7 +31,10 @@ class Worker:
 
 @dataclasses.dataclass(frozen=True)
 class Question:
-    """What to find out; `schedule` is where beat's tasks stand: database, settings or nowhere."""
+    """What to find out; `schedule` is where beat's tasks stand: database, settings or nowhere.
+
+    Nodes that `retire` take no more tasks until they start anew.
+    """
 
     application: str
     module: str
@@ -39,6 +42,7 @@ class Question:
     nodes: tuple[str, ...] = ()
     pids: bool = False
     at_work: bool = False
+    retire: tuple[str, ...] = ()
     queues: tuple[str, ...] = ()
     schedule: str = ""
     since: float | None = None

@@ -1,5 +1,5 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What an application's own Python is asked about its Celery; it changes nothing.
+"""What an application's own Python is asked about its Celery, and what it tells workers that end.
 
 This text runs inside a release, where nothing of the collection is: only the standard library, and
 what the application itself brings. Every answer is a line of JSON, so that a question that hangs
@@ -22,6 +22,7 @@ MARK = "@slipway-celery "
 TIMES = ("timestamp", "sentry-task-enqueued-time", "enqueued_at")
 WATCH_SECONDS = 2.0
 HELD_LIMIT = 1000
+RETIRE_SECONDS = 10.0
 
 
 class Late(BaseException):
@@ -57,6 +58,39 @@ def at_work(app: t.Any, request: dict[str, t.Any]) -> None:
         for node, tasks in ((node, tasks) for reply in told for node, tasks in reply.items()):
             count[node] = count.get(node, 0) + len(tasks)
     tell(at_work=count)
+
+
+def retire(
+    app: t.Any,
+    request: dict[str, t.Any],
+    clock: t.Callable[[], float] = time.monotonic,
+    sleep: t.Callable[[float], None] = time.sleep,
+) -> None:
+    """Let workers take no more tasks, and wait for those that they have just begun.
+
+    A task that a worker takes in the very moment in which it is told to end is done, never
+    acknowledged, and done again (github.com/celery/celery/issues/3802). What was begun earlier is
+    acknowledged when it ends, however long it takes.
+    """
+
+    def told(command: str, **arguments: str) -> list[t.Any]:
+        replies = app.control.broadcast(
+            command,
+            arguments=arguments,
+            destination=request["retire"],
+            reply=True,
+            timeout=request["ping_seconds"],
+        )
+        return [answer for reply in replies or [] for answer in reply.values()]
+
+    if not request["retire"]:
+        return
+    names = {queue["name"] for queues in told("active_queues") for queue in queues}
+    for name in sorted(names):
+        told("cancel_consumer", queue=name)
+    end = clock() + RETIRE_SECONDS
+    while any(told("reserved") + told("active")) and clock() < end:
+        sleep(0.1)
 
 
 def queues(app: t.Any, request: dict[str, t.Any]) -> None:
@@ -208,6 +242,7 @@ def main(request: dict[str, t.Any]) -> None:
         for stage, question in (
             ("asking its workers over the broker", ping),
             ("asking its workers for what they do", at_work),
+            ("letting workers take no more tasks", retire),
             ("asking the broker for its queues", queues),
             ("asking the broker for what workers hold", taken),
             ("reading beat's schedule", beat),

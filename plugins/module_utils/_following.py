@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import time
 import typing as t
@@ -59,7 +60,11 @@ def _busy(workers: t.Sequence[_celery.Worker], host: str, ask: Ask) -> bool:
 
 
 def quiet(
-    all_of_them: t.Sequence[_celery.Worker], timeout: float, run: _commands.Run, going_back: bool
+    all_of_them: t.Sequence[_celery.Worker],
+    timeout: float,
+    run: _commands.Run,
+    going_back: bool,
+    ask: Ask = _celery.ask,
 ) -> str:
     """Let workers take no more tasks and end those that they have; empty is success.
 
@@ -70,28 +75,41 @@ def quiet(
         shown = _units.show(names, run)
         running = [worker for worker in all_of_them if shown[worker.unit].is_running]
         if going_back:
-            wait_until_idle(running, timeout)
-        return _stop(running, timeout + _ABANDONED_SECONDS, run) if running else ""
+            wait_until_idle(running, timeout, ask)
+        return _stop(running, timeout + _ABANDONED_SECONDS, run, ask) if running else ""
     # A disk without room must not keep the release from going back.
     except (StackError, OSError) as error:
         return str(error)
 
 
-def _stop(workers: t.Sequence[_celery.Worker], abandoned: float, run: _commands.Run) -> str:
-    """Without waiting. They start again also when whoever is to start them is killed."""
+def _stop(
+    workers: t.Sequence[_celery.Worker], abandoned: float, run: _commands.Run, ask: Ask
+) -> str:
+    """Without waiting for long tasks.
+
+    Workers start anew also when whoever is to start them is killed, be they stopped or only deaf.
+    """
     names, timer = [worker.unit for worker in workers], _timer(workers[0])
     for name in names:
         _units.expect(name, _current(workers))
     run(["systemctl", "stop", f"{timer}.timer"])
     later = ["--quiet", "--collect", f"--unit={timer}", f"--on-active={abandoned:.0f}"]
-    for command in (
-        ["systemd-run", *later, "systemctl", "start", "--", *names],
-        ["systemctl", "stop", "--no-block", "--", *names],
-    ):
-        done = run(command)
-        if not done.ok:
-            return f"{', '.join(names)} did not stop: {done.output.strip()}"
-    return ""
+    done = run(["systemd-run", *later, "systemctl", "restart", "--", *names])
+    if done.ok:
+        _retire(workers, ask)
+        done = run(["systemctl", "stop", "--no-block", "--", *names])
+    return "" if done.ok else f"{', '.join(names)} did not stop: {done.output.strip()}"
+
+
+def _retire(workers: t.Sequence[_celery.Worker], ask: Ask) -> None:
+    """Let workers take no more tasks; of those that do not answer, one may be done twice."""
+    one, host = workers[0], socket.gethostname()
+    nodes = tuple(f"{worker.node}@{host}" for worker in workers)
+    question = _celery.Question(
+        one.application, one.module, one.home, retire=nodes, ping_seconds=_ANSWER_SECONDS
+    )
+    with contextlib.suppress(StackError):
+        ask(question, _health.Deadline(_ASK_SECONDS))
 
 
 def _timer(worker: _celery.Worker) -> str:

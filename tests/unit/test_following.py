@@ -94,6 +94,22 @@ def test_nobody_starts_workers_that_have_been_started(
     assert (systemd.timers, systemd.running) == ({}, {ONE})
 
 
+@pytest.mark.parametrize("answers", [True, False])
+def test_workers_take_no_more_tasks_before_they_stop(tmp_path: Path, answers: bool) -> None:
+    systemd, asked = Systemd(ONE), []
+
+    def ask(question: _celery.Question, _deadline: object) -> _celery.Answers:
+        # Whoever is deaf starts anew also when we are killed here.
+        asked.append((question.retire, list(systemd.timers), list(systemd.told)))
+        if not answers:
+            raise StackError("the broker is not there")
+        return _celery.Answers()
+
+    assert _following.quiet([worker(home=tmp_path)], 1, systemd, False, ask) == ""
+    assert asked == [((f"shop-a@{HERE}",), ["root-workers-abandoned"], [])]
+    assert systemd.told == [f"stop {ONE}"]
+
+
 def test_workers_that_do_not_stop_are_told() -> None:
     systemd = Systemd(ONE)
     systemd.refuses = {f"stop {ONE}": "no bus"}

@@ -241,6 +241,48 @@ def test_whoever_answers_is_asked_for_the_tasks_that_he_has(capsys: t.Any) -> No
     assert answered(at_work, silent, capsys, at_work=True).at_work == {}
 
 
+class Busy(App):
+    """Workers that still have what is listed, one look after the other."""
+
+    def __init__(self, *looks: int) -> None:
+        super().__init__({"active_queues": [{NODE: [{"name": "b"}, {"name": "a"}]}]})
+        self.looks, self.cancelled = list(looks), list[str]()
+
+    def broadcast(self, command: str, **options: t.Any) -> t.Any:
+        assert options["destination"] == [NODE]
+        if command == "cancel_consumer":
+            self.cancelled.append(options["arguments"]["queue"])
+        if command == "reserved":
+            return None
+        if command == "active":
+            return [{NODE: [{}] * self.looks.pop(0)}]
+        return self.replies.get(command)
+
+
+@pytest.mark.parametrize(
+    ("looks", "slept"),
+    [([0], 0.0), ([2, 1, 0], 0.2), ([1] * 200, 10.0)],
+    ids=["idle", "soon idle", "busy for long"],
+)
+def test_a_worker_that_retires_is_waited_for_until_what_it_has_just_begun_is_done(
+    looks: list[int], slept: float, capsys: t.Any
+) -> None:
+    app, naps = Busy(*looks), list[float]()
+
+    def retire(app: App, request: dict[str, t.Any]) -> None:
+        _celery_question.retire(app, request, lambda: sum(naps), naps.append)
+
+    answered(retire, app, capsys, retire=[NODE])
+    assert app.cancelled == ["a", "b"]
+    assert sum(naps) == pytest.approx(slept, abs=0.15)
+
+
+def test_nobody_retires_who_is_not_asked_to(capsys: t.Any) -> None:
+    app = Busy()
+    answered(_celery_question.retire, app, capsys, retire=[])
+    assert app.cancelled == []
+
+
 def test_queues_are_asked_over_one_connection(capsys: t.Any) -> None:
     found = answered(_celery_question.queues, App({}), capsys, queues=["a", "b"])
     assert set(found.queues) == {"a", "b"}
