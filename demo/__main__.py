@@ -95,7 +95,7 @@ def show(stages: Stages, hosts: int, release: str) -> str:
         with stages.stage(name):
             play(playbook, inventory)
     with stages.stage("https"):
-        port = int(machines.describe(LAB)[web].published["443/tcp"].rpartition(":")[2])
+        port = machines.port(LAB, web)
         address = f"https://{DOMAIN}:{port}/"
         prove(address, port)
     return address

@@ -42,10 +42,9 @@ def main() -> int:
 
 
 def tell() -> None:
-    described = machines.describe(LAB)
-    if MACHINE not in described:
+    if MACHINE not in machines.containers(LAB):
         raise shell.LabError("the demo does not run: make demo brings it up.")
-    port = int(described[MACHINE].published["443/tcp"].rpartition(":")[2])
+    port = machines.port(LAB, MACHINE)
     with Bidder(port, begin=highest() + 1) as bidder:
         wait_for(lambda: len(bidder.accepted) > 9, 180, "bids are taken")
         moment = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=1)

@@ -135,7 +135,7 @@ def row(step: Step, ended: bool, seen: Report) -> tuple[bool, str]:
 
 def port() -> int:
     """Where on this computer the demo's web machine answers."""
-    return int(machines.describe(LAB)[WEB].published["443/tcp"].rpartition(":")[2])
+    return machines.port(LAB, WEB)
 
 
 def authority(room: Path) -> None:

@@ -146,6 +146,14 @@ def describe(lab: str) -> dict[str, Description]:
     }
 
 
+def port(lab: str, machine: str, inside: str = "443/tcp") -> int:
+    """Where on this host a machine's port is reached."""
+    described = describe(lab).get(machine)
+    if not described or inside not in described.published:
+        raise shell.LabError(f"{machine} does not run.")
+    return int(described.published[inside].rpartition(":")[2])
+
+
 def container(lab: str, name: str) -> str:
     return f"{lab}-{name}"
 
