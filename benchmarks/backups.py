@@ -23,14 +23,15 @@ from tests.lab.stages import Stages
 DATABASE = "auction"
 PLAIN = f"/var/lib/postgresql/{DATABASE}.sql.gz"
 ROW = 560  # bytes of a row in its table, with its header and its part of the index
-# Eight random words of hexadecimal digits: what gzip makes half of, not nothing.
+TABLES = 4  # of equal size: what is done table by table has something for two processors
+# Fourteen random words of hexadecimal digits: what gzip makes half of, not nothing.
 ROWS = """
-DROP TABLE IF EXISTS ballast;
-CREATE TABLE ballast (id bigint PRIMARY KEY, made timestamptz DEFAULT now(), words text);
-INSERT INTO ballast (id, words)
+DROP TABLE IF EXISTS {table};
+CREATE TABLE {table} (id bigint PRIMARY KEY, made timestamptz DEFAULT now(), words text);
+INSERT INTO {table} (id, words)
 SELECT n, (SELECT string_agg(md5(random()::text || n || w), ' ') FROM generate_series(1, 14) w)
 FROM generate_series(1, {rows}) n;
-VACUUM ANALYZE ballast;
+VACUUM ANALYZE {table};
 """
 STATE = "/var/lib/slipway/backup"
 # As the playbook does it; the timer's own rehearsal has less of the processors on purpose.
@@ -42,6 +43,7 @@ scratch = _scratch.Scratch(pathlib.Path("/var/lib/slipway/scratch"), 5499)
 _scratch.bring_up(scratch, _recovery.target("latest"))
 """
 REMOVE = COPY.rpartition("_scratch.bring_up")[0] + "_scratch.remove(scratch)"
+WAITING = "find /var/lib/postgresql/*/main/pg_wal/archive_status -name '*.ready'"
 BACKUPS = {
     "pg_dump | gzip": f"pg_dump {DATABASE} | gzip >{PLAIN}",
     "dump, read back from S3": "systemctl start slipway-backup.service",
@@ -116,7 +118,8 @@ def _kept(bed: Bed) -> Host:
 
 
 def _fill(host: Host, rows: int) -> int:
-    _psql(host, ROWS.format(rows=rows), DATABASE)
+    for number in range(TABLES):
+        _psql(host, ROWS.format(table=f"ballast_{number}", rows=rows // TABLES), DATABASE)
     return int(_psql(host, f"SELECT pg_database_size('{DATABASE}')"))
 
 
@@ -124,16 +127,28 @@ def _round(host: Host, number: int) -> Round:
     """Every way once, each round beginning with another; restores are of this round's backups."""
     seconds = {}
     for name in turned(list(BACKUPS), number):
+        _settle(host)
         seconds[name] = _timed(host, BACKUPS[name])
     for name in turned(list(RESTORES), number):
         _psql(host, "DROP DATABASE IF EXISTS again")
         _psql(host, "CREATE DATABASE again TEMPLATE template0")
+        _settle(host)
         seconds[name] = _timed(host, RESTORES[name])
         host.inside("python3", "-c", REMOVE)
     for name, took in seconds.items():
         shell.say(f"{took:7.1f} s  {name}")
     _psql(host, "DROP DATABASE IF EXISTS again")
     return seconds
+
+
+def _settle(host: Host, seconds: float = 300) -> None:
+    """Wait until the WAL of what went before is archived, which costs the next one nothing then."""
+    until = time.monotonic() + seconds
+    _psql(host, "CHECKPOINT")
+    while host.inside("sh", "-c", WAITING).strip():
+        if time.monotonic() > until:
+            raise shell.LabError(f"WAL has not been archived for {seconds:.0f} s.")
+        time.sleep(1)
 
 
 def _timed(host: Host, command: str) -> float:

@@ -255,12 +255,12 @@ def _site(source: Mapping[str, str]) -> dict[str, Any]:
         ],
         "stack_acme": {"directory": "https://services.test:14000/dir"},
         "stack_backup_s3": {
-            "endpoint_url": "https://s3.services.test:9000",
+            "endpoint_url": "https://s3.services.test:9443",
             "bucket": "backups",
             "addressing_style": "path",
         },
         # Public on purpose: they guard containers that live as long as the measurement.
-        "vault_stack_backup_s3": {"access_key": "bench-access", "secret_key": "bench-s3-secret"},
+        "vault_stack_backup_s3": {"access_key": "lab", "secret_key": "lab-secret-key"},
         "vault_stack_backup_cipher_pass": "bench-passphrase-of-the-backups",
         "vault_stack_applications": {
             APPLICATION: {

@@ -153,8 +153,12 @@ def client_for(server_major: int, installed: pathlib.Path | None = None) -> Clie
 
 
 def compression(client: Client) -> str:
-    """zstd where both pg_dump and pg_restore know it, else gzip at a level that keeps up."""
-    return "zstd:3" if client.major >= 16 else "gzip:3"
+    """zstd where both pg_dump and pg_restore know it, else gzip.
+
+    At their fastest: rows that hardly repeat come out no larger, and level 3 of zstd takes twice as
+    long for them. Text that repeats much comes out a fifth larger.
+    """
+    return "zstd:1" if client.major >= 16 else "gzip:1"
 
 
 def dump(

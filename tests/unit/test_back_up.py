@@ -84,7 +84,7 @@ class Run:
             finished=begun.isoformat(),
             server_version="17.6",
             client_version="17.6",
-            compression="zstd:3",
+            compression="zstd:1",
             verified=verified,
         )
         (directory / record.file).write_bytes(DUMP)

@@ -19,7 +19,7 @@ RECORD = _backups.Record(
     finished="2026-11-21T02:00:01+00:00",
     server_version="17.6",
     client_version="17.6",
-    compression="zstd:3",
+    compression="zstd:1",
     tables={"public.bids": 3},
 )
 

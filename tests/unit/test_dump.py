@@ -113,13 +113,13 @@ def test_a_client_older_than_the_server_never_dumps(
         _dump.client_for(server, tmp_path)
 
 
-@pytest.mark.parametrize(("major", "method"), [(15, "gzip:3"), (16, "zstd:3"), (18, "zstd:3")])
+@pytest.mark.parametrize(("major", "method"), [(15, "gzip:1"), (16, "zstd:1"), (18, "zstd:1")])
 def test_zstd_is_used_where_it_is_known(major: int, method: str) -> None:
     assert _dump.compression(_dump.Client(major, pathlib.Path())) == method
 
 
 @pytest.mark.usefixtures("beside")
-@pytest.mark.parametrize(("major", "option"), [(15, "--compress=3"), (17, "--compress=zstd:3")])
+@pytest.mark.parametrize(("major", "option"), [(15, "--compress=1"), (17, "--compress=zstd:1")])
 def test_the_dump_reads_the_snapshot_and_holds_no_lock_forever(
     client: _dump.Client, tmp_path: pathlib.Path, major: int, option: str
 ) -> None:
