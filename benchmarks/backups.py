@@ -49,6 +49,7 @@ REMOVE = COPY.rpartition("_scratch.bring_up")[0] + "_scratch.remove(scratch)"
 WAITING = "find /var/lib/postgresql/*/main/pg_wal/archive_status -name '*.ready'"
 BACKUPS = {
     "pg_dump | gzip": f"pg_dump {DATABASE} | gzip >{PLAIN}",
+    "dump": f"pg_dump -Fc --compress=zstd:1 -f {PLAIN}.dump {DATABASE}",
     "dump, read back from S3": "systemctl start slipway-backup.service",
     "physical, full": "pgbackrest --stanza=main --type=full backup",
     "physical, full, read back from S3": (
