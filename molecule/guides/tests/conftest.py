@@ -42,6 +42,7 @@ APPS = [app for apps in SYSTEMS.values() for app in apps]
 STORING = [app for app in APPS if not app.endswith(("_web", "_dashboard"))]
 # Whether PostgreSQL and Redis are a provider's here.
 PROVIDED = "cache" not in HOSTS
+PROVIDER = "atlas-production.db.ondigitalocean.com:25060"
 ours = pytest.mark.skipif(PROVIDED, reason="what is ours to do is a provider's here")
 provided = pytest.mark.skipif(not PROVIDED, reason="nothing is a provider's here")
 SECONDS = 60

@@ -8,18 +8,18 @@ import re
 import shlex
 
 import pytest
-from conftest import PAGE, ROOT, STORING, playbook, provided
+from conftest import PAGE, PROVIDER, ROOT, STORING, playbook, provided
 from figures import figures, says
 from testinfra.host import Host
 
 pytestmark = provided
 DATABASES = {app: {"atlas": "atlas_investor"}.get(app, app) for app in STORING}
-HOST = "atlas-production.db.ondigitalocean.com"
+HOST, PORT = PROVIDER.split(":")
 
 
 def ask(provider: Host, sql: str, database: str = "postgres") -> str:
     """An answer of the provider's own superuser, whom no inventory knows."""
-    command = f"runuser -u postgres -- psql -p 25060 -AtX {database} -c {shlex.quote(sql)}"
+    command = f"runuser -u postgres -- psql -p {PORT} -AtX {database} -c {shlex.quote(sql)}"
     answer: str = provider.check_output(command)
     return answer
 
@@ -62,7 +62,7 @@ def test_everybody_comes_over_tls_and_knows_the_server(machine: Host, provider: 
     pooler = machine.file("/etc/pgbouncer/pgbouncer.ini")
     assert pooler.contains("^server_tls_sslmode = verify-full$")
     # The same name with the lab's authority in place of the provider's is not believed.
-    login = f"host={HOST} port=25060 user=doadmin dbname=defaultdb sslmode=verify-full"
+    login = f"host={HOST} port={PORT} user=doadmin dbname=defaultdb sslmode=verify-full"
     stranger = f"PGPASSWORD=x psql -X '{login} sslrootcert=/etc/ssl/certs/ca-certificates.crt'"
     assert "certificate verify failed" in machine.run(f"{stranger} -c 'SELECT 1'").stderr
 

@@ -8,7 +8,7 @@ import shlex
 from urllib.parse import urlsplit
 
 import pytest
-from conftest import APPS, STORING, SYSTEMS, ours, playbook
+from conftest import APPS, PROVIDED, PROVIDER, STORING, SYSTEMS, ours, playbook
 from testinfra.host import Host
 
 PAIRS = list(zip(STORING, [*STORING[1:], STORING[0]], strict=True))
@@ -35,14 +35,14 @@ def test_all_of_it_is_healthy() -> None:
 def test_one_systems_database_is_out_of_the_others_reach(
     machine: Host, app: str, other: str
 ) -> None:
-    own, theirs = (environment(machine, name)["DATABASE_URL"] for name in (app, other))
-    assert as_user(machine, app, f"psql {shlex.quote(own)} -c 'SELECT 1'") == 0
-    place, database = urlsplit(own), urlsplit(theirs).path
-    for port in (place.port, 5432):
-        intruding = place._replace(
-            netloc=f"{place.username}:{place.password}@{place.hostname}:{port}", path=database
-        )
-        assert as_user(machine, app, f"psql {shlex.quote(intruding.geturl())} -c 'SELECT 1'") != 0
+    own, theirs = (urlsplit(environment(machine, name)["DATABASE_URL"]) for name in (app, other))
+    # Through the pooler, and past it.
+    for place in (f"{own.hostname}:{own.port}", PROVIDER if PROVIDED else f"{own.hostname}:5432"):
+        known = own._replace(netloc=f"{own.username}:{own.password}@{place}")
+        for database, reached in ((own.path, True), (theirs.path, False)):
+            url = shlex.quote(known._replace(path=database).geturl())
+            ended = as_user(machine, app, f"psql {url} -c 'SELECT 1'")
+            assert (ended == 0) is reached, (place, database)
 
 
 @ours
