@@ -34,8 +34,8 @@ EXAMPLES = r"""
 RETURN = r"""
 _value:
   description:
-    - The keys users, directories, files, units, owned, packages, questions and releases. What
-      differs from machine to machine is in own, by the application's name.
+    - The keys users, directories, files, units, packages, questions and releases. What differs
+      from machine to machine is in own, by the application's name.
   type: dict
 """
 

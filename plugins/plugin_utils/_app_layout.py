@@ -25,7 +25,7 @@ def layout(applications: list[Item]) -> Item:
     described = [_describe(application) for application in applications]
     return {
         key: [item for one in described for item in one[key]]
-        for key in ("users", "directories", "files", "units", "owned", "questions", "releases")
+        for key in ("users", "directories", "files", "units", "questions", "releases")
     } | {
         "packages": sorted({name for one in described for name in one["packages"]}),
         "own": {name: each for one in described for name, each in one["own"].items()},
@@ -48,7 +48,6 @@ def _describe(application: Item) -> Item:
             *(file for service in standins for file in _service_files(service)),
         ],
         "units": _units_of_all(services),
-        "owned": [] if application["serves"] else owned(name),
         "questions": [{**_question(application), "servers": _servers(services)}],
         "releases": [_release(application, everywhere)],
         "own": {name: _own(application, services)},

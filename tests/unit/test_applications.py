@@ -368,6 +368,9 @@ def test_every_machine_is_told_of_workers_and_servers_after_the_sites() -> None:
     assert {*told["hosts"].split(":")} == {*GROUPS}
     ended = "End the servers of machines that serve no more"
     assert [*plays].index(ended) > [*plays].index("Open the sites")
+    assert {*plays[ended]["hosts"].split(":")} == {*GROUPS, "!application"} - {"application"}
+    # Nor does the role end them before.
+    assert "owned_units" not in (ROOT / "roles/app/tasks/run.yml").read_text()
 
 
 def test_websockets_go_to_the_asgi_server() -> None:
@@ -611,9 +614,6 @@ def test_a_machine_for_workers_alone_has_the_release_and_no_server() -> None:
     assert (own["units"], own["endpoints"], two["units"]) == ([], [], [])
     assert [worker["unit"] for worker in own["workers"]] == ["shop-worker-mail.service"]
     assert one["own"]["shop"]["workers"] == []
-    # What ran here before its machine was for workers alone.
-    assert {"shop-web.service", "shop-web.socket"} <= {*two["owned"]}
-    assert one["owned"] == []
     assert not [file for file in two["files"] if "gunicorn" in file["path"] + str(file)]
     environment = "/etc/slipway/shop/environment"
     assert environment in {file["path"] for file in two["files"]}
@@ -624,7 +624,10 @@ def test_a_machine_for_workers_needs_no_release_that_has_none() -> None:
     groups = {**GROUPS, "worker": ["two"]}
     addresses = {"one": "10.0.0.1", "two": "10.0.0.2"}
     (shop,) = resolve(SHOP)
-    assert _derive.derive(shop, _derive.Topology(groups, addresses, "two"))["release"] == {}
+    two = _derive.derive(shop, _derive.Topology(groups, addresses, "two"))
+    assert two["release"] == {}
+    # What ran here before its machine was for workers alone.
+    assert {"shop-web.service", "shop-web.socket"} <= {*two["departed"]}
 
 
 def test_files_take_no_port_from_an_application_with_a_server() -> None:
