@@ -276,6 +276,7 @@ def _release(application: Item, services: list[Item]) -> Item:
         "directory": source["directory"],
         "subdirectory": source["subdirectory"],
         "runtime": _runtime(application),
+        "machines": application["machines"],
         "build": application["build"],
         "served": (application["static"] or {}).get("directory", ""),
         "migration": _migration(application),

@@ -70,7 +70,7 @@ class Topology:
 
 def derive(application: Application, topology: Topology) -> Application:
     """The application with one sub-dict for each role that serves it, empty where none does."""
-    stores = bool(application["database"])
+    stores, released = bool(application["database"]), _released_on(application, topology)
     return {
         **application,
         "database": _database(application) if stores else {},
@@ -78,7 +78,7 @@ def derive(application: Application, topology: Topology) -> Application:
         "pool_user": _pool_user(application) if stores and topology.postgres else {},
         "redis_user": _redis_user(application) if stores and not topology.redis else {},
         "site": _site(application, topology),
-        "release": _release(application, topology) if _is_released(application, topology) else {},
+        "release": _release(application, topology) if topology.host in released else {},
         "celery": _celery(application, topology),
         "backup": _backup(application) if stores else {},
         "departed": departed_servers(application, topology),
@@ -88,10 +88,8 @@ def derive(application: Application, topology: Topology) -> Application:
 
 def _uploads_apart(application: Application, topology: Topology) -> bool:
     """Whether each of several machines keeps its own, where nginx serves its own machine's."""
-    groups = ("application", *(["worker"] if application["celery"] else []))
-    machines = {host for group in groups for host in topology.groups.get(group, [])}
     kept = bool(application["database"]) and "media" not in _held_by_s3(application)
-    return kept and len(machines) > 1
+    return kept and len(_released_on(application, topology)) > 1
 
 
 def departed_servers(application: Application, topology: Topology) -> list[str]:
@@ -108,11 +106,11 @@ def departed_workers(application: Application, topology: Topology) -> list[str]:
     return _celery_layout.owned(application["name"])
 
 
-def _is_released(application: Application, topology: Topology) -> bool:
-    """Whether this machine needs its releases: workers run them, and nginx serves files of them."""
+def _released_on(application: Application, topology: Topology) -> list[str]:
+    """Who needs its releases: servers and workers run them, and nginx serves files of them."""
     servers = "web" if application["static"] else "application"
     groups = [servers, *(["worker"] if application["celery"] else [])]
-    return any(topology.host in topology.groups.get(group, []) for group in groups)
+    return list(dict.fromkeys(host for each in groups for host in topology.groups.get(each, [])))
 
 
 def _database(application: Application) -> dict[str, t.Any]:
@@ -269,6 +267,7 @@ def _release(application: Application, topology: Topology) -> dict[str, t.Any]:
         "python": _app_layout.interpreter(application["python"]),
         # A machine for workers alone has the releases, but nobody asks it anything.
         "serves": topology.host in topology.groups.get("application", []),
+        "machines": _released_on(application, topology),
         "web": {
             **{key: web[key] for key in (*SERVERS, "workers", "threads", "timeout_seconds")},
             "health_path": web["health_path"],

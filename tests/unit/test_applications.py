@@ -609,6 +609,7 @@ def test_a_machine_for_workers_alone_has_the_release_and_no_server() -> None:
     }
     one, two = (app_layout([derived[host]["release"]]) for host in addresses)
     assert two["releases"] == one["releases"]
+    assert one["releases"][0]["machines"] == ["one", "two"]
     assert two["questions"] == [{**one["questions"][0], "servers": []}]
     own = two["own"]["shop"]
     assert (own["units"], own["endpoints"], two["units"]) == ([], [], [])
@@ -624,8 +625,10 @@ def test_a_machine_for_workers_needs_no_release_that_has_none() -> None:
     groups = {**GROUPS, "worker": ["two"]}
     addresses = {"one": "10.0.0.1", "two": "10.0.0.2"}
     (shop,) = resolve(SHOP)
-    two = _derive.derive(shop, _derive.Topology(groups, addresses, "two"))
-    assert two["release"] == {}
+    one, two = (
+        _derive.derive(shop, _derive.Topology(groups, addresses, host)) for host in addresses
+    )
+    assert (one["release"]["machines"], two["release"]) == (["one"], {})
     # What ran here before its machine was for workers alone.
     assert {"shop-web.service", "shop-web.socket"} <= {*two["departed"]}
 

@@ -222,3 +222,10 @@ def test_the_watch_does_not_go_back_to_a_release_that_the_database_has_left(
 
 def test_a_machine_that_the_limit_leaves_out_has_not_failed(play: Play) -> None:
     assert steps(play("restart", limit="a,c"))[-2:] == ["ac all", "ac ended"]
+
+
+def test_nobody_waits_for_a_machine_without_releases_of_the_application(play: Play) -> None:
+    """One for workers alone, of an application that has none."""
+    shop = {**SHOP, "workers": [], "machines": ["a", "b"]}
+    told = steps(play("deploy", "c before", app_applications=[shop]))
+    assert told[2:] == ["ab begun", "ab app_build", "ab try", "ab servers", "ab ended"]
