@@ -27,7 +27,8 @@ class Facts:
 
 def facts(psql: _psql.Psql, hashed_tables: t.Collection[str] = ()) -> Facts:
     """What a copy says, that nobody writes to; hashes are of those named tables that are there."""
-    told = json.loads(psql.ask(QUERY))
+    # As the live one was asked: the text of a constraint or a default depends on them too.
+    told = json.loads(psql.ask(f"{_schema.HASH_SETTINGS};\n{QUERY}"))
     found = Facts(**told, tables=_restore.tables(psql))
     named = [name for name in hashed_tables if name in found.tables]
     queries = [f"{_schema.HASH_SETTINGS};", *(f"{_schema.content_hash(name)};" for name in named)]

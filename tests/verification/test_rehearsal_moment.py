@@ -32,6 +32,7 @@ CREATE TABLE queue (id bigserial);
 CREATE TABLE batch AS SELECT id FROM generate_series(1, 1000) id;
 CREATE TABLE steady AS SELECT id, md5(id::text) FROM generate_series(1, 1000) id;
 CREATE TABLE "a % ""name" (id int);
+CREATE TABLE waits (w interval CHECK (w < interval '30 days'));
 CREATE UNLOGGED TABLE cache (id bigserial);
 INSERT INTO cache SELECT FROM generate_series(1, 50);
 """
