@@ -134,6 +134,7 @@ def _checked(
         hashed = options.hashed_tables.get(name, ())
         found = _rehearsal_facts.facts(scratch.psql(name), hashed)
         wrong = _rehearsal_facts.compare(there, found)
+        wrong += _rehearsal_facts.unproven(there, hashed)
         remark = _rehearsal_facts.remark(there)
         done = done.found(f"{name} is what the live database was", "; ".join(wrong), remark)
         done = done.found(f"{name} beside its newest dump", "", _gone(options, name, found))
@@ -228,8 +229,10 @@ def main(arguments: list[str], means: Means | None = None) -> int:
     except (_errors.StackError, OSError) as error:
         means.say(f"{_backup_state.ERROR}Nothing was rehearsed: {error}")
         return 1
-    for line in done.lines():
+    for line in done.verdict():
         means.say(line if done.ok else f"{_backup_state.ERROR}{line}")
+    for line in done.remarks():
+        means.say(line)
     return 0 if done.ok else 1
 
 

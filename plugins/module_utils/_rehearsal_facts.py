@@ -63,12 +63,24 @@ def compare(live: Facts, copy: Facts) -> list[str]:
     return wrong
 
 
+def unproven(live: Facts, hashed_tables: t.Collection[str] = ()) -> list[str]:
+    """What had to be compared and was not: a rehearsal that looked at nothing proves nothing."""
+    wrong = [
+        f"{name} was not compared, and hashed_tables names it"
+        for name in hashed_tables
+        if name in live.skipped
+    ]
+    if live.skipped and not live.tables:
+        wrong.append("none of its tables was compared: rehearse when less is written")
+    return wrong
+
+
 def remark(live: Facts) -> str:
-    """Which tables were left out; they need not be looked at."""
-    if not live.skipped:
-        return ""
+    """What was left out; it need not be looked at."""
     shown = ", ".join(live.skipped[:5]) + (" and others" if live.skipped[5:] else "")
-    return (
+    tables = (
         f"not compared, because somebody was writing them at that moment or has rebuilt or dropped"
         f" them since: {len(live.skipped)}, {shown}"
     )
+    schema = "its schema was not compared, because somebody was changing it"
+    return "; ".join([tables] * bool(live.skipped) + [schema] * (not live.schema))

@@ -64,13 +64,17 @@ class Rehearsal:
             f" a commit was safe after {self.rpo_seconds:.0f} s (RPO)."
         )
 
-    def lines(self) -> list[str]:
+    def verdict(self) -> list[str]:
         wrong = [f"{each.check}: {each.detail}" for each in self.findings if not each.ok]
         return [self.summary(), *wrong]
 
+    def remarks(self) -> list[str]:
+        """What is no reason to fail, and yet to be known by whoever believes the verdict."""
+        return [f"{each.check}: {each.detail}" for each in self.findings if each.ok and each.detail]
+
     def as_dict(self) -> dict[str, t.Any]:
-        told = self.lines()
-        return {**asdict(self), "ok": self.ok, "detail": " ".join(told), "lines": told}
+        told = {"detail": " ".join(self.verdict()), "lines": [*self.verdict(), *self.remarks()]}
+        return {**asdict(self), "ok": self.ok, **told}
 
 
 def turn(state: Path) -> str:

@@ -40,7 +40,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 lines:
-  description: The result, and whatever is wrong, each in one line.
+  description: The result, whatever is wrong, and what was remarked, each in one line.
   returned: not in check mode, if there was a new run
   type: list
   elements: str
@@ -100,7 +100,7 @@ def main() -> None:
         module.fail_json(msg=str(error))
     told = {name: found[name] for name in ("lines", "rto_seconds", "rpo_seconds")}
     if not found["ok"]:
-        module.fail_json(msg=" ".join(found["lines"]), **told)
+        module.fail_json(msg=found["detail"], **told)
     module.exit_json(changed=True, **told)
 
 

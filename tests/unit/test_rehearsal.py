@@ -191,6 +191,42 @@ def test_what_was_not_compared_is_remarked(configuration: Path, machine: Rehears
     assert said.endswith(
         "since: 7, public.t0, public.t1, public.t2, public.t3, public.t4 and others"
     )
+    told = done.as_dict()
+    assert f"{CHECKS[2]}: {said}" in told["lines"]
+    assert said not in told["detail"], "which names what is wrong"
+    machine.live = replace(machine.live, skipped=(), schema="")
+    done = rehearsed(configuration, machine)
+    assert done.ok
+    assert (
+        f"{CHECKS[2]}: its schema was not compared, because somebody was changing it"
+        in done.remarks()
+    )
+
+
+def test_a_rehearsal_that_compared_nothing_proves_nothing(
+    configuration: Path, machine: Rehearsed
+) -> None:
+    machine.last_commit = (NOW + timedelta(seconds=1)).isoformat()
+    machine.live = replace(machine.live, tables={}, hashes={}, skipped=("public.orders",))
+    done = rehearsed(configuration, machine)
+    assert not done.ok
+    assert wrong(done)[CHECKS[2]].startswith("none of its tables was compared: rehearse when less")
+    # A database that has no tables is a copy of itself.
+    machine.live = replace(machine.live, skipped=())
+    assert rehearsed(configuration, machine).ok
+
+
+def test_a_table_that_somebody_has_named_must_be_compared(
+    configuration: Path, machine: Rehearsed
+) -> None:
+    machine.last_commit = (NOW + timedelta(seconds=1)).isoformat()
+    kept = {"public.orders": 10}
+    machine.live = replace(machine.live, tables=kept, hashes={}, skipped=("public.bids",))
+    machine.copy = facts(tables=kept)
+    done = rehearsed(configuration, machine)
+    assert list(wrong(done)) == [CHECKS[2]]
+    said = "public.bids was not compared, and hashed_tables names it; not compared, because"
+    assert wrong(done)[CHECKS[2]].startswith(said)
 
 
 def test_the_live_server_keeps_its_share_of_the_disk(
@@ -391,7 +427,9 @@ def test_the_program_tells_and_keeps_what_it_found(
     machine.checksums = False
     assert _rehearsal.main(["rehearse", str(configuration)], means) == 1
     assert said[0].startswith("The rehearsal of 2026-11-28T21:14:05+00:00 succeeded: 2.5 MB")
-    assert said[-1].startswith("<3>pages carry checksums: a flipped bit")
+    (failed,) = [line for line in said if "pages carry checksums" in line]
+    assert failed.startswith("<3>pages carry checksums: a flipped bit")
+    assert said[-1] == "RPO is within its target: 0 s of 300 s", "what is fine is no error"
     assert json.loads((tmp_path / "state/rehearsal.json").read_text())["detail"]
     metrics = (tmp_path / "metrics/state.prom").read_text()
     assert 'slipway_backup_last_run_ok{kind="rehearsal",name=""} 0' in metrics
@@ -469,10 +507,12 @@ def test_only_a_new_run_counts() -> None:
 def test_the_module_tells_what_the_unit_found(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, ok: bool, code: int
 ) -> None:
-    told = {"lines": ["so it is"], "rto_seconds": 1.0, "rpo_seconds": 2.0, "ok": ok}
+    told = {"lines": ["so it is"], "rto_seconds": 1.0, "rpo_seconds": 2.0}
+    told |= {"ok": ok, "detail": "no."}
     monkeypatch.setattr(rehearse_restore, "result", lambda *_: told)
     said = run_module("rehearse_restore", capsys)
     assert (said["rc"], said["lines"]) == (code, ["so it is"])
+    assert said.get("msg", "no.") == "no."
     assert run_module("rehearse_restore", capsys, True)["changed"]
 
 
