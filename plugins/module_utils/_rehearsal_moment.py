@@ -85,14 +85,6 @@ class Moment:
 
 
 @dataclass(frozen=True)
-class Sessions:
-    """One that holds the snapshot of a database, and one that sees it as it is now."""
-
-    held: _dump.Connection
-    now: _dump.Connection
-
-
-@dataclass(frozen=True)
 class Quiet:
     """A point in the WAL, and what was asked beside it while no transaction ended.
 
@@ -125,73 +117,83 @@ def take(
 ) -> Moment:
     """A point whose name begins with `name`; what is counted afterwards is what was there then."""
     with contextlib.ExitStack() as stack:
-
-        def session(database: str) -> _dump.Connection:
-            made = stack.enter_context(_dump.connected(database, port))
-            _run(made, f"{_dump.NO_TIMEOUT}; {_schema.HASH_SETTINGS}")
-            made.commit()
-            return made
-
-        sessions = {each: Sessions(session(each), session(each)) for each in databases}
-        before = {each: _shape(both) for each, both in sessions.items()}
-        server = session(_postgres.MAINTENANCE)
-        server.set_session(autocommit=True)
-        quiet = _quiet(sessions, server, name, wait)
-        sequences = {each: _reached(each, both, quiet) for each, both in sessions.items()}
-        after = {each: _shape(both) for each, both in sessions.items()}
+        # One for each database, and never more than one besides: so many the server keeps free.
+        held = {each: stack.enter_context(_session(each, port)) for each in databases}
+        before = {each: _shape(one) for each, one in held.items()}
+        with _session(_postgres.MAINTENANCE, port) as server:
+            server.set_session(autocommit=True)
+            quiet = _quiet(held, server, name, wait)
+        after = {}
+        for each in held:
+            with _session(each, port) as now:
+                after[each] = _reached(each, now, quiet), _shape(now)
         facts = {}
-        for each, both in sessions.items():
-            same = before[each] == after[each] and not quiet.altered(each)
-            counted = _counted(each, both, quiet, hashed_tables.get(each, ()))
-            schema = after[each][0] if same else ""
-            facts[each] = replace(counted, sequences=sequences[each], schema=schema)
+        for each, one in held.items():
+            with _session(each, port) as now:
+                counted = _counted(each, one, now, quiet, hashed_tables.get(each, ()))
+            one.rollback()  # from here on vacuum need not wait for its snapshot
+            sequences, shape = after[each]
+            same = before[each] == shape and not quiet.altered(each)
+            facts[each] = replace(counted, sequences=sequences, schema=shape[0] if same else "")
     return Moment(quiet.point, facts)
 
 
+@contextlib.contextmanager
+def _session(database: str, port: int) -> t.Iterator[_dump.Connection]:
+    with _dump.connected(database, port) as made:
+        _run(made, f"{_dump.NO_TIMEOUT}; {_schema.HASH_SETTINGS}")
+        made.commit()
+        yield made
+
+
 def _quiet(
-    sessions: t.Mapping[str, Sessions],
+    held: t.Mapping[str, _dump.Connection],
     server: _dump.Connection,
     name: str,
     wait: t.Callable[[float], None],
 ) -> Quiet:
-    """The snapshots last until `held` is used for another transaction."""
+    """The snapshots last until those who hold them are used for another transaction."""
     for number in range(TRIES):
-        for both in sessions.values():
-            both.held.rollback()
+        for one in held.values():
+            one.rollback()
         point = f"{name}-{number}"
-        sequences = {each: _sequences(both) for each, both in sessions.items()}
-        seen = {_one(both.held, SNAPSHOT) for both in sessions.values()}
+        sequences = {each: _sequences(one) for each, one in held.items()}
+        seen = {_one(one, SNAPSHOT) for one in held.values()}
         _one(server, "SELECT pg_create_restore_point(%s)", point)
-        locks = frozenset(each for each in _run(server, LOCKS) if each[0] in sessions)
+        locks = frozenset(each for each in _run(server, LOCKS) if each[0] in held)
         if seen <= {_one(server, SNAPSHOT)} and (not locks or number >= PATIENT):
             return Quiet(point, sequences, locks)
         wait(PAUSE)
     return Quiet(point, sequences, locks, found=False)
 
 
-def _reached(database: str, sessions: Sessions, quiet: Quiet) -> dict[str, int]:
+def _reached(database: str, now: _dump.Connection, quiet: Quiet) -> dict[str, int]:
     """How far sequences must be in the copy, of those that nothing but their use has moved."""
-    now = _sequences(sessions)
+    found = _sequences(now)
     return {
         sequence[2]: value
         for sequence, value in quiet.sequences[database].items()
-        if value <= now.get(sequence, 0) and not quiet.restarted(database, sequence[0])
+        if value <= found.get(sequence, 0) and not quiet.restarted(database, sequence[0])
     }
 
 
 def _counted(
-    database: str, sessions: Sessions, quiet: Quiet, hashed_tables: t.Collection[str]
+    database: str,
+    held: _dump.Connection,
+    now: _dump.Connection,
+    quiet: Quiet,
+    hashed_tables: t.Collection[str],
 ) -> Facts:
     """The rows and hashes that the snapshot has."""
     found = Facts({}, {}, "")
     skipped = []
-    snapshot = _one(sessions.held, "SELECT pg_export_snapshot()")
-    for oid, schema, table, filenode in _run(sessions.held, TABLES):
+    snapshot = _one(held, "SELECT pg_export_snapshot()")
+    for oid, schema, table, filenode in _run(held, TABLES):
         name = f"{schema}.{table}"
         hashed = [_schema.content_hash(name)] if name in hashed_tables else []
         answers = None
         if quiet.known(database, oid):
-            answers = _ask(sessions.now, snapshot, (schema, table), filenode, hashed)
+            answers = _ask(now, snapshot, (schema, table), filenode, hashed)
         if answers is None:
             skipped.append(name)
             continue
@@ -221,15 +223,15 @@ def _ask(
     return answers if now == filenode else None
 
 
-def _sequences(sessions: Sessions) -> dict[Sequence, int]:
-    found = {each[:3]: each[3] for each in _run(sessions.now, SEQUENCES)}
-    sessions.now.rollback()
+def _sequences(session: _dump.Connection) -> dict[Sequence, int]:
+    found = {each[:3]: each[3] for each in _run(session, SEQUENCES)}
+    session.rollback()
     return found
 
 
-def _shape(sessions: Sessions) -> tuple[str, str]:
-    shape = _one(sessions.now, _schema.FINGERPRINT), _one(sessions.now, VERSION)
-    sessions.now.rollback()
+def _shape(session: _dump.Connection) -> tuple[str, str]:
+    shape = _one(session, _schema.FINGERPRINT), _one(session, VERSION)
+    session.rollback()
     return shape
 
 

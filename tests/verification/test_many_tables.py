@@ -1,11 +1,13 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""A database of more tables and indexes than its server has locks for at once."""
+"""A database of more tables and indexes than its server has locks for, or connections, at once."""
 
 from __future__ import annotations
 
+import contextlib
 import pathlib
 import typing as t
 
+import psycopg2
 import pytest
 from ansible_collections.slipway.stack.plugins.module_utils import (
     _dump,
@@ -84,3 +86,19 @@ def test_a_restore_and_a_rehearsal_count_with_few_locks(
     monkeypatch.setenv("PGUSER", "postgres")
     moment = _rehearsal_moment.take(["many"], 5432, {}, "few-locks")
     assert moment.databases["many"].tables == COUNTS
+
+
+def test_a_rehearsal_takes_one_connection_of_each_database_and_one(
+    server: postgres.Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PGHOST", str(server.place))
+    monkeypatch.setenv("PGUSER", "postgres")
+    others = [f"other{number}" for number in range(4)]
+    for name in others:
+        server.sql("postgres", f"CREATE DATABASE {name}")
+        server.sql(name, "CREATE TABLE posts AS SELECT 1 AS id")
+    with contextlib.ExitStack() as stack:
+        for _taken in range(3):  # of 10; who has left may take one for a moment longer
+            stack.enter_context(contextlib.closing(psycopg2.connect(dbname="postgres")))
+        moment = _rehearsal_moment.take(others, 5432, {}, "few-connections")
+    assert [each.tables for each in moment.databases.values()] == [{"public.posts": 1}] * 4
