@@ -24,8 +24,10 @@ from ansible_collections.slipway.stack.plugins.plugin_utils._applications import
     InventoryError,
 )
 
-# The postgres role's defaults: 10 for administration, 5 replication, 5 backup, 3 for superusers.
-CONNECTIONS_BESIDES_POOLS = 23
+# The postgres role's defaults: 10 for administration, 5 replication, 3 for superusers.
+CONNECTIONS_BESIDES_POOLS = 18
+# For backups, and what dumps and a rehearsal take of each database if that is more; as the role.
+BACKUP_CONNECTIONS, OF_EACH_DATABASE = 5, 4
 # What PostgreSQL itself accepts as max_connections.
 CONNECTIONS_LIMIT = 262_143
 # In the order in which they are asked for; `worker` is for those that have Celery.
@@ -327,7 +329,10 @@ def check_connections(applications: list[Application], settings: t.Any) -> None:
         raise InventoryError(_complaint("postgres_settings", settings, "write a dictionary"))
     given = settings.get("max_connections")
     pools = sum(_derive.connections(application) for application in applications)
-    needed = pools + CONNECTIONS_BESIDES_POOLS
+    databases = sum(1 for application in applications if application["database"])
+    backups = max(BACKUP_CONNECTIONS, OF_EACH_DATABASE * databases + 1)
+    besides = CONNECTIONS_BESIDES_POOLS + backups
+    needed = pools + besides
     if "max_connections" in settings and (
         isinstance(given, bool) or not re.fullmatch(r"[0-9]{1,9}", str(given))
     ):
@@ -338,7 +343,7 @@ def check_connections(applications: list[Application], settings: t.Any) -> None:
     if limit < needed:
         raise InventoryError(
             f"postgres_settings.max_connections is {given}, but the pools take {pools} and"
-            f" administration, replication and backup {CONNECTIONS_BESIDES_POOLS}; write at least"
+            f" administration, replication and backup {besides}; write at least"
             f" {needed} or make database.pool_size smaller."
         )
     if limit > CONNECTIONS_LIMIT:

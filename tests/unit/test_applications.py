@@ -226,14 +226,14 @@ def test_duplicate_ports_matter_only_between_machines() -> None:
         _inventory.check_topology(both, GROUPS, {"one": "10.0.0.1", "two": "10.0.0.2"})
 
 
-@pytest.mark.parametrize(("connections", "refused"), [(63, False), (62, True)])
-def test_pools_must_fit_into_max_connections(connections: int, refused: bool) -> None:
-    settings = {"max_connections": connections}
-    if not refused:
-        return _inventory.check_connections(resolve(SHOP), settings)
-    with pytest.raises(_applications.InventoryError, match="write at least 63"):
-        _inventory.check_connections(resolve(SHOP), settings)
-    return None
+@pytest.mark.parametrize(("others", "least"), [([], 63), ([second(web__port=8001)], 107)])
+def test_pools_and_backups_must_fit_into_max_connections(
+    others: list[dict[str, t.Any]], least: int
+) -> None:
+    resolved = resolve(SHOP, *others)
+    _inventory.check_connections(resolved, {"max_connections": least})
+    with pytest.raises(_applications.InventoryError, match=f"write at least {least} or"):
+        _inventory.check_connections(resolved, {"max_connections": least - 1})
 
 
 def test_postgres_takes_no_more_connections_than_it_can() -> None:

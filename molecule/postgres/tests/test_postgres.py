@@ -132,7 +132,7 @@ def test_statements_are_counted_but_not_ours_about_passwords(host: Host) -> None
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("max_connections", "38"),
+        ("max_connections", "42"),
         ("shared_buffers", "128MB"),
         ("log_min_duration_statement", "1s"),
         ("idle_in_transaction_session_timeout", "1min"),
@@ -194,7 +194,7 @@ def test_the_server_answers_again_after_kill_9(host: Host) -> None:
 def test_an_impossible_number_of_connections_is_refused(host: Host) -> None:
     refused = apply(host, postgres_settings={"max_connections": 20})
     assert refused.returncode != 0
-    assert "max_connections is 20, but 38 are promised" in refused.stdout + refused.stderr
+    assert "max_connections is 20, but 42 are promised" in refused.stdout + refused.stderr
 
 
 @pytest.mark.either
