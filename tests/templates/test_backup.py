@@ -8,6 +8,7 @@ import typing as t
 import pytest
 import yaml
 from ansible.template import trust_as_template
+from ansible_collections.slipway.stack.plugins.module_utils._backup_ages import STATES
 from test_redis_pgbouncer import ROLES, render
 
 PLACE = {"bucket": "backups", "prefix": "prod/", "access_key": "A", "secret_key": "s"}
@@ -96,6 +97,10 @@ def test_nothing_of_physical_backups_goes_on_where_there_are_none_any_more() -> 
     units = [each["name"] for each in known["__backup_physical_units"]]
     assert stopped("tasks/configure.yml") == ("not __backup_physical.enabled", units)
     assert {f"/etc/systemd/system/{name}" for name in units} <= {each["path"] for each in files}
+    strays = "([] if __backup_physical.enabled else __backup_physical_strays)"
+    assert strays in known["__backup_files"]
+    ages = [f"{{{{ __backup_state }}}}/{STATES[kind]}" for kind in ("physical", "rehearsal")]
+    assert known["__backup_physical_strays"] == [{"path": path, "state": "absent"} for path in ages]
 
 
 def test_nothing_of_saved_files_goes_on_where_none_are_any_more() -> None:
