@@ -279,7 +279,9 @@ def remove_remains(directory: pathlib.Path) -> None:
             left.unlink()
     for record in directory.glob(f"*{_backups.RECORD}"):
         dump = record.with_suffix(_backups.DUMP)
-        if _backups.taken(dump.name) and not dump.exists():
+        # Whoever restores one of the bucket lays X.dump.gpg.json here; ours is X.json.
+        ours = "." not in record.stem and _backups.taken(dump.name)
+        if ours and not dump.exists():
             record.unlink()
 
 

@@ -485,10 +485,13 @@ def test_what_a_killed_run_left_behind_is_removed(run: Run) -> None:
         run.options.directory / "shop" / "20261120T020001Z-00.json"
     ).touch()  # before its dump was there
     (run.options.directory / "shop" / "notes.json").touch()
+    fetched = "20261101T020000Z-00.dump.gpg"  # by somebody who restores it
+    for name in (fetched, f"{fetched}.json"):
+        (run.options.directory / "shop" / name).touch()
     assert run()
     whole = {name.removesuffix(".dump") for name in run.files("shop")}
     records = {name.removesuffix(".json") for name in run.files("shop", "*.json")}
-    assert records == {*whole, "notes"}
+    assert records == {*whole, "notes", fetched}
     assert run.files("shop", "*.new") == []
     assert run.files("shop", "*.partial") == []
 
