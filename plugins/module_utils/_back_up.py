@@ -186,7 +186,10 @@ def attempt_all(
         runs = {pool.submit(attempt, database, options, means): database for database in results}
         for done in concurrent.futures.as_completed(runs):
             results[runs[done]].update(done.result())
-            write(path, json.dumps(state, indent=2) + "\n")
+            # The others go on whatever becomes of it, so that theirs must not be lost; the write
+            # after the last one decides.
+            with contextlib.suppress(OSError):
+                write(path, json.dumps(state, indent=2) + "\n")
     state["finished"] = utc(means.clock())
     write(path, json.dumps(state, indent=2) + "\n")
     return all(result["ok"] for result in results.values())

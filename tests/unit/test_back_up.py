@@ -584,6 +584,21 @@ def test_several_databases_are_dumped_at_once(run: Run) -> None:
     assert list(run.state()["databases"]) == ["shop", "blog"]
 
 
+def test_a_state_that_cannot_be_written_meanwhile_loses_no_result(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, written = _back_up.write, iter(range(10))
+
+    def full(path: pathlib.Path, text: str) -> None:
+        if path.name == "state.json" and next(written) in (1, 2):  # after each of both
+            raise OSError(28, "No space left on device")
+        write(path, text)
+
+    monkeypatch.setattr(_back_up, "write", full)
+    assert run()
+    assert [each["ok"] for each in run.state()["databases"].values()] == [True, True]
+
+
 def test_what_is_stored_is_encrypted_and_what_stays_is_not(
     run: Run, gpg: list[str], tmp_path: pathlib.Path
 ) -> None:
