@@ -79,8 +79,8 @@ def remark(live: Facts) -> str:
     """What was left out; it need not be looked at."""
     shown = ", ".join(live.skipped[:5]) + (" and others" if live.skipped[5:] else "")
     tables = (
-        f"not compared, because somebody was writing them at that moment or has rebuilt or dropped"
-        f" them since: {len(live.skipped)}, {shown}"
+        f"not compared, because somebody was writing them at that moment or has rebuilt, dropped or"
+        f" locked them since: {len(live.skipped)}, {shown}"
     )
     schema = "its schema was not compared, because somebody was changing it"
     return "; ".join([tables] * bool(live.skipped) + [schema] * (not live.schema))

@@ -28,6 +28,8 @@ TRIES = 200
 # From then on one in which somebody writes will do: a batch may run for hours.
 PATIENT = 100
 PAUSE = 0.02
+# Meanwhile vacuum waits for the snapshots of every database.
+LOCK_WAIT = "10s"
 # Of those who may change something; a lock goes after its transaction has become visible.
 LOCKS = """
 SELECT d.datname, l.relation, l.mode FROM pg_locks l JOIN pg_database d ON d.oid = l.database
@@ -141,7 +143,8 @@ def take(
 @contextlib.contextmanager
 def _session(database: str, port: int) -> t.Iterator[_dump.Connection]:
     with _dump.connected(database, port) as made:
-        _run(made, f"{_dump.NO_TIMEOUT}; {_schema.HASH_SETTINGS}")
+        waits = f"{_dump.NO_TIMEOUT}; SET lock_timeout = '{LOCK_WAIT}'"
+        _run(made, f"{waits}; {_schema.HASH_SETTINGS}")
         made.commit()
         yield made
 
@@ -209,7 +212,7 @@ def _ask(
     """The number of rows and more, of one table: the server has only so many locks for all.
 
     None where it is not what it was: TRUNCATE, and what writes a table anew, changes what older
-    snapshots see, and so does another name.
+    snapshots see, and so does another name. Also where somebody may be about to do so.
     """
     table = psycopg2.sql.Identifier(*names)
     count = psycopg2.sql.SQL("SELECT count(*) FROM ONLY {}").format(table).as_string(session)
@@ -217,14 +220,18 @@ def _ask(
         _run(session, f"SET TRANSACTION SNAPSHOT '{snapshot}'")
         answers = [_one(session, each) for each in (count, *more)]
         now = _one(session, FILENODE, table.as_string(session))
-    except psycopg2.errors.UndefinedTable:
+    except (psycopg2.errors.UndefinedTable, psycopg2.errors.LockNotAvailable):
         now = None
     session.rollback()
     return answers if now == filenode else None
 
 
 def _sequences(session: _dump.Connection) -> dict[Sequence, int]:
-    found = {each[:3]: each[3] for each in _run(session, SEQUENCES)}
+    """Nothing while somebody alters one or starts it anew: that may take long."""
+    try:
+        found = {each[:3]: each[3] for each in _run(session, SEQUENCES)}
+    except psycopg2.errors.LockNotAvailable:
+        found = {}
     session.rollback()
     return found
 

@@ -187,3 +187,25 @@ def test_a_copy_of_another_moment_is_not(server: postgres.Database) -> None:
         "public.batch is not there",
         "its tables, columns, constraints, indexes or triggers are others",
     ]
+
+
+def test_what_somebody_locks_is_not_waited_for(
+    server: postgres.Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_rehearsal_moment, "LOCK_WAIT", "200ms")
+    quiet = _rehearsal_moment._quiet
+    for name in FACTS:
+        server.sql(name, "INSERT INTO bids (price) VALUES (1)")
+    with contextlib.closing(psycopg2.connect(dbname="shop")) as other:
+
+        def locked(*given: t.Any) -> t.Any:
+            found = quiet(*given)
+            other.cursor().execute("LOCK TABLE steady; ALTER SEQUENCE bids_id_seq RESTART 900")
+            return found
+
+        monkeypatch.setattr(_rehearsal_moment, "_quiet", locked)
+        taken = moment("locked")
+    shop, blog = taken.databases["shop"], taken.databases["blog"]
+    assert (shop.skipped, shop.sequences) == (("public.steady",), {})
+    assert "public.bids" in shop.tables
+    assert blog.skipped == () and blog.sequences
