@@ -297,14 +297,14 @@ def send_everywhere(
         for store in means.stores:
             try:
                 sent = send(path, draft, directory, store, means.clock)
-            except _errors.StackError as error:
+                if not record.verified:
+                    known = replace(
+                        record, remote=sent.remote, verified=True, verified_at=sent.verified_at
+                    )
+                    write(directory / _backups.record_name(record.file), known.as_json())
+                    record = known
+            except (_errors.StackError, OSError) as error:  # of the store, or of a full disk here
                 failed.append(str(error))
-                continue
-            if not record.verified:
-                record = replace(
-                    record, remote=sent.remote, verified=True, verified_at=sent.verified_at
-                )
-                write(directory / _backups.record_name(record.file), record.as_json())
     if failed and record.verified:
         failed.append(f"It was read back whole from {record.remote} alone.")
     if failed:

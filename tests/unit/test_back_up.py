@@ -335,6 +335,29 @@ def test_a_place_that_is_gone_keeps_no_dump_from_the_other(twice: Run, gone: str
     assert len(twice.files("shop")) == 2, "nothing is pruned"
 
 
+@pytest.mark.parametrize("unwritable", [".json.partial", ".json"])
+def test_a_disk_that_is_full_at_the_first_place_keeps_no_dump_from_the_second(
+    twice: Run, monkeypatch: pytest.MonkeyPatch, unwritable: str
+) -> None:
+    assert twice.second and twice.store
+    write, refused = _back_up.write, []
+
+    def full(path: pathlib.Path, text: str) -> None:
+        if path.parent.name == "shop" and path.name.endswith(unwritable) and not refused:
+            refused.append(path)
+            raise OSError(28, "No space left on device")
+        write(path, text)
+
+    monkeypatch.setattr(_back_up, "write", full)
+    assert not twice()
+    stored = _s3.list_objects(twice.store.client, twice.second.target)
+    assert sum("/shop/" in item.key for item in stored) == 2
+    record = twice.record("shop")
+    assert record.verified and str(record.remote).startswith("s3://elsewhere/")
+    detail = twice.state()["databases"]["shop"]["detail"]
+    assert "No space left on device" in detail and detail.endswith(f"{record.remote} alone.")
+
+
 def test_the_second_place_is_thinned_out_too(twice: Run) -> None:
     assert twice.second and twice.store
     in_the_bucket(twice, 400, 2, 1)
