@@ -7,7 +7,8 @@ import typing as t
 
 import pytest
 import yaml
-from ansible.template import trust_as_template
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar, trust_as_template
 from ansible_collections.slipway.stack.plugins.module_utils._backup_ages import STATES
 from test_redis_pgbouncer import ROLES, render
 
@@ -117,3 +118,33 @@ def test_nothing_of_saved_files_goes_on_where_none_are_any_more() -> None:
     assert tasks[-2:] == [
         f"files | {what} what is not wanted any more" for what in ("Stop", "Remove")
     ]
+
+
+def refusal(tasks: str, **registered: t.Any) -> str:
+    """What the last task says, which fails; nothing where one of its conditions does not hold."""
+    last = role(tasks)[-1]
+    templar = Templar(DataLoader(), variables=registered)
+
+    def value(text: str) -> t.Any:
+        return templar.template(trust_as_template(text))
+
+    holds = all(value(f"{{{{ {each} }}}}") for each in last["when"])
+    return str(value(last["ansible.builtin.fail"]["msg"])) if holds else ""
+
+
+BAD = {"failed": True, "msg": "Cannot list s3://b.", "stderr": "no such host"}
+
+
+@pytest.mark.parametrize(
+    ("results", "listed"),
+    [([], True), ([BAD, {"failed": False}], True), ([BAD, BAD], False)],
+)
+def test_a_list_of_which_no_place_has_answered_is_a_failure(
+    results: list[dict[str, t.Any]], listed: bool
+) -> None:
+    said = refusal("tasks/list.yml", __backup_dumps={"results": results})
+    here = "Neither place of backup_s3 can be listed: Cannot list s3://b. Cannot list s3://b."
+    assert said == ("" if listed else here)
+    said = refusal("tasks/list_files.yml", __backup_snapshots={"results": results})
+    here = "Neither place of the saved files can be listed: no such host; no such host"
+    assert said == ("" if listed else here)
