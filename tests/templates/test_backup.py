@@ -148,3 +148,10 @@ def test_a_list_of_which_no_place_has_answered_is_a_failure(
     said = refusal("tasks/list_files.yml", __backup_snapshots={"results": results})
     here = "Neither place of the saved files can be listed: no such host; no such host"
     assert said == ("" if listed else here)
+
+
+@pytest.mark.parametrize("only", [False, True])
+def test_only_what_runs_again_under_its_name_stays_failed(only: bool) -> None:
+    lines = render("backup", "slipway-backup.service.j2", only=only)
+    assert ("CollectMode=inactive-or-failed" in lines[: lines.index("[Service]")]) == only
+    assert lines[lines.index("[Service]") - 1] == ""
