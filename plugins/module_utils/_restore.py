@@ -194,7 +194,8 @@ def load_dump(restore: Restore, path: Path, means: Means) -> Restore:
             f"{restore.database} is not there, so nobody knows its owner: run site.yml first."
         )
     with _opened(path, means) as dump:
-        digest = _dump.sha256(dump)
+        with _readable():
+            digest = _dump.sha256(dump)
         if digest != (record.plain_sha256 or record.sha256):
             raise _errors.BackupError(f"{path} is not what was dumped: its sha256 is {digest}.")
         told = {"source": restore.database, "fresh": restore.fresh}
@@ -218,10 +219,10 @@ def _record(path: Path) -> _backups.Record:
 @contextlib.contextmanager
 def _opened(path: Path, means: Means) -> t.Iterator[Path]:
     """The dump itself; what is encrypted is decrypted first, for as long as it is read."""
+    if path.suffix != _backups.ENCRYPTED:
+        yield path
+        return
     with _readable():
-        if path.suffix != _backups.ENCRYPTED:
-            yield path
-            return
         settings = json.loads(means.settings.read_text())
         gpg, directory = settings.get("gpg"), Path(settings["directory"])
         size, room = path.stat().st_size, means.free(directory)

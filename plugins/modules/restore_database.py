@@ -161,7 +161,7 @@ def main() -> None:
     try:
         require_confirmed(asked)
         done = {"changed": True} if module.check_mode else step(asked, means)
-    except _errors.StackError as error:
+    except (_errors.StackError, OSError) as error:
         module.fail_json(msg=str(error))
     module.exit_json(**done)
 

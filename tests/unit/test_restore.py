@@ -364,6 +364,20 @@ def test_a_dump_needs_its_record_and_an_owner(
         _restore.load_dump(begun(means), dumped(tmp_path), means)
 
 
+def test_what_is_not_read_of_the_dump_is_not_told_of_it(
+    means: _restore.Means, tmp_path: Path
+) -> None:
+    def free(_path: Path) -> int:
+        raise PermissionError(13, "Permission denied", "/var/lib/postgresql")
+
+    path = dumped(tmp_path)
+    with pytest.raises(PermissionError):
+        _restore.load_dump(begun(means), path, replace(means, free=free))
+    path.unlink()
+    with pytest.raises(_errors.BackupError, match=r"abc\.dump cannot be read: No such file"):
+        _restore.load_dump(begun(means), path, means)
+
+
 def fetched(tmp_path: Path, gpg: list[str], passphrase: bool = True) -> Path:
     """A dump as it is in the bucket, with its record, beside the program's settings."""
     dump = dumped(tmp_path)
