@@ -340,7 +340,8 @@ def test_a_disk_that_is_full_at_the_first_place_keeps_no_dump_from_the_second(
     twice: Run, monkeypatch: pytest.MonkeyPatch, unwritable: str
 ) -> None:
     assert twice.second and twice.store
-    write, refused = _back_up.write, []
+    write = _backup_state.write
+    refused: list[pathlib.Path] = []
 
     def full(path: pathlib.Path, text: str) -> None:
         if path.parent.name == "shop" and path.name.endswith(unwritable) and not refused:
@@ -610,7 +611,7 @@ def test_several_databases_are_dumped_at_once(run: Run) -> None:
 def test_a_state_that_cannot_be_written_meanwhile_loses_no_result(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write, written = _back_up.write, iter(range(10))
+    write, written = _backup_state.write, iter(range(10))
 
     def full(path: pathlib.Path, text: str) -> None:
         if path.name == "state.json" and next(written) in (1, 2):  # after each of both
