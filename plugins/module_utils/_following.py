@@ -21,9 +21,13 @@ _LONGEST_STOP = 24 * 3600.0
 _ASK_SECONDS = 60
 # Everybody is asked, so nobody knows how many will answer: both questions take all of it.
 _ANSWER_SECONDS = 2
+_ABANDONED = "abandoned"
 # After the longest that a machine may wait for its workers' tasks, while others' have stopped: by
 # then all have, and whoever is to start them is at it.
 _ABANDONED_SECONDS = 120
+_DEAF = "deaf"
+# Longer than telling workers to take no more tasks may take: whoever did stops them next.
+_DEAF_SECONDS = 2 * _ASK_SECONDS
 Ask = t.Callable[[_celery.Question, _health.Deadline], _celery.Answers]
 
 
@@ -87,18 +91,34 @@ def _stop(
 ) -> str:
     """Without waiting for long tasks.
 
-    Workers start anew also when whoever is to start them is killed, be they stopped or only deaf.
+    When whoever is to start them is killed, deaf workers start anew, and stopped ones start later.
     """
-    names, timer = [worker.unit for worker in workers], _timer(workers[0])
+    names, deaf = [worker.unit for worker in workers], _timer(workers, _DEAF)
     for name in names:
         _units.expect(name, _current(workers))
-    run(["systemctl", "stop", f"{timer}.timer"])
-    later = ["--quiet", "--collect", f"--unit={timer}", f"--on-active={abandoned:.0f}"]
-    done = run(["systemd-run", *later, "systemctl", "restart", "--", *names])
+    done = _later(deaf, _DEAF_SECONDS, ["restart", "--", *names], run)
     if done.ok:
         _retire(workers, ask)
+        done = _later(_timer(workers, _ABANDONED), abandoned, ["start", "--", *names], run)
+    if done.ok:
         done = run(["systemctl", "stop", "--no-block", "--", *names])
+    if done.ok:
+        # It would restart those that others have started meanwhile.
+        _call_off(deaf, run)
     return "" if done.ok else f"{', '.join(names)} did not stop: {done.output.strip()}"
+
+
+def _later(
+    timer: str, seconds: float, words: t.Sequence[str], run: _commands.Run
+) -> _commands.Completed:
+    """Let systemd do it by itself, unless it is called off."""
+    _call_off(timer, run)
+    options = ["--quiet", "--collect", f"--unit={timer}", f"--on-active={seconds:.0f}"]
+    return run(["systemd-run", *options, "systemctl", *words])
+
+
+def _call_off(timer: str, run: _commands.Run) -> None:
+    run(["systemctl", "stop", f"{timer}.timer"])
 
 
 def _retire(workers: t.Sequence[_celery.Worker], ask: Ask) -> None:
@@ -112,8 +132,8 @@ def _retire(workers: t.Sequence[_celery.Worker], ask: Ask) -> None:
         ask(question, _health.Deadline(_ASK_SECONDS))
 
 
-def _timer(worker: _celery.Worker) -> str:
-    return f"{worker.application}-workers-abandoned"
+def _timer(workers: t.Sequence[_celery.Worker], what: str) -> str:
+    return f"{workers[0].application}-workers-{what}"
 
 
 def _unit(name: str, current: str) -> _units.Unit:
@@ -150,9 +170,11 @@ def workers(all_of_them: t.Sequence[_celery.Worker], timeout: float, run: _comma
     """Let workers start on what `current` names and answer a ping; empty is success."""
     try:
         names = [worker.unit for worker in all_of_them]
+        if names:
+            _call_off(_timer(all_of_them, _DEAF), run)
         restarted, trouble = restart(names, _current(all_of_them), run)
         if restarted:
-            run(["systemctl", "stop", f"{_timer(all_of_them[0])}.timer"])
+            _call_off(_timer(all_of_them, _ABANDONED), run)
         if not trouble:
             answering = [worker for worker in all_of_them if worker.unit in restarted]
             _celery.require_answers(answering, timeout)

@@ -150,6 +150,7 @@ class Systemd:
         self.dies: set[str] = set()
         self.refuses: dict[str, str] = {}
         self.told: list[str] = []
+        # What systemd is to do by itself, and after how many seconds.
         self.timers: dict[str, str] = {}
         self.transient: t.Callable[[Sequence[str]], _commands.Completed] | None = None
 
@@ -158,7 +159,8 @@ class Systemd:
             return _commands.Completed(0, f"Traceback: {SECRET} is not good\n")
         told = dict(word.partition("=")[::2] for word in argv if word.startswith("--"))
         if argv[0] == "systemd-run" and "--on-active" in told:
-            self.timers[told["--unit"]] = told["--on-active"]
+            verb = argv[argv.index("systemctl") + 1]
+            self.timers[told["--unit"]] = f"{verb} after {told['--on-active']}"
             return _commands.Completed(0, "")
         if argv[-1].endswith(".timer"):
             self.timers.pop(argv[-1].removesuffix(".timer"), None)

@@ -78,7 +78,7 @@ def test_a_worker_that_was_stopped_starts_also_when_whoever_stopped_it_was_kille
     assert systemd.told == [f"stop {ONE}"]
     assert _units.announced([ONE, TWO], current) == [ONE]
     # Not before another machine may have waited for its tasks in vain.
-    assert systemd.timers == {"root-workers-abandoned": "121"}
+    assert systemd.timers == {"root-workers-abandoned": "start after 121"}
     assert _following.restart([ONE, TWO], current, systemd) == ([ONE], "")
     assert _units.announced([ONE, TWO], current) == []
     assert systemd.running == {ONE}
@@ -94,27 +94,47 @@ def test_nobody_starts_workers_that_have_been_started(
     assert (systemd.timers, systemd.running) == ({}, {ONE})
 
 
+def test_nobody_restarts_workers_that_are_being_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That takes as long as their tasks, which is longer than they may be deaf."""
+    monkeypatch.setattr(_celery, "require_answers", lambda *_: None)
+    systemd, armed = Systemd(ONE), []
+    systemd.timers = {"root-workers-deaf": "restart after 120", "root-workers-abandoned": "start"}
+
+    def run(argv: t.Sequence[str], timeout: float = 0) -> t.Any:
+        if argv[1] == "restart":
+            armed.append(list(systemd.timers))
+        return systemd(argv, timeout)
+
+    assert _following.workers([worker(home=tmp_path)], 1, run) == ""
+    assert armed == [["root-workers-abandoned"]]
+
+
 @pytest.mark.parametrize("answers", [True, False])
 def test_workers_take_no_more_tasks_before_they_stop(tmp_path: Path, answers: bool) -> None:
     systemd, asked = Systemd(ONE), []
 
     def ask(question: _celery.Question, _deadline: object) -> _celery.Answers:
         # Whoever is deaf starts anew also when we are killed here.
-        asked.append((question.retire, list(systemd.timers), list(systemd.told)))
+        asked.append((question.retire, dict(systemd.timers), list(systemd.told)))
         if not answers:
             raise StackError("the broker is not there")
         return _celery.Answers()
 
     assert _following.quiet([worker(home=tmp_path)], 1, systemd, False, ask) == ""
-    assert asked == [((f"shop-a@{HERE}",), ["root-workers-abandoned"], [])]
+    armed = {"root-workers-deaf": "restart after 120"}
+    assert asked == [((f"shop-a@{HERE}",), armed, [])]
     assert systemd.told == [f"stop {ONE}"]
+    assert systemd.timers == {"root-workers-abandoned": "start after 121"}
 
 
-def test_workers_that_do_not_stop_are_told() -> None:
+def test_workers_that_do_not_stop_are_told_and_do_not_stay_deaf() -> None:
     systemd = Systemd(ONE)
     systemd.refuses = {f"stop {ONE}": "no bus"}
     said = _following.quiet([worker()], 1, systemd, going_back=False)
     assert said == f"{ONE} did not stop: no bus"
+    assert "root-workers-deaf" in systemd.timers
 
 
 def test_a_disk_without_room_is_told_as_trouble(tmp_path: Path) -> None:
