@@ -118,7 +118,8 @@ def _later(
 
 
 def _call_off(timer: str, run: _commands.Run) -> None:
-    run(["systemctl", "stop", f"{timer}.timer"])
+    """Also what has begun: it waits for workers' tasks, and its name would not be free again."""
+    run(["systemctl", "stop", f"{timer}.timer", f"{timer}.service"])
 
 
 def _retire(workers: t.Sequence[_celery.Worker], ask: Ask) -> None:

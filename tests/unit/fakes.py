@@ -152,6 +152,7 @@ class Systemd:
         self.told: list[str] = []
         # What systemd is to do by itself, and after how many seconds.
         self.timers: dict[str, str] = {}
+        self.fired: set[str] = set()
         self.transient: t.Callable[[Sequence[str]], _commands.Completed] | None = None
 
     def __call__(self, argv: Sequence[str], timeout: float = 0) -> _commands.Completed:
@@ -159,12 +160,9 @@ class Systemd:
             return _commands.Completed(0, f"Traceback: {SECRET} is not good\n")
         told = dict(word.partition("=")[::2] for word in argv if word.startswith("--"))
         if argv[0] == "systemd-run" and "--on-active" in told:
-            verb = argv[argv.index("systemctl") + 1]
-            self.timers[told["--unit"]] = f"{verb} after {told['--on-active']}"
-            return _commands.Completed(0, "")
-        if argv[-1].endswith(".timer"):
-            self.timers.pop(argv[-1].removesuffix(".timer"), None)
-            return _commands.Completed(0, "")
+            return self._later(argv, told["--unit"], told["--on-active"])
+        if any(word.endswith(".timer") for word in argv):
+            return self._call_off(argv[2:])
         if argv[0] == "systemd-run":
             assert self.transient
             return self.transient(argv)
@@ -179,6 +177,21 @@ class Systemd:
         if argv[1] == "stop":
             self.running.difference_update(names)
         return _commands.Completed(0, "")
+
+    def _later(self, argv: Sequence[str], name: str, seconds: str) -> _commands.Completed:
+        """A transient timer, whose service may still run after it has fired."""
+        for unit, loaded in ((".timer", self.timers), (".service", self.fired)):
+            if name in loaded:
+                return _commands.Completed(1, f"Unit {name}{unit} was already loaded")
+        self.timers[name] = f"{argv[argv.index('systemctl') + 1]} after {seconds}"
+        return _commands.Completed(0, "")
+
+    def _call_off(self, units: Sequence[str]) -> _commands.Completed:
+        for unit in units:
+            self.timers.pop(unit.removesuffix(".timer"), None)
+            self.fired.discard(unit.removesuffix(".service"))
+        # As for every unit that is not loaded, which one of the two never is.
+        return _commands.Completed(5, f"Unit {units[-1]} not loaded.")
 
     def _shown(self, name: str) -> str:
         load = "loaded" if name in self.known else "not-found"

@@ -111,6 +111,18 @@ def test_nobody_restarts_workers_that_are_being_started(
     assert armed == [["root-workers-abandoned"]]
 
 
+@pytest.mark.parametrize("fired", [True, False])
+@pytest.mark.parametrize("name", ["root-workers-deaf", "root-workers-abandoned"])
+def test_what_a_killed_run_has_left_to_systemd_keeps_nobody_from_stopping_workers(
+    tmp_path: Path, name: str, fired: bool
+) -> None:
+    """Once it has begun it goes on as long as the tasks that it waits for."""
+    systemd = Systemd(ONE)
+    systemd.timers, systemd.fired = ({}, {name}) if fired else ({name: "of before"}, set())
+    assert _following.quiet([worker(home=tmp_path)], 1, systemd, going_back=False) == ""
+    assert systemd.timers == {"root-workers-abandoned": "start after 121"}
+
+
 @pytest.mark.parametrize("answers", [True, False])
 def test_workers_take_no_more_tasks_before_they_stop(tmp_path: Path, answers: bool) -> None:
     systemd, asked = Systemd(ONE), []
