@@ -11,12 +11,14 @@ import pwd
 import shlex
 import subprocess
 import tempfile
+import time
 import typing as t
 from pathlib import Path
 
 from ansible_collections.slipway.stack.plugins.module_utils import _environment
 from ansible_collections.slipway.stack.plugins.module_utils._errors import StackError
 
+LONGEST = 3600.0
 _PATH = "/usr/local/bin:/usr/bin:/bin"
 # The release that serves shares the processor with the one that is built.
 _AFTER_VISITORS = ("nice", "-n", "10")
@@ -87,12 +89,13 @@ def in_release(
     writable: t.Sequence[Path],
     environment_file: Path,
     environment: t.Mapping[str, str],
-    timeout: float = 3600,
+    timeout: float = LONGEST,
 ) -> Outcome:
     """Run a command as the service would: same environment, same user, in a sandbox.
 
     The values travel in files that only root can read, never in arguments.
     """
+    began = time.monotonic()
     values = dict(read_environment(environment_file), **environment)
     with tempfile.NamedTemporaryFile("w", dir="/run", prefix="slipway-", suffix=".env") as extra:
         extra.write(_environment.render(environment))
@@ -107,11 +110,20 @@ def in_release(
             errors="replace",
             check=False,
         )
-    return Outcome(done.returncode, _environment.mask(done.stdout, values))
+    said = _environment.mask(done.stdout, values)
+    # systemd ends it, and does not say why.
+    if done.returncode and time.monotonic() - began >= timeout:
+        said = f"{said.rstrip()}\nIt did not end within {timeout:.0f} s"
+    return Outcome(done.returncode, said)
 
 
 def at_home(
-    user: str, command: str, home: Path, release: Path, environment: t.Mapping[str, t.Any]
+    user: str,
+    command: str,
+    home: Path,
+    release: Path,
+    environment: t.Mapping[str, t.Any],
+    timeout: float = LONGEST,
 ) -> Outcome:
     """Run a command in a release of the application, which may write what all releases share."""
     return in_release(
@@ -121,6 +133,7 @@ def at_home(
         writable=[home / "static", home / "media"],
         environment_file=Path(f"/etc/slipway/{user}/environment"),
         environment={key: str(value) for key, value in environment.items()},
+        timeout=timeout,
     )
 
 

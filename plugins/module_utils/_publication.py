@@ -31,6 +31,8 @@ NEXT = "next"
 PARTS = (ALL, TRY, QUIET, WORKERS, SERVERS)
 # What `current` names only for as long as a switch or the way back from it takes.
 _UNPROVED = (_releases.BUILT, _releases.FAILED)
+# Visitors have a bad release for as long as the one before collects its files.
+_COLLECT_SECONDS = 120
 
 
 @dataclasses.dataclass(frozen=True)
@@ -180,10 +182,11 @@ def collect(application: Application) -> str:
     if current is None:
         return ""
     path = releases.path(current.name)
+    timeout = max(_COLLECT_SECONDS, application.health_timeout)
     try:
         for name, command in application.commands:
             outcome = _application_commands.at_home(
-                application.name, command, releases.home, path, {}
+                application.name, command, releases.home, path, {}, timeout
             )
             if outcome.code:
                 return f"{name} failed: {outcome.tail()}"

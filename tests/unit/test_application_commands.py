@@ -47,6 +47,19 @@ def test_a_command_that_does_not_end_is_ended(room: Path) -> None:
         commands.as_user(USER, ["sleep", "60"], home=room, timeout=0.2)
 
 
+@needs_root
+def test_a_command_that_systemd_ended_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = program(tmp_path / "bin", "systemd-run", "echo half of it; sleep 0.3; exit 1").parent
+    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
+    said = [
+        commands.at_home(USER, "collect", tmp_path, tmp_path, {}, timeout).output
+        for timeout in (0.2, 60)
+    ]
+    assert said == ["half of it\nIt did not end within 0 s", "half of it\n"]
+
+
 def test_the_end_of_what_was_said_is_told() -> None:
     outcome = commands.Outcome(1, "\n".join(map(str, range(40))) + "\n\n")
     assert outcome.tail(2) == "38\n39"

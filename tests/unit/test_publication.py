@@ -26,7 +26,7 @@ from ansible_collections.slipway.stack.plugins.module_utils import (
 )
 from ansible_collections.slipway.stack.plugins.module_utils._errors import StackError
 from ansible_collections.slipway.stack.plugins.modules import app_revert
-from fakes import SECRET, SERVICE, SOCKET, STANDIN, Shop, action, run_module
+from fakes import SECRET, SERVICE, SOCKET, STANDIN, Shop, action, needs_root, program, run_module
 
 GOOD, FAILED, WITHDRAWN = _releases.GOOD, _releases.FAILED, _releases.WITHDRAWN
 
@@ -766,7 +766,7 @@ def test_a_switch_that_was_killed_when_it_had_failed_is_taken_back(serving: Shop
 def collecting(serving: Shop, monkeypatch: pytest.MonkeyPatch) -> Shop:
     """Each release collects its files; what that would run is a fake that notes it."""
 
-    def collect(_user: str, command: str, _home: Path, release: Path, _more: t.Any) -> t.Any:
+    def collect(_user: str, command: str, _home: Path, release: Path, *_more: t.Any) -> t.Any:
         serving.systemd.told.append(f"{command} {release.name}")
         return _application_commands.Outcome(int(command == "broken"), "no room")
 
@@ -805,11 +805,17 @@ def test_who_cannot_collect_its_files_serves_again_and_says_so(collecting: Shop)
     assert f"restart {SERVICE}" in collecting.systemd.told and collecting.linked() == "1"
 
 
-def test_a_collection_that_never_ends_keeps_nobody_from_serving(
-    collecting: Shop, monkeypatch: pytest.MonkeyPatch
+@needs_root
+def test_a_collection_that_does_not_end_keeps_nobody_from_serving(
+    serving: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def collect(*_all: t.Any) -> t.Any:
-        raise StackError("collectstatic did not end within 900 s.")
-
-    monkeypatch.setattr(_application_commands, "at_home", collect)
-    assert _publication.collect(collecting.application).endswith("did not end within 900 s.")
+    """systemd, which ends it, is a fake: for how long it may run is in what it is told."""
+    asked = tmp_path / "asked"
+    path = program(tmp_path / "bin", "systemd-run", f"echo $* > {asked}; sleep 0.3; exit 1").parent
+    monkeypatch.setenv("PATH", f"{path}:/usr/bin:/bin")
+    shop = with_command(serving, "collect")
+    application = dataclasses.replace(shop.application, name="daemon", health_timeout=0.2)
+    assert not _publication.collect(application).endswith("did not end within 0 s")
+    assert f"RuntimeMaxSec={_publication._COLLECT_SECONDS}" in asked.read_text().split()
+    monkeypatch.setattr(_publication, "_COLLECT_SECONDS", 0)
+    assert _publication.collect(application).endswith("It did not end within 0 s")
