@@ -100,21 +100,25 @@ def is_last(application: Application, switch: Switch) -> bool:
 
 def undo(
     application: Application, switch: Switch, own: bool, run: _commands.Run = _commands.run
-) -> None:
-    """Go back although all was well here, or for trouble that was found later and is its own."""
+) -> str:
+    """Go back although all was well here, or for trouble that was found later and is its own.
+
+    Returns what the release before may miss, though it serves.
+    """
     releases = application.releases
     if switch.before == switch.release:
-        return  # a restart
+        return ""  # a restart
     before = releases.read(switch.before) if switch.before else None
     # Unproved until it is restored, so that a run that is killed here is put right as well.
     if own:
         releases.fail(switch.release, switch.reason)
     else:
         releases.judge(switch.release, _releases.BUILT, switch.reason)
-    trouble = _return(application, before, run, switch.together)
+    trouble, missed = _return(application, before, run, switch.together)
     releases.point("previous", switch.previous or None)
     if trouble:
         raise StackError(f"{application.name} cannot go back to {switch.before}: {trouble}.")
+    return missed
 
 
 def _settle(releases: _releases.Releases, switch: Switch) -> None:
@@ -197,8 +201,11 @@ def collect(application: Application) -> str:
 
 def _return(
     application: Application, before: _releases.Release | None, run: _commands.Run, together: bool
-) -> str:
-    """Let the release before serve again, or nothing where there was none."""
+) -> tuple[str, str]:
+    """Let the release before serve again, or nothing where there was none.
+
+    Returns what keeps it from serving, and what it may miss although it does.
+    """
     application.releases.point("current", before.name if before else None)
     application.releases.restore()
     # Before they start, for a server reads the list of its files when it does.
@@ -210,7 +217,7 @@ def _return(
     elif application.units:
         run(["systemctl", "stop", *(unit.name for unit in application.units)])
     _serving.dismiss(application, application.servers, run)
-    return trouble or missed
+    return trouble, missed
 
 
 def _current(application: Application) -> str:
@@ -222,11 +229,12 @@ def recover(
     before: str = "",
     run: _commands.Run = _commands.run,
     together: bool = False,
-) -> str:
-    """Put right what a killed publication left; returns the release that was left, if any.
+) -> tuple[str, str]:
+    """Put right what a killed publication left.
 
-    `before` is what served when the killed one began, as far as it is known. Together with other
-    machines, workers are left to `follow`.
+    Returns the release that was left, if any, and what the one that serves may miss. `before` is
+    what served when the killed one began, as far as it is known. Together with other machines,
+    workers are left to `follow`.
     """
     releases = application.releases
     releases.restore()
@@ -238,18 +246,18 @@ def recover(
     target = good if good and good.result in results else None
     if current and current.result in _UNPROVED and target and target.name != current.name:
         # Nobody knows which unit runs what: the release that was good gets all of them.
-        if trouble := _return(application, target, run, together):
+        trouble, missed = _return(application, target, run, together)
+        if trouble:
             raise StackError(
                 f"{application.name} was left half-way between {target.name} and {current.name},"
                 f" and {target.name} does not serve either: {trouble}."
             )
-        return current.name
+        return current.name, missed
     if current and current.result == _releases.GOOD and _lags(application, run):
         # It was on its way back. Should what serves be ill, that keeps no good release away.
-        _return(application, current, run, together)
-        return ""
+        return "", _return(application, current, run, together)[1]
     _serving.dismiss(application, application.servers, run)
-    return ""
+    return "", ""
 
 
 def _lags(application: Application, run: _commands.Run) -> bool:
@@ -278,12 +286,17 @@ def _go_back(
     heard = [unit for unit in units if unit in trouble] or units
     said = "\n".join(_serving.words(application, unit, started, run) for unit in heard)
     releases.fail(name, trouble)
-    again = _return(application, before, run, switch.together)
-    more = f" Nor does the old one serve: {again}." if again else ""
+    again, missed = _return(application, before, run, switch.together)
+    more = f" Nor does the old one serve: {again}." if again else but(missed)
     raise StackError(
         f"Release {name} of {application.name} was taken back, {_shown(before)}:"
         f" {trouble}.{more}\n{said}"
     )
+
+
+def but(missed: str) -> str:
+    """What to say of a release that serves again and may miss its files."""
+    return f" It serves, but: {missed}." if missed else ""
 
 
 def _shown(serving: _releases.Release | None) -> str:

@@ -160,8 +160,10 @@ def begin(params: dict[str, t.Any]) -> dict[str, t.Any]:
     try:
         with _deployments.phase(application.name, number):
             left = interrupted[-1].before if interrupted else ""
-            recovered = _publication.recover(application, left, together=params["together"])
-            missed = _publication.collect(application) if interrupted and not recovered else ""
+            together = params["together"]
+            recovered, missed = _publication.recover(application, left, together=together)
+            if interrupted and not recovered:
+                missed = missed or _publication.collect(application)
             behind = [worker.unit for worker in _publication.behind(application)]
     except StackError:
         _deployments.finish(application.name, number, _now())

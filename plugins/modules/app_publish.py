@@ -146,8 +146,9 @@ def publish(application: _serving.Application, params: dict[str, t.Any]) -> dict
     switch = _publication.Switch(name, **wanted, **params["found"])
     with _deployments.phase(application.name, params["deployment"]):
         if params["part"] == "undo":
-            _publication.undo(application, switch, own=bool(params["trouble"]))
-            raise StackError(_undone(application.name, switch, params["trouble"]))
+            missed = _publication.undo(application, switch, own=bool(params["trouble"]))
+            undone = _undone(application.name, switch, params["trouble"])
+            raise StackError(undone + _publication.but(missed))
         switch = _publication.publish(application, switch)
     if _publication.is_last(application, switch):
         _note(application.name, params["deployment"], name)

@@ -168,8 +168,9 @@ def test_what_goes_on_serving_collects_its_files_again(
     missed = "The release of shop that serves: collectstatic failed: no room"
     assert said["warnings"] == ([] if published else [missed])
     dead = begin(capsys, shop)["deployment"]
-    begin(capsys, shop, commands=commands, dead=dead)
+    begun = begin(capsys, shop, commands=commands, dead=dead)
     assert collected == [once] * (1 if published else 2)
+    assert begun["warnings"] == [missed]
 
 
 def test_a_deployment_that_never_began_cannot_end(
@@ -220,7 +221,7 @@ def test_what_served_before_two_runs_that_were_killed_is_gone_back_to(
     begin(capsys, shop)
     shop.releases.point("current", "2")
     with monkeypatch.context() as patch:
-        patch.setattr(_publication, "recover", lambda *_, **__: "")
+        patch.setattr(_publication, "recover", lambda *_, **__: ("", ""))
         begin(capsys, shop)
     assert begin(capsys, shop)["recovered"] == "2"
     assert (shop.linked(), shop.linked("previous")) == ("1", "0")
@@ -305,7 +306,7 @@ def test_workers_follow_what_serves(
 
 
 def test_what_was_published_stands_in_the_history(
-    deployments: Path, shop: Shop, capsys: Capture
+    deployments: Path, shop: Shop, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shop.add("1", _releases.GOOD)
     shop.add("2", _releases.BUILT)
@@ -325,9 +326,13 @@ def test_what_was_published_stands_in_the_history(
     assert (undone["rc"], undone["msg"], shop.linked()) == (1, "b failed.", "1")
     shop.add("3", _releases.BUILT)
     publish(capsys, shop, release="3", part="all")
+    monkeypatch.setattr(_publication, "collect", lambda *_: "collectstatic failed: no room")
     back = {"release": "3", "part": "undo", "found": {**found, "before": "1"}}
     watched = publish(capsys, shop, **back, trouble="it is slow", reason="it is slow")
-    assert watched["msg"] == "Release 3 of shop was taken back, 1 serves again: it is slow."
+    assert watched["msg"] == (
+        "Release 3 of shop was taken back, 1 serves again: it is slow. It serves, but:"
+        " collectstatic failed: no room."
+    )
     assert shop.linked() == "1"
     failed = shop.releases.read("3")
     assert failed

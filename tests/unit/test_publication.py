@@ -438,7 +438,7 @@ def test_what_a_killed_publication_left_is_put_right(
         if result:
             shop.add(name, result)
             shop.releases.point(link, name)
-    assert _publication.recover(shop.application, known, shop.systemd) == left
+    assert _publication.recover(shop.application, known, shop.systemd) == (left, "")
     assert shop.linked() == ("1" if left else "2" if current else "")
     assert shop.systemd.told[0] == "stop shop-web-trial.service"
     assert (f"restart {SERVICE}" in shop.systemd.told) == bool(left)
@@ -646,7 +646,7 @@ def test_a_way_back_that_is_killed_is_gone_to_its_end(
     _publication.recover(serving.application, "1", machine)
     assert (machine.release, serving.linked(), serving.linked(_serving.STANDIN)) == ("1", "1", "")
     serving.systemd.told.clear()
-    assert _publication.recover(serving.application, "1", machine) == ""
+    assert _publication.recover(serving.application, "1", machine) == ("", "")
     assert f"restart {SERVICE}" not in serving.systemd.told
 
 
@@ -654,7 +654,7 @@ def test_what_is_ill_after_the_way_back_does_not_keep_a_good_release_away(servin
     watching(serving)
     _units.remember(SERVICE, {str(serving.releases.home / "current"): "of another release"})
     serving.sick = {"1"}
-    assert _publication.recover(serving.application, "1", serving.systemd) == ""
+    assert _publication.recover(serving.application, "1", serving.systemd) == ("", "")
     assert f"restart {SERVICE}" in serving.systemd.told
 
 
@@ -742,7 +742,8 @@ def test_workers_of_the_machine_that_failed_wait_as_well(staffed: Shop) -> None:
 def test_after_a_kill_workers_follow_when_all_servers_are_back(staffed: Shop, part: str) -> None:
     publish(staffed, part=part, before="1")
     staffed.systemd.told.clear()
-    assert _publication.recover(staffed.application, "1", staffed.systemd, together=True) == "2"
+    recovered = _publication.recover(staffed.application, "1", staffed.systemd, together=True)
+    assert recovered == ("2", "")
     assert not any(WORKER in one for one in staffed.systemd.told)
     assert [one.unit for one in _publication.behind(staffed.application, staffed.systemd)] == [
         WORKER
@@ -755,7 +756,7 @@ def test_after_a_kill_workers_follow_when_all_servers_are_back(staffed: Shop, pa
 def test_a_switch_that_was_killed_when_it_had_failed_is_taken_back(serving: Shop) -> None:
     serving.releases.point("current", "2")
     serving.releases.judge("2", FAILED, "it is ill")
-    assert _publication.recover(serving.application, "1", serving.systemd) == "2"
+    assert _publication.recover(serving.application, "1", serving.systemd) == ("2", "")
     assert (serving.linked(), serving.result("2")) == ("1", FAILED)
 
 
@@ -797,12 +798,36 @@ def test_who_serves_again_collects_its_files_before_its_server_reads_their_names
     assert told.index("collect 1") < told.index(f"restart {SERVICE}")
 
 
+MISSED = "collectstatic failed: no room"
+
+
 def test_who_cannot_collect_its_files_serves_again_and_says_so(collecting: Shop) -> None:
     found = publish(with_command(collecting, "broken"))
     collecting.systemd.told.clear()
-    with pytest.raises(StackError, match="to 1: collectstatic failed: no room"):
-        _publication.undo(collecting.application, found, True, collecting.systemd)
-    assert f"restart {SERVICE}" in collecting.systemd.told and collecting.linked() == "1"
+    missed = _publication.undo(collecting.application, found, True, collecting.systemd)
+    assert (missed, collecting.linked()) == (MISSED, "1")
+    assert f"restart {SERVICE}" in collecting.systemd.told
+
+
+def test_a_release_that_serves_without_its_files_is_not_said_not_to(collecting: Shop) -> None:
+    collecting.sick = {"2"}
+    with pytest.raises(StackError, match=f"1 goes on serving: .* It serves, but: {MISSED}") as told:
+        publish(with_command(collecting, "broken"))
+    assert "Nor does the old one" not in str(told.value)
+
+
+@pytest.mark.parametrize("result", [_releases.BUILT, GOOD])
+def test_a_deployment_goes_on_although_what_serves_again_misses_its_files(
+    collecting: Shop, result: str
+) -> None:
+    """Killed before the server was restarted, or on its way back."""
+    watching(collecting)
+    _units.remember(SERVICE, {str(collecting.releases.home / "current"): "of another release"})
+    collecting.releases.judge("2", result)
+    collecting.releases.point("current", "1" if result == GOOD else "2")
+    application = with_command(collecting, "broken").application
+    left = "" if result == GOOD else "2"
+    assert _publication.recover(application, "1", collecting.systemd) == (left, MISSED)
 
 
 @needs_root
