@@ -40,8 +40,8 @@ class Switch:
     """A release that is to serve, and what becomes of the one that does.
 
     Several machines do one part after the other, each when all have done the one before; the last
-    four are then what was found and done. Together means that workers wait on the way back until
-    the servers of all machines are back.
+    five are then what was found, done and missed. Together means that workers wait on the way back
+    until the servers of all machines are back.
     """
 
     release: str
@@ -53,6 +53,7 @@ class Switch:
     previous: str = ""
     boot_seconds: float = 0
     switched: bool = False
+    missed: str = ""
 
 
 def publish(application: Application, switch: Switch, run: _commands.Run = _commands.run) -> Switch:
@@ -64,13 +65,16 @@ def publish(application: Application, switch: Switch, run: _commands.Run = _comm
         # A switch that nobody proved, because the run was killed, is not what to go back to.
         unproved = again and current is not None and current.result != _releases.GOOD
         before = previous if unproved else current
-        boot_seconds = _try(application, name, again, run)
+        # What goes has put its own files there; a disk that is full must not keep it from going.
+        missed = collect(application, name) if switch.withdraw else ""
+        boot_seconds = _try(application, name, again, run, missed)
         found = before.name if before else ""
         switch = dataclasses.replace(
             switch,
             before=found,
             previous=previous.name if previous else "",
             boot_seconds=boot_seconds,
+            missed=missed,
         )
     if switch.part == TRY:
         if not application.servers:
@@ -130,10 +134,12 @@ def _settle(releases: _releases.Releases, switch: Switch) -> None:
     releases.judge(switch.release, _releases.GOOD, now=_now())
 
 
-def _try(application: Application, name: str, again: bool, run: _commands.Run) -> float:
+def _try(
+    application: Application, name: str, again: bool, run: _commands.Run, missed: str
+) -> float:
     trouble, boot_seconds = _trial.run_all(application, name, run)
     if trouble:
-        _refuse(application, name, again, trouble)
+        _refuse(application, name, again, "; ".join(filter(None, [missed, trouble])))
     return boot_seconds
 
 
@@ -176,16 +182,17 @@ def follow(application: Application, part: str, run: _commands.Run = _commands.r
     return _following.workers(late, timeout, run)
 
 
-def collect(application: Application) -> str:
-    """Let what serves put its files where all releases have theirs; empty is success.
+def collect(application: Application, release: str = "") -> str:
+    """Let a release, or what serves, put its files where all have theirs; empty is success.
 
     Another one has put its own there, and with them a list that does not name all of these.
     """
     releases = application.releases
     current = releases.linked("current")
-    if current is None:
+    release = release or (current.name if current else "")
+    if not release:
         return ""
-    path = releases.path(current.name)
+    path = releases.path(release)
     timeout = max(_COLLECT_SECONDS, application.health_timeout)
     try:
         for name, command in application.commands:

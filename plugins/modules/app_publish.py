@@ -34,7 +34,9 @@ options:
     type: bool
     default: false
   withdraw:
-    description: The release that serves so far is not to be released again by itself.
+    description:
+      - The release that serves so far is not to be released again by itself. The one that takes its
+        place runs O(commands) before it is tried; with a warning it serves also when these fail.
     type: bool
     default: false
   reason:
@@ -156,7 +158,9 @@ def publish(application: _serving.Application, params: dict[str, t.Any]) -> dict
     diff = {"before": before, "after": f"{name}\n", "before_header": "current"}
     names = ("before", "previous", "boot_seconds", "switched")
     found = {key: getattr(switch, key) for key in names}
-    return {"changed": True, "release": name, "diff": diff, "found": found}
+    said = f"Release {name} of {application.name} may miss its files: {switch.missed}"
+    warnings = [said] if switch.missed else []
+    return {"changed": True, "release": name, "diff": diff, "found": found, "warnings": warnings}
 
 
 def _undone(application: str, switch: _publication.Switch, trouble: str) -> str:

@@ -326,12 +326,14 @@ def test_what_was_published_stands_in_the_history(
     assert (undone["rc"], undone["msg"], shop.linked()) == (1, "b failed.", "1")
     shop.add("3", _releases.BUILT)
     publish(capsys, shop, release="3", part="all")
-    monkeypatch.setattr(_publication, "collect", lambda *_: "collectstatic failed: no room")
+    missed = "collectstatic failed: no room"
+    monkeypatch.setattr(_publication, "collect", lambda *_: missed)
+    tried = publish(capsys, shop, release="3", part="try", withdraw=True)
+    assert tried["warnings"] == [f"Release 3 of shop may miss its files: {missed}"]
     back = {"release": "3", "part": "undo", "found": {**found, "before": "1"}}
     watched = publish(capsys, shop, **back, trouble="it is slow", reason="it is slow")
     assert watched["msg"] == (
-        "Release 3 of shop was taken back, 1 serves again: it is slow. It serves, but:"
-        " collectstatic failed: no room."
+        f"Release 3 of shop was taken back, 1 serves again: it is slow. It serves, but: {missed}."
     )
     assert shop.linked() == "1"
     failed = shop.releases.read("3")

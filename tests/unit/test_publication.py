@@ -830,6 +830,35 @@ def test_a_deployment_goes_on_although_what_serves_again_misses_its_files(
     assert _publication.recover(application, "1", collecting.systemd) == (left, MISSED)
 
 
+def test_a_release_that_is_gone_back_to_collects_its_files_before_it_is_tried(
+    collecting: Shop,
+) -> None:
+    def trial(_argv: t.Any) -> t.NoReturn:
+        collecting.systemd.told.append("trial")
+        raise Killed
+
+    collecting.systemd.transient = trial
+    for withdraw, told in ((True, ["collect 2", "trial"]), (False, ["trial"])):
+        collecting.systemd.told.clear()
+        with pytest.raises(Killed):
+            publish(collecting, withdraw=withdraw)
+        assert [one for one in collecting.systemd.told if one in ("collect 2", "trial")] == told
+
+
+@pytest.mark.parametrize("sick", [True, False])
+def test_who_cannot_collect_its_files_is_gone_back_to_all_the_same(
+    collecting: Shop, sick: bool
+) -> None:
+    shop = with_command(collecting, "broken")
+    if not sick:
+        found = publish(shop, withdraw=True)
+        assert (found.missed, shop.linked(), shop.result("1")) == (MISSED, "2", WITHDRAWN)
+        return
+    shop.sick_on_trial = {"2"}
+    with pytest.raises(StackError, match=f"was refused, 1 goes on serving: {MISSED}; "):
+        publish(shop, withdraw=True)
+
+
 @needs_root
 def test_a_collection_that_does_not_end_keeps_nobody_from_serving(
     serving: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -147,12 +147,6 @@ def test_servers_of_all_machines_are_old_before_the_first_worker_is(play: Play) 
     ]
 
 
-def test_a_release_that_is_gone_back_to_collects_its_files_before_it_is_tried(play: Play) -> None:
-    shop = {**SHOP, "framework": "django", "environment": {"STATIC_ROOT": "/srv/shop/static"}}
-    told = steps(play("rollback", app_applications=[shop]))
-    assert told[2:5] == ["abc app_revert", "abc app_command", "abc try"]
-
-
 def test_when_a_machine_fails_workers_wait_for_all_servers_on_the_way_back(play: Play) -> None:
     assert steps(play("deploy", "b servers"))[-7:] == [
         *["abc quiet", "abc workers", "ab servers", "ac undo"],
