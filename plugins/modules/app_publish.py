@@ -57,6 +57,10 @@ options:
     description: What the part before has returned.
     type: dict
     default: {}
+  tolerant:
+    description: Only warn of workers that do not come back on what serves.
+    type: bool
+    default: false
   trouble:
     description:
       - What was found while visitors were watched. With C(part=undo) the release goes back for it.
@@ -141,9 +145,11 @@ def publish(application: _serving.Application, params: dict[str, t.Any]) -> dict
         return {"changed": False, "release": name}
     if not params["release"] and params["part"] in (_publication.QUIET, _publication.WORKERS):
         with _deployments.phase(application.name, params["deployment"]):
-            if trouble := _publication.follow(application, params["part"]):
-                raise StackError(f"Workers of {application.name} do not run {name}: {trouble}.")
-        return {"changed": True, "release": name}
+            trouble = _publication.follow(application, params["part"])
+            said = f"Workers of {application.name} do not run {name}: {trouble}."
+            if trouble and not params["tolerant"]:
+                raise StackError(said)
+        return {"changed": True, "release": name, "warnings": [said] if trouble else []}
     wanted = {key: params[key] for key in ("withdraw", "reason", "part", "together")}
     switch = _publication.Switch(name, **wanted, **params["found"])
     with _deployments.phase(application.name, params["deployment"]):
@@ -188,6 +194,7 @@ def argument_spec() -> dict[str, t.Any]:
         "reason": {"type": "str", "default": ""},
         "trouble": {"type": "str", "default": ""},
         "unless_broken": {"type": "bool", "default": False},
+        "tolerant": {"type": "bool", "default": False},
         "part": {"type": "str", "choices": parts, "default": _publication.ALL},
         "found": {"type": "dict", "default": {}},
         "peers": {"type": "list", "elements": "str", "default": []},

@@ -291,18 +291,30 @@ def test_a_release_can_be_proved_only(shop: Shop, capsys: Capture, sick: bool) -
         assert (said["changed"], said["release"]) == (False, "1")
 
 
-@pytest.mark.parametrize("trouble", ["", "no bus"])
+@pytest.mark.parametrize(
+    ("trouble", "tolerant"), [("", False), ("no bus", False), ("no bus", True)]
+)
 def test_workers_follow_what_serves(
-    shop: Shop, capsys: Capture, monkeypatch: pytest.MonkeyPatch, trouble: str
+    deployments: Path,
+    shop: Shop,
+    capsys: Capture,
+    monkeypatch: pytest.MonkeyPatch,
+    trouble: str,
+    tolerant: bool,
 ) -> None:
+    """At the start of a deployment as far as they can: it may be what mends them."""
     shop.add("1", _releases.GOOD)
     shop.releases.point("current", "1")
     monkeypatch.setattr(_publication, "follow", lambda *_: trouble)
-    said = publish(capsys, shop, part="quiet")
-    if trouble:
-        assert said["msg"] == "Workers of shop do not run 1: no bus."
+    number = begin(capsys, shop)["deployment"]
+    said = publish(capsys, shop, part="quiet", tolerant=tolerant, deployment=number)
+    told = ["Workers of shop do not run 1: no bus."] if trouble else []
+    (line,) = _deployments.History(deployments / "shop").all()
+    if trouble and not tolerant:
+        assert [said["msg"]] == [line.reason] == told
     else:
-        assert (said["changed"], said["release"]) == (True, "1")
+        assert (said["changed"], said["release"], said["warnings"]) == (True, "1", told)
+        assert line.result == _deployments.UNDER_WAY
 
 
 def test_what_was_published_stands_in_the_history(
