@@ -171,6 +171,11 @@ def test_nobody_goes_live_without_a_machine_that_has_failed_early(
     assert steps([one for one in told if "follow" not in one])[-1] == last
 
 
+def test_no_worker_follows_while_servers_of_a_machine_may_not_be_back(play: Play) -> None:
+    told = play("deploy", "b begun", behind="yes")
+    assert steps([one for one in told if "ended" not in one])[-2:] == ["abc begun", "ac app_build"]
+
+
 def test_the_database_is_migrated_when_all_have_what_was_built_or_not_at_all(play: Play) -> None:
     shop = {**SHOP, "framework": "django"}
     told = steps(play("deploy", app_applications=[shop]))
