@@ -30,8 +30,8 @@ NO_TIMEOUT = "SET statement_timeout = 0; SET idle_in_transaction_session_timeout
 
 Connection = t.Any
 
-# Not those of an extension: CREATE EXTENSION brings their rows. pg_dump takes at most those that were
-# added to one of its configuration, as PostGIS' spatial_ref_sys.
+# Not those of an extension: CREATE EXTENSION brings their rows. pg_dump takes at most those that
+# were added to one of its configuration, as PostGIS' spatial_ref_sys.
 TABLES = """
 SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind = 'r' AND c.relpersistence <> 't'
