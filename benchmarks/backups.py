@@ -34,8 +34,8 @@ FROM generate_series(1, {rows}) n;
 VACUUM ANALYZE {table};
 """
 STATE = "/var/lib/slipway/backup"
-# As the playbook does it; the timer has less of the processors on purpose. Up to the
-# newest backup, for the WAL since then is of what else is measured, and a dump has none of it.
+# As the playbook does it; the timer has less of the processors on purpose. Up to the newest backup,
+# for the WAL since then is of what else is measured, and a dump has none of it.
 COPY = """
 import json, pathlib, subprocess, sys
 sys.path.insert(0, "/opt/slipway/backup")

@@ -117,6 +117,12 @@ def program(folder: Path, name: str, text: str) -> Path:
     return path
 
 
+def systemd_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str) -> None:
+    """A fake of systemd-run, which is found before the real one."""
+    folder = program(tmp_path / "bin", "systemd-run", text).parent
+    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
+
+
 class Server:
     """A real HTTP server on a Unix socket; `answer` says what it answers to each request."""
 

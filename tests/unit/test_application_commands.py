@@ -12,7 +12,7 @@ import pytest
 from ansible_collections.slipway.stack.plugins.module_utils import _application_commands as commands
 from ansible_collections.slipway.stack.plugins.module_utils._errors import StackError
 from ansible_collections.slipway.stack.plugins.modules import app_command
-from fakes import SECRET, Shop, needs_root, program, run_module
+from fakes import SECRET, Shop, needs_root, program, run_module, systemd_run
 
 USER = "daemon"
 # A fake of systemd-run: tells its properties, and that it was given the values of the files.
@@ -51,8 +51,7 @@ def test_a_command_that_does_not_end_is_ended(room: Path) -> None:
 def test_a_command_that_systemd_ended_says_why(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = program(tmp_path / "bin", "systemd-run", "echo half of it; sleep 0.3; exit 1").parent
-    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
+    systemd_run(monkeypatch, tmp_path, "echo half of it; sleep 0.3; exit 1")
     said = [
         commands.at_home(USER, "collect", tmp_path, tmp_path, {}, timeout).output
         for timeout in (0.2, 60)
@@ -93,8 +92,7 @@ def test_a_program_of_the_release_goes_before_one_of_the_system(tmp_path: Path, 
 @pytest.fixture
 def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / "asked"
-    folder = program(tmp_path / "bin", "systemd-run", SYSTEMD_RUN.format(asked=path)).parent
-    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
+    systemd_run(monkeypatch, tmp_path, SYSTEMD_RUN.format(asked=path))
     return path
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.slipway.stack.plugins.module_utils import _celery, _following, _units
 from ansible_collections.slipway.stack.plugins.module_utils._errors import StackError
-from fakes import Systemd, needs_root, program
+from fakes import Systemd, needs_root, systemd_run
 
 ONE, TWO = "shop-worker-a.service", "shop-worker-b.service"
 
@@ -215,8 +215,7 @@ def test_a_worker_that_does_not_come_back_is_named_and_not_pinged(
 def test_a_worker_that_does_not_answer_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = program(tmp_path / "bin", "systemd-run", "exit 1").parent
-    monkeypatch.setenv("PATH", f"{path}:/usr/bin:/bin")
+    systemd_run(monkeypatch, tmp_path, "exit 1")
     systemd = Systemd(ONE)
     said = _following.workers([worker(home=tmp_path)], 0, systemd)
     assert said.startswith(f"{ONE} does not answer a ping after 0 s")

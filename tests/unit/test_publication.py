@@ -26,7 +26,17 @@ from ansible_collections.slipway.stack.plugins.module_utils import (
 )
 from ansible_collections.slipway.stack.plugins.module_utils._errors import StackError
 from ansible_collections.slipway.stack.plugins.modules import app_revert
-from fakes import SECRET, SERVICE, SOCKET, STANDIN, Shop, action, needs_root, program, run_module
+from fakes import (
+    SECRET,
+    SERVICE,
+    SOCKET,
+    STANDIN,
+    Shop,
+    action,
+    needs_root,
+    run_module,
+    systemd_run,
+)
 
 GOOD, FAILED, WITHDRAWN = _releases.GOOD, _releases.FAILED, _releases.WITHDRAWN
 
@@ -865,8 +875,7 @@ def test_a_collection_that_does_not_end_keeps_nobody_from_serving(
 ) -> None:
     """systemd, which ends it, is a fake: for how long it may run is in what it is told."""
     asked = tmp_path / "asked"
-    path = program(tmp_path / "bin", "systemd-run", f"echo $* > {asked}; sleep 0.3; exit 1").parent
-    monkeypatch.setenv("PATH", f"{path}:/usr/bin:/bin")
+    systemd_run(monkeypatch, tmp_path, f"echo $* > {asked}; sleep 0.3; exit 1")
     shop = with_command(serving, "collect")
     application = dataclasses.replace(shop.application, name="daemon", health_timeout=0.2)
     assert not _publication.collect(application).endswith("did not end within 0 s")
