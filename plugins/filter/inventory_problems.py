@@ -6,7 +6,6 @@ import typing as t
 
 from ansible.parsing.dataloader import DataLoader
 from ansible.utils.vars import load_extra_vars
-from ansible_collections.slipway.stack.plugins.plugin_utils import _inventory
 
 DOCUMENTATION = """
 name: inventory_problems
@@ -48,6 +47,10 @@ def inventory_problems(
     hostvars: t.Mapping[str, t.Mapping[str, t.Any]] | None = None,
 ) -> list[str]:
     """See DOCUMENTATION."""
+    # Whoever uses any filter of a collection makes Ansible load them all, and in every task anew.
+    # This one needs the rules of every role and every health check; nobody else shall wait for it.
+    from ansible_collections.slipway.stack.plugins.plugin_utils import _inventory
+
     # An option that is misspelt is in no variable that anything asks for.
     inputs = {**inputs, "extra": load_extra_vars(DataLoader())}
     groups, addresses = topology["groups"], topology["addresses"]

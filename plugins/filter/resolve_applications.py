@@ -8,7 +8,7 @@ from ansible.errors import AnsibleFilterError
 from ansible_collections.slipway.stack.plugins.plugin_utils import (
     _applications,
     _derive,
-    _inventory,
+    _placement,
 )
 
 DOCUMENTATION = """
@@ -65,7 +65,7 @@ def resolve_applications(
     """See DOCUMENTATION; raises AnsibleFilterError with one sentence."""
     try:
         resolved = _applications.resolve(applications, secrets)
-        _inventory.check_topology(
+        _placement.check_topology(
             resolved,
             topology["groups"],
             topology["addresses"],

@@ -14,6 +14,7 @@ from ansible_collections.slipway.stack.plugins.module_utils import _health_kinds
 from ansible_collections.slipway.stack.plugins.plugin_utils import (
     _applications,
     _derive,
+    _placement,
     _request,
     _rules,
     _specification,
@@ -30,8 +31,6 @@ CONNECTIONS_BESIDES_POOLS = 18
 BACKUP_CONNECTIONS, OF_EACH_DATABASE = 5, 4
 # What PostgreSQL itself accepts as max_connections.
 CONNECTIONS_LIMIT = 262_143
-# In the order in which they are asked for; `worker` is for those that have Celery.
-ALL_GROUPS = ("database", "cache", "application", "web")
 
 
 def problems(
@@ -46,7 +45,7 @@ def problems(
     checks: list[t.Callable[[], t.Any]] = [
         lambda: _check_variables(machines or {}),
         lambda: _check_environment_name(inputs.get("environment")),
-        lambda: check_groups(groups, needed, redis_provided=bool(inputs.get("redis"))),
+        lambda: _placement.check_groups(groups, needed, redis_provided=bool(inputs.get("redis"))),
         lambda: _check_applications(inputs, groups, addresses),
         lambda: _request.check(inputs, _names(inputs.get("applications"))),
         lambda: _check_postgres(inputs, needed),
@@ -74,19 +73,9 @@ def _groups_needed(inputs: dict[str, t.Any], groups: dict[str, list[str]]) -> se
     try:
         resolved = _applications.resolve(inputs.get("applications"), inputs.get("secrets") or {})
     except InventoryError:
-        return set(ALL_GROUPS)
-    return groups_of(resolved) | {group for group in ALL_GROUPS if groups.get(group)}
-
-
-def groups_of(applications: list[Application]) -> set[str]:
-    """Which groups the applications have to have machines in."""
-    stores = any(each["database"] for each in applications)
-    serves = any(not each["static"] for each in applications)
-    return {
-        *(("database", "cache") if stores else ()),
-        *(("application",) if serves else ()),
-        "web",
-    }
+        return set(_placement.ALL_GROUPS)
+    there = {group for group in _placement.ALL_GROUPS if groups.get(group)}
+    return _placement.groups_of(resolved) | there
 
 
 def _check_variables(machines: _variables.Machines) -> None:
@@ -184,7 +173,7 @@ def _check_applications(
     inputs: dict[str, t.Any], groups: dict[str, list[str]], addresses: dict[str, str]
 ) -> None:
     resolved = _applications.resolve(inputs.get("applications"), inputs.get("secrets") or {})
-    check_topology(resolved, groups, addresses, redis_provided=bool(inputs.get("redis")))
+    _placement.check_topology(resolved, groups, addresses, redis_provided=bool(inputs.get("redis")))
     _check_administrator(resolved, inputs.get("postgres"))
     _check_shared_user(resolved, inputs.get("redis"))
     if not inputs.get("postgres"):
@@ -264,63 +253,6 @@ def _names(applications: t.Any) -> list[str]:
     given = applications if isinstance(applications, (list, tuple)) else []
     names = [each.get("name") for each in given if isinstance(each, t.Mapping)]
     return [name for name in names if isinstance(name, str)]
-
-
-def check_groups(
-    groups: dict[str, list[str]], needed: t.Container[str], *, redis_provided: bool = False
-) -> None:
-    """Refuses groups without machines, and with more than they can have."""
-    if redis_provided and groups.get("cache"):
-        raise InventoryError(
-            f"stack_redis is given, but the group 'cache' has {groups['cache'][0]}; keep one of the"
-            " two."
-        )
-    for group in ALL_GROUPS:
-        given = groups.get(group) or (redis_provided and group == "cache")
-        if group in needed and not given:
-            raise InventoryError(
-                f"the inventory has no machine in the group {group!r}; add one to hosts.yml."
-            )
-    for group in ("database", "cache"):
-        machines = groups.get(group, [])
-        if len(machines) > 1:
-            raise InventoryError(
-                f"the group {group!r} has {len(machines)} machines; it takes exactly one."
-            )
-
-
-def check_topology(
-    applications: list[Application],
-    groups: dict[str, list[str]],
-    addresses: dict[str, str],
-    *,
-    redis_provided: bool = False,
-) -> None:
-    """Refuses groups without machines, and machines or ports that the others could not reach."""
-    check_groups(groups, groups_of(applications), redis_provided=redis_provided)
-    if len(addresses) < 2:
-        return
-    served = [each["web"] for each in applications if not each["static"]]
-    _applications.refuse_duplicates(
-        "web.port (each application takes two)",
-        [port for web in served for port in (web["port"], web["port"] + 1)],
-        remedy="write ports two apart, for example 8000, 8002, 8004",
-    )
-    for host, address in sorted(addresses.items()):
-        try:
-            parsed = ipaddress.ip_address(address)
-        except ValueError:
-            parsed = None
-        if not parsed or parsed.is_loopback or parsed.is_unspecified or parsed.is_multicast:
-            raise InventoryError(
-                f"stack_address of {host} is {address!r}; set it to the IP address at which the "
-                "other machines reach it."
-            )
-    for address, count in Counter(addresses.values()).items():
-        if count > 1:
-            raise InventoryError(
-                f"{count} machines have the stack_address {address}; give each its own."
-            )
 
 
 def check_connections(applications: list[Application], settings: t.Any) -> None:

@@ -15,6 +15,7 @@ from ansible_collections.slipway.stack.plugins.plugin_utils import (
     _applications,
     _derive,
     _inventory,
+    _placement,
     _specification,
 )
 
@@ -216,14 +217,14 @@ def test_a_topology_that_cannot_work_is_refused(
     groups: dict[str, list[str]], addresses: dict[str, str], sentence: str
 ) -> None:
     with pytest.raises(_applications.InventoryError, match=sentence):
-        _inventory.check_topology(resolve(SHOP), groups, addresses)
+        _placement.check_topology(resolve(SHOP), groups, addresses)
 
 
 def test_duplicate_ports_matter_only_between_machines() -> None:
     both = resolve(SHOP, second(web__port=8001))
-    _inventory.check_topology(both, GROUPS, ONE)
+    _placement.check_topology(both, GROUPS, ONE)
     with pytest.raises(_applications.InventoryError, match=r"web.port .* 8001"):
-        _inventory.check_topology(both, GROUPS, {"one": "10.0.0.1", "two": "10.0.0.2"})
+        _placement.check_topology(both, GROUPS, {"one": "10.0.0.1", "two": "10.0.0.2"})
 
 
 @pytest.mark.parametrize(("others", "least"), [([], 63), ([second(web__port=8001)], 107)])
@@ -637,7 +638,7 @@ def test_files_take_no_port_from_an_application_with_a_server() -> None:
     secrets = {"shop": SHOP_SECRETS}
     resolved = _applications.resolve([SHOP, FRONTENDS["static"]], secrets)
     addresses = {"one": "10.0.0.1", "two": "10.0.0.2"}
-    _inventory.check_topology(resolved, GROUPS, addresses)
+    _placement.check_topology(resolved, GROUPS, addresses)
     resolved = _applications.resolve([SHOP, FRONTENDS["node"]], secrets)
     with pytest.raises(_applications.InventoryError, match=r"2 entries have the web\.port"):
-        _inventory.check_topology(resolved, GROUPS, addresses)
+        _placement.check_topology(resolved, GROUPS, addresses)

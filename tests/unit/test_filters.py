@@ -6,6 +6,8 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import subprocess
+import sys
 import typing as t
 from pathlib import Path
 
@@ -37,6 +39,21 @@ GROUPS = ["database", "cache", "application", "worker", "web"]
 def test_a_file_offers_the_filter_of_its_name(name: str) -> None:
     module = importlib.import_module(f"ansible_collections.slipway.stack.plugins.filter.{name}")
     assert module.FilterModule().filters() == {name: getattr(module, name)}
+
+
+def test_loading_the_filters_is_quick() -> None:
+    # Each task that uses one filter loads all of them, in a process of its own.
+    package = "ansible_collections.slipway.stack.plugins."
+    load = f"""
+import importlib, runpy, sys
+runpy.run_path({str(Path(__file__).parents[1] / "conftest.py")!r})
+for name in {[path.stem for path in FILTERS]}:
+    importlib.import_module("{package}filter." + name)
+print(*[name.rpartition(".")[2] for name in sys.modules if name.startswith("{package}")])
+"""
+    loaded = subprocess.check_output([sys.executable, "-c", load], text=True).split()
+    assert "resolve_applications" in loaded
+    assert not {"_inventory", "_request", "_health_kinds"} & set(loaded)
 
 
 class Variables(dict[str, t.Any]):
