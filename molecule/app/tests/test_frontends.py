@@ -219,9 +219,9 @@ def test_files_are_built_once_for_machines_of_any_kind(
 
 
 def test_files_without_a_page_never_go_live(machines: list[Host], release: Release) -> None:
-    before = serving(machines, "leaflet")
     done = release("leaflet", {}, static={"directory": "out"})
     assert done.returncode == 0, "the same revision is the same release"
+    before = serving(machines, "leaflet")
     done = release("leaflet", {"dist/new.txt": "x"}, static={"directory": "out"})
     assert done.returncode != 0
     assert "has no out/index.html: correct static.directory" in done.stdout + done.stderr

@@ -24,6 +24,8 @@ ROOT = Path(__file__).resolve().parents[3]
 SCENARIO = os.environ.get("MOLECULE_SCENARIO_NAME", "default")
 LAB = f"molecule-{SCENARIO}"
 INVENTORY = ROOT / "molecule" / SCENARIO / "inventory"
+# What is the same wherever the product runs: only `make test-long` asks it of each scenario.
+ALIKE = [] if SCENARIO == "default" else pytest.mark.long
 INVENTORIES = ("-i", str(ROOT / "molecule/product/inventory"), "-i", str(INVENTORY))
 DOMAIN = "auction.test"
 # Seconds; far more than anything takes, for a busy computer is no fault of what is tried.

@@ -197,6 +197,7 @@ if socket.gethostname().endswith("application2"):
 """
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("branch")
 def test_no_old_worker_gets_a_task_of_a_release_that_fails_on_the_second_machine(
     visitors: Callable[[], t.Any], machines: Machines, tmp_path: Path

@@ -9,8 +9,9 @@ import time
 import typing as t
 from collections.abc import Callable
 
-from conftest import Visitor, eventually, playbook
+from conftest import ALIKE, Visitor, eventually, playbook
 
+pytestmark = ALIKE
 Machines = dict[str, list[t.Any]]
 
 
