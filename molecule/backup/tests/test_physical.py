@@ -121,6 +121,7 @@ def test_dumps_and_physical_backups_wait_for_each_other(host: Host) -> None:
 
 
 @pytest.mark.usefixtures("backed_up")
+@pytest.mark.either
 def test_a_store_that_cannot_be_reached_loses_no_wal_and_fails_the_run(host: Host) -> None:
     before = state(host)["last_success"]
     break_it = f"cp -p {CONFIGURATION} /root/kept; sed -i '{UNREACHABLE}' {CONFIGURATION}"

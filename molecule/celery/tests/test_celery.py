@@ -90,6 +90,7 @@ def test_a_task_that_waits_is_done_by_the_restarted_worker(host: Host) -> None:
     wait_for(host, "/srv/shop/media/second.done")
 
 
+@pytest.mark.either
 def test_a_task_that_takes_longer_than_it_may_is_given_back(
     host: Host, scenario: dict[str, t.Any]
 ) -> None:
@@ -138,6 +139,7 @@ def test_beat_runs_on_one_machine_only(host: Host) -> None:
     assert beats == ("1" if runs_beat(host) else "0")
 
 
+@pytest.mark.either
 def test_what_is_no_longer_declared_is_stopped(host: Host, scenario: dict[str, t.Any]) -> None:
     (shop,) = scenario["celery_applications"]
     fewer = [{**shop, "workers": shop["workers"][:1], "beat": {"enabled": False}}]
@@ -213,6 +215,7 @@ def counted(host: Host) -> collections.Counter[str]:
     return collections.Counter(host.file("/srv/shop/media/counted").content_string.split())
 
 
+@pytest.mark.either
 def test_no_task_reaches_a_worker_that_does_not_know_it(host: Host, tmp_path: Path) -> None:
     """A release whose servers create tasks that only it knows comes, and goes back again."""
     folder = tmp_path / "shop"

@@ -24,8 +24,6 @@ ROOT = Path(__file__).resolve().parents[3]
 SCENARIO = os.environ.get("MOLECULE_SCENARIO_NAME", "default")
 LAB = f"molecule-{SCENARIO}"
 INVENTORY = ROOT / "molecule" / SCENARIO / "inventory"
-# What is the same wherever the product runs: only `make test-long` asks it of each scenario.
-ALIKE = [] if SCENARIO == "default" else pytest.mark.long
 INVENTORIES = ("-i", str(ROOT / "molecule/product/inventory"), "-i", str(INVENTORY))
 DOMAIN = "auction.test"
 # Seconds; far more than anything takes, for a busy computer is no fault of what is tried.
@@ -78,6 +76,11 @@ class Visitor:
     def bid(self, auction: int, bidder: str, amount: int) -> Answer:
         body = {"bidder": bidder, "amount": amount}
         return self.ask("POST", f"/api/auctions/{auction}/bids/", body)
+
+
+def alike(test: t.Any) -> t.Any:
+    """Mark what is the same wherever the product runs: `make test` asks it of one machine alone."""
+    return test if SCENARIO == "default" else pytest.mark.long(test)
 
 
 @pytest.fixture(scope="session")
