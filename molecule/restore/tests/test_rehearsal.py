@@ -139,7 +139,7 @@ def test_what_applications_do_meanwhile_is_no_difference(host: Host) -> None:
     start = f"systemd-run --unit=lab-life bash -c {shlex.quote(LIFE)}"
     with operations.broken(host, start, "systemctl stop lab-life"):
         code, found = rehearse(host)
-    host.check_output(f"{psql} 'DROP TABLE queue, passing'")
+    host.check_output(f"{psql} 'DROP TABLE IF EXISTS queue, passing'")
     assert (code, wrong(found)) == (0, {})
 
 
