@@ -78,11 +78,6 @@ class Visitor:
         return self.ask("POST", f"/api/auctions/{auction}/bids/", body)
 
 
-def alike(test: t.Any) -> t.Any:
-    """Mark what is the same wherever the product runs: `make test` asks it of one machine alone."""
-    return test if SCENARIO == "default" else pytest.mark.long(test)
-
-
 @pytest.fixture(scope="session")
 def inventory() -> dict[str, t.Any]:
     loaded: dict[str, t.Any] = yaml.safe_load((INVENTORY / "hosts.yml").read_text())

@@ -24,7 +24,6 @@ from conftest import (
     ROOT,
     SCENARIO,
     Visitor,
-    alike,
     answers,
     eventually,
     playbook,
@@ -109,7 +108,6 @@ def test_a_backup_is_taken_and_read_back() -> None:
     assert "verified" in result.stdout
 
 
-@alike
 def test_other_keys_than_the_machines_prune() -> None:
     done = playbook("prune_backups")
     assert done.returncode == 0, done.stdout
@@ -120,7 +118,6 @@ def test_other_keys_than_the_machines_prune() -> None:
     assert "Nothing was old." not in refused.stdout
 
 
-@alike
 def test_what_lies_in_s3_could_be_restored() -> None:
     result = playbook("verify_backups")
     assert result.returncode == 0, result.stdout + result.stderr
@@ -140,7 +137,6 @@ s3.put_object(Bucket="backups", Key=key, Body=bytes(body))
 """
 
 
-@alike
 def test_a_bit_that_flipped_in_s3_is_told() -> None:
     services = testinfra.get_host(f"docker://{LAB}-services")
     flip = f"/opt/lab/venv/bin/python -c {shlex.quote(FLIP)}"
@@ -197,7 +193,6 @@ def test_a_bad_file_is_refused_before_any_machine_is_touched() -> None:
     assert "changed=0" in result.stdout
 
 
-@alike
 def test_a_python_that_is_not_there_is_refused_before_any_machine_is_touched() -> None:
     written = (ROOT / "molecule/product/inventory/group_vars/all/applications.yml").read_text()
     (auction,) = yaml.safe_load(written)["stack_applications"]
@@ -208,7 +203,6 @@ def test_a_python_that_is_not_there_is_refused_before_any_machine_is_touched() -
     assert re.findall(r"changed=[1-9]\d*", result.stdout) == []
 
 
-@alike
 def test_everything_comes_back_after_a_reboot(
     machines: Machines, visitor: Visitor, auction: int, healthy: Callable[[], bool]
 ) -> None:
@@ -229,13 +223,11 @@ def healthy_again() -> bool:
     return result.returncode == 0
 
 
-@alike
 def test_the_installed_collection_does_the_same(installed: Callable[..., str]) -> None:
     said = installed("ansible-playbook", "slipway.stack.site", *INVENTORIES)
     assert re.findall(r"changed=[1-9]\d*", said) == [], said
 
 
-@alike
 def test_a_machine_alone_is_told_the_same(machines: Machines) -> None:
     host = machines["application"][-1].backend.name
     done = playbook("site", f"--limit={host}", "--check", "--diff")

@@ -163,7 +163,6 @@ def test_a_good_release_and_the_way_back(
     assert ("all" in last, "(serves)" in last, "succeeded" in last) == (True, True, True)
 
 
-@pytest.mark.long
 @pytest.mark.usefixtures("branch")
 def test_a_bad_release_is_taken_back(
     visitors: Callable[[], t.Any], machines: Machines, visitor: Visitor, tmp_path: Path
@@ -205,7 +204,6 @@ if socket.gethostname().endswith("application2"):
 """
 
 
-@pytest.mark.long
 @pytest.mark.usefixtures("branch")
 def test_no_old_worker_gets_a_task_of_a_release_that_fails_on_the_second_machine(
     visitors: Callable[[], t.Any], machines: Machines, tmp_path: Path

@@ -9,7 +9,7 @@ import time
 import typing as t
 from collections.abc import Callable
 
-from conftest import Visitor, alike, eventually, playbook
+from conftest import Visitor, eventually, playbook
 
 Machines = dict[str, list[t.Any]]
 
@@ -20,7 +20,6 @@ def sample_processes(machine: t.Any, stop: threading.Event, seen: set[str]) -> N
         time.sleep(0.2)
 
 
-@alike
 def test_new_secrets_take_effect_and_appear_nowhere(
     machines: Machines, visitor: Visitor, healthy: Callable[[], bool]
 ) -> None:
