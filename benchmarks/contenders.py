@@ -89,7 +89,8 @@ class Playbook:
                 *("ansible-playbook", str(self.playbook), "-i", str(room / "hosts.json")),
                 *("-e", f"@{room / 'variables.json'}"),
                 environment=environment,
-                folder=self.playbook.parent,
+                # Where ansible.cfg says where the collection is.
+                folder=ROOT,
             )
         recap = done.stdout.rpartition("PLAY RECAP")[2]
         good = done.returncode == 0 and (cold or not CHANGED.search(recap))
