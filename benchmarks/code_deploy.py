@@ -15,6 +15,7 @@ import http.client
 import io
 import os
 import shutil
+import socket
 import ssl
 import subprocess
 import sys
@@ -34,6 +35,7 @@ from tests.lab.stages import Stages
 
 AIM = 2.5
 AIM_OF_MANY = 2.0
+NAME = "auction.test"
 HEALTH = "def health(request: HttpRequest) -> JsonResponse:\n"
 MARK = '    if "mark" in request.GET:\n        return JsonResponse({{"mark": "{mark}"}})\n'
 UNITS = ("auction-web.service", "auction-asgi.service", "auction-worker-default.service")
@@ -98,9 +100,12 @@ def until_served(host: Host, mark: str, act: Callable[[], object], limit: float 
 def _answer(host: Host) -> str:
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    page = http.client.HTTPSConnection(host.address, timeout=10, context=context)
+    page = http.client.HTTPSConnection(NAME, timeout=10)
     try:
-        page.request("GET", "/health/?mark=1", headers={"Host": "auction.test"})
+        # nginx refuses who names no site of its own in the handshake, as an address cannot.
+        plain = socket.create_connection((host.address, 443), timeout=10)
+        page.sock = context.wrap_socket(plain, server_hostname=NAME)
+        page.request("GET", "/health/?mark=1")
         return page.getresponse().read().decode(errors="replace")
     except (OSError, http.client.HTTPException):
         return ""
