@@ -35,7 +35,7 @@ from tests.lab.stages import Stages
 
 AIM = 2.5
 AIM_OF_MANY = 2.0
-NAME = "auction.test"
+DOMAIN = "auction.test"
 HEALTH = "def health(request: HttpRequest) -> JsonResponse:\n"
 MARK = '    if "mark" in request.GET:\n        return JsonResponse({{"mark": "{mark}"}})\n'
 UNITS = ("auction-web.service", "auction-asgi.service", "auction-worker-default.service")
@@ -100,11 +100,11 @@ def until_served(host: Host, mark: str, act: Callable[[], object], limit: float 
 def _answer(host: Host) -> str:
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    page = http.client.HTTPSConnection(NAME, timeout=10)
+    page = http.client.HTTPSConnection(DOMAIN, timeout=10)
     try:
         # nginx refuses who names no site of its own in the handshake, as an address cannot.
         plain = socket.create_connection((host.address, 443), timeout=10)
-        page.sock = context.wrap_socket(plain, server_hostname=NAME)
+        page.sock = context.wrap_socket(plain, server_hostname=DOMAIN)
         page.request("GET", "/health/?mark=1")
         return page.getresponse().read().decode(errors="replace")
     except (OSError, http.client.HTTPException):

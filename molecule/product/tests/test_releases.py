@@ -138,8 +138,8 @@ def deploy(version: str, seconds: int, *more: str) -> subprocess.CompletedProces
 
 
 @pytest.mark.usefixtures("branch")
-def test_a_good_release_and_the_way_back(
-    visitors: Callable[[], t.Any], machines: Machines, tmp_path: Path
+def test_a_good_release_a_bad_one_and_the_way_back(
+    visitors: Callable[[], t.Any], machines: Machines, visitor: Visitor, tmp_path: Path
 ) -> None:
     first = serving(machines)
     put(tmp_path / "auction", "v-good", INDEX, f"{INDEX}    # as good as the one before\n")
@@ -151,6 +151,18 @@ def test_a_good_release_and_the_way_back(
     # Alike, so that one has built for both: the same release, and one source of the other's.
     assert len(set(good)) == 1
     assert all(old != new for old, new in zip(first, good, strict=True))
+    # Well by its health endpoint, and of no use to visitors.
+    put(tmp_path / "auction", "v-bad", INDEX, f'{INDEX}    raise RuntimeError("no lots today")\n')
+    with visitors() as seen:
+        done = deploy("v-bad", 300)
+    assert done.returncode != 0
+    assert set(seen["failed"]) == {"HTTP 500"}
+    for machine in machines["application"]:
+        line = history(machine)[-1]
+        assert line["result"] == "failed", line
+        assert "requests failed, at most 1 % may (before: 0 %)" in line["reason"]
+    assert serving(machines) == good
+    assert visitor.get("/").status == 200
     with visitors() as seen:
         done = playbook("rollback", "-e", "app=auction")
     assert done.returncode == 0, done.stdout
@@ -161,25 +173,6 @@ def test_a_good_release_and_the_way_back(
     lines = [line.split() for line in told.splitlines()]
     (last,) = [line for line in lines if line[:1] == ["auction"] and "rollback" in line]
     assert ("all" in last, "(serves)" in last, "succeeded" in last) == (True, True, True)
-
-
-@pytest.mark.usefixtures("branch")
-def test_a_bad_release_is_taken_back(
-    visitors: Callable[[], t.Any], machines: Machines, visitor: Visitor, tmp_path: Path
-) -> None:
-    """Well by its health endpoint, and of no use to visitors."""
-    before = serving(machines)
-    put(tmp_path / "auction", "v-bad", INDEX, f'{INDEX}    raise RuntimeError("no lots today")\n')
-    with visitors() as seen:
-        done = deploy("v-bad", 300)
-    assert done.returncode != 0
-    assert set(seen["failed"]) == {"HTTP 500"}
-    for machine in machines["application"]:
-        line = history(machine)[-1]
-        assert line["result"] == "failed", line
-        assert "requests failed, at most 1 % may (before: 0 %)" in line["reason"]
-    assert serving(machines) == before
-    assert visitor.get("/").status == 200
 
 
 # Every visit makes a task of a kind that the release before does not know.
