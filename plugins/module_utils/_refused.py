@@ -9,7 +9,6 @@ import typing as t
 from . import _errors
 
 try:
-    import boto3.exceptions
     import botocore.exceptions
     import urllib3.exceptions
 except ImportError:  # reported where a client is made
@@ -55,10 +54,6 @@ def reported(action: str, url: str) -> t.Iterator[None]:
         yield
     except botocore.exceptions.ClientError as error:
         raise S3Error(f"Cannot {action} {url}: {_reason(error)}.") from error
-    except boto3.exceptions.S3UploadFailedError as error:
-        cause = error.__context__
-        known = isinstance(cause, botocore.exceptions.ClientError)
-        raise S3Error(f"Cannot {action} {url}: {_reason(cause) if known else error}.") from error
     except (
         botocore.exceptions.BotoCoreError,
         urllib3.exceptions.HTTPError,

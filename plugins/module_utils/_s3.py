@@ -20,6 +20,7 @@ from ._refused import S3Error, reported
 
 try:
     import boto3
+    import boto3.exceptions
     import boto3.s3.transfer
     import botocore.config
     import botocore.exceptions
@@ -165,8 +166,13 @@ def upload(s3: Client, where: Target, path: pathlib.Path, key: str, sha256: str)
     parts = boto3.s3.transfer.TransferConfig(
         multipart_threshold=PART_BYTES, multipart_chunksize=PART_BYTES, max_concurrency=2
     )
-    with reported("upload", where.url(key)):
-        s3.upload_file(str(path), where.bucket, key, ExtraArgs=extra, Config=parts)
+    with reported("upload", where.url(key)), boto3.s3.transfer.S3Transfer(s3, parts) as transfer:
+        try:
+            transfer.upload_file(str(path), where.bucket, key, extra_args=extra)
+        except boto3.exceptions.S3UploadFailedError as error:
+            # What the server said is this error's context, and lost when the transfer is left:
+            # that may raise the same refusal once more, and Python lets no chain be a ring.
+            raise error.__context__ or error from None
 
 
 def delete(s3: Client, where: Target, keys: t.Sequence[str]) -> bool:

@@ -135,11 +135,13 @@ class Tampering:
     def __getattr__(self, name: str) -> t.Any:
         return getattr(self.client, name)
 
-    def upload_file(self, path: str, bucket: str, key: str, **extra: t.Any) -> None:
-        self.client.upload_file(path, bucket, key, **extra)
-        if key.endswith(self.suffix):
-            whole = pathlib.Path(path).read_bytes()
-            self.client.put_object(Bucket=bucket, Key=key, Body=self.change(whole))
+    def put_object(self, **request: t.Any) -> t.Any:
+        answer = self.client.put_object(**request)
+        if request["Key"].endswith(self.suffix):
+            where = {"Bucket": request["Bucket"], "Key": request["Key"]}
+            whole = self.client.get_object(**where)["Body"].read()
+            self.client.put_object(**where, Body=self.change(whole))
+        return answer
 
 
 def test_each_database_is_stored_read_back_and_recorded_in_both_places(run: Run) -> None:

@@ -12,6 +12,7 @@ import botocore.exceptions
 import botocore.response
 import moto
 import pytest
+import s3transfer.manager
 import urllib3.exceptions
 from ansible_collections.slipway.stack.plugins.module_utils import _refused, _s3
 
@@ -169,7 +170,13 @@ def test_a_refusal_names_object_code_and_remedy_and_is_not_repeated(code: str) -
     assert len(fake.requests) == 1
 
 
-def test_an_upload_into_no_bucket_says_so(s3: t.Any, tmp_path: pathlib.Path) -> None:
+@pytest.mark.parametrize("forgotten", [True, False])
+def test_an_upload_into_no_bucket_says_so(
+    s3: t.Any, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, forgotten: bool
+) -> None:
+    if not forgotten:  # as where a slow thread still knows the transfer when it is left
+        controller = s3transfer.manager.TransferCoordinatorController
+        monkeypatch.setattr(controller, "remove_transfer_coordinator", lambda *_: None)
     path = tmp_path / "dump"
     path.write_bytes(b"abc")
     nowhere = _s3.Target(bucket="other")

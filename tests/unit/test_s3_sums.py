@@ -13,7 +13,6 @@ import types
 import typing as t
 import zlib
 
-import boto3.exceptions
 import botocore.config
 import botocore.exceptions
 import pytest
@@ -394,18 +393,6 @@ def test_an_older_boto3_is_not_told_of_checksums(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(botocore.config, "Config", Config)
     _s3.client(TARGET)
     assert not [name for name in told[0] if "checksum" in name]
-
-
-@pytest.mark.parametrize(
-    ("cause", "said"),
-    [(refused("AccessDenied"), "AccessDenied: the key may not"), (None, "broken off")],
-)
-def test_an_upload_that_fails_says_why(cause: Exception | None, said: str) -> None:
-    error = boto3.exceptions.S3UploadFailedError("broken off")
-    error.__context__ = cause
-    sentence = f"^Cannot upload x: {said}"
-    with pytest.raises(_refused.S3Error, match=sentence), _refused.reported("upload", "x"):
-        raise error
 
 
 def test_a_refusal_without_an_answer_has_no_code() -> None:
