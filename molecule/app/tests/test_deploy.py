@@ -367,7 +367,6 @@ def test_a_branch_that_moves_is_a_release(machines: list[Host], deploy: Deploy) 
     assert unchanged(deploy(source=source), machines)
 
 
-@pytest.mark.long  # five deploys; test_faults.py kills in each phase
 def test_a_killed_build_and_a_killed_switch_are_finished_by_the_next_run(
     machines: list[Host], deploy: Deploy
 ) -> None:
