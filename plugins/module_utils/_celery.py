@@ -15,6 +15,8 @@ from pathlib import Path
 from . import _application_python, _celery_question, _health, _health_process
 from ._errors import StackError
 
+# One start of the application's Python is dearer than a question; the unit may need another one.
+_PATIENCE_SECONDS = 20.0
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -33,7 +35,8 @@ class Worker:
 class Question:
     """What to find out; `schedule` is where beat's tasks stand: database, settings or nowhere.
 
-    Nodes that `retire` take no more tasks until they start anew.
+    Nodes that `retire` take no more tasks until they start anew. With patience, those that are
+    silent are asked again.
     """
 
     application: str
@@ -47,6 +50,7 @@ class Question:
     schedule: str = ""
     since: float | None = None
     ping_seconds: float = 3
+    patience_seconds: float = 0
 
 
 @dataclasses.dataclass
@@ -68,6 +72,7 @@ def request(question: Question, seconds: float, now: float) -> list[str]:
     said = {
         **dataclasses.asdict(question),
         "ping_seconds": min(question.ping_seconds, seconds / 2),
+        "patience_seconds": min(question.patience_seconds, seconds / 2),
         # By the clock, for the application's Python may take long to start.
         "until": now + seconds,
     }
@@ -134,7 +139,10 @@ def require_answers(
         while silent:
             nodes = tuple(f"{worker.node}@{host}" for worker in silent)
             first = silent[0]
-            question = Question(application, first.module, first.home, nodes)
+            patience = max(0.0, min(_PATIENCE_SECONDS, end - clock()))
+            question = Question(
+                application, first.module, first.home, nodes, patience_seconds=patience
+            )
             try:
                 answers = ask(question, _health.Deadline(60))
             except StackError as error:

@@ -23,6 +23,7 @@ TIMES = ("timestamp", "sentry-task-enqueued-time", "enqueued_at")
 WATCH_SECONDS = 2.0
 HELD_LIMIT = 1000
 RETIRE_SECONDS = 10.0
+FIRST_WAIT = 0.3
 
 
 class Late(BaseException):
@@ -34,17 +35,29 @@ def tell(**answer: t.Any) -> None:
     sys.stdout.flush()
 
 
-def ping(app: t.Any, request: dict[str, t.Any]) -> None:
+def ping(
+    app: t.Any, request: dict[str, t.Any], clock: t.Callable[[], float] = time.monotonic
+) -> None:
     """Who answers, and the process that does."""
     nodes, seconds = request["nodes"], request["ping_seconds"]
     if not nodes:
         return
-    replies = app.control.broadcast("ping", reply=True, destination=nodes, timeout=seconds) or []
-    there = sorted({node for reply in replies for node in reply})
-    tell(nodes=dict.fromkeys(there))
+    # Who starts hears only what is asked afterwards, so the first questions wait for shorter.
+    end, wait = clock() + request["patience_seconds"], seconds
+    if request["patience_seconds"]:
+        wait = min(FIRST_WAIT, seconds)
+    there: set[str] = set()
+    while silent := [node for node in nodes if node not in there]:
+        replies = app.control.broadcast("ping", reply=True, destination=silent, timeout=wait) or []
+        there |= {node for reply in replies for node in reply}
+        if clock() >= end:
+            break
+        wait = min(1.5 * wait, seconds)
+    tell(nodes=dict.fromkeys(sorted(there)))
     if not there or not request["pids"]:
         return
-    told = app.control.broadcast("stats", reply=True, destination=there, timeout=seconds) or []
+    found = sorted(there)
+    told = app.control.broadcast("stats", reply=True, destination=found, timeout=seconds) or []
     tell(nodes={node: one.get("pid") for reply in told for node, one in reply.items()})
 
 

@@ -194,6 +194,10 @@ def test_times_are_read_in_any_form(headers: dict[str, t.Any], age: float | None
     assert _celery_question.age_of({"headers": headers}, 1000) == age
 
 
+class Turns(list[t.Any]):
+    """Answers to one question after the other."""
+
+
 class App:
     """A Celery application whose workers answer as they are told to."""
 
@@ -201,9 +205,12 @@ class App:
         self.replies, self.control = replies, self
         self.conf = types.SimpleNamespace(beat_schedule=schedule or {})
         self.default_channel = Channel([0], {})
+        self.asked: list[tuple[list[str], float]] = []
 
-    def broadcast(self, command: str, **_: t.Any) -> t.Any:
-        return self.replies[command]
+    def broadcast(self, command: str, **options: t.Any) -> t.Any:
+        self.asked.append((options.get("destination", []), options["timeout"]))
+        reply = self.replies[command]
+        return reply.pop(0) if isinstance(reply, Turns) else reply
 
     def connection_for_read(self) -> App:
         return self
@@ -216,7 +223,8 @@ class App:
 
 
 def answered(question: t.Callable[..., None], app: t.Any, capsys: t.Any, **request: t.Any) -> t.Any:
-    question(app, {"nodes": [], "pids": True, "ping_seconds": 1, "since": None, **request})
+    asked = {"nodes": [], "pids": True, "ping_seconds": 1, "patience_seconds": 0, "since": None}
+    question(app, {**asked, **request})
     return _celery.parse(capsys.readouterr().out)
 
 
@@ -230,6 +238,27 @@ def test_who_answers_is_asked_for_its_process(capsys: t.Any) -> None:
     assert answered(ping, silent, capsys, nodes=[NODE]).nodes == {}
     mute = App({"ping": [{NODE: {}}], "stats": None})
     assert answered(ping, mute, capsys, nodes=[NODE]).nodes == {NODE: None}
+
+
+def test_who_still_starts_is_asked_again_and_again(capsys: t.Any) -> None:
+    other = "default@two"
+    pong = {"ok": "pong"}
+    app = App({"ping": Turns([None, [{other: pong}], None, None, [{NODE: pong}], None])})
+    request = {"nodes": [NODE, other], "pids": False, "ping_seconds": 3, "patience_seconds": 20}
+    found = answered(_celery_question.ping, app, capsys, **request)
+    assert found.nodes == {NODE: None, other: None}
+    both, one = [NODE, other], [NODE]
+    waits = [wait for _nodes, wait in app.asked]
+    assert waits == pytest.approx([0.3, 0.45, 0.675, 1.0125, 1.51875])
+    assert [nodes for nodes, _wait in app.asked] == [both, both, one, one, one]
+
+
+def test_patience_ends(capsys: t.Any) -> None:
+    app, times = App({"ping": Turns([None, None, None])}), iter([0.0, 1.0, 2.0, 3.0])
+    request = {"nodes": [NODE], "pids": True, "ping_seconds": 1, "patience_seconds": 2}
+    _celery_question.ping(app, request, lambda: next(times))
+    assert _celery.parse(capsys.readouterr().out).nodes == {}
+    assert len(app.asked) == 2
 
 
 def test_whoever_answers_is_asked_for_the_tasks_that_he_has(capsys: t.Any) -> None:
