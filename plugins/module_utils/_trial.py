@@ -67,7 +67,8 @@ def _trial(
         said = words(application, unit, started, run)
         return f"{endpoint.path} said {masked(application, answer.detail)}.\n{said}", 0.0
     finally:
-        run(["systemctl", "stop", unit])
+        # Nobody needs its end, and whoever tries again waits for it.
+        run(["systemctl", "stop", "--no-block", unit])
 
 
 def _command(
