@@ -106,8 +106,10 @@ def _require_interpreter(order: Order) -> None:
 def _require_room(order: Order, releases: _releases.Releases) -> None:
     """Refuse before the first byte what could fill the disk that the live release writes to."""
     newest = [releases.path(one.name) for one in releases.all()[:2]]
-    # Its environment lies elsewhere, or within.
-    largest = max((max(_size(path), _size(path / "venv")) for path in newest), default=0)
+    installed = _installed.Installed(order.home)
+    # The environment lies elsewhere, or within.
+    sizes = [_installed.size(path) for path in newest] + list(map(installed.taken, newest))
+    largest = max(sizes, default=0)
     needed = _RESERVE_BYTES + 2 * largest
     disk = os.statvfs(releases.directory)
     free = disk.f_bavail * disk.f_frsize
@@ -117,14 +119,6 @@ def _require_room(order: Order, releases: _releases.Releases) -> None:
             f" release of {order.name} may take {needed >> 20} MB: free space, or keep fewer"
             " releases (app_releases_kept)."
         )
-
-
-def _size(path: Path) -> int:
-    return sum(
-        os.lstat(os.path.join(folder, name)).st_blocks * 512
-        for folder, _folders, names in os.walk(path)
-        for name in names
-    )
 
 
 def _unpack(order: Order, path: Path) -> None:

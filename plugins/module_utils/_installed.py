@@ -18,6 +18,15 @@ VENV = "venv"
 _COMPLETE = "complete"
 
 
+def size(folder: Path) -> int:
+    """Bytes that the files below a folder take on the disk."""
+    return sum(
+        os.lstat(os.path.join(path, name)).st_blocks * 512
+        for path, _folders, names in os.walk(folder)
+        for name in names
+    )
+
+
 class Installed:
     """The environments below one application's directory."""
 
@@ -63,7 +72,15 @@ class Installed:
         """Declare an environment complete."""
         # Half of it on the disk after a power cut would be used for ever.
         os.sync()
-        (self.directory / digest / _COMPLETE).touch()
+        taken = size(self.venv(digest))
+        (self.directory / digest / _COMPLETE).write_text(f"{taken}\n", encoding="utf-8")
+
+    def taken(self, release: Path) -> int:
+        """Bytes of a release's environment, as noted where it is shared: it has many files."""
+        complete = self.directory / self.of(release) / _COMPLETE
+        if complete.is_file():
+            return int(complete.read_text(encoding="utf-8") or 0)
+        return size(release / VENV)
 
     def sweep(self) -> None:
         """Remove what no release links to."""

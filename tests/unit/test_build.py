@@ -395,7 +395,23 @@ def test_what_a_release_takes_is_counted(tmp_path: Path) -> None:
     (tmp_path / "x").mkdir()
     (tmp_path / "x" / "y").write_bytes(b"x" * 100_000)
     (tmp_path / "link").symlink_to("/etc/passwd")
-    assert 100_000 <= _build._size(tmp_path) < 200_000
+    assert 100_000 <= _installed.size(tmp_path) < 200_000
+
+
+def test_what_an_environment_takes_is_noted(tmp_path: Path) -> None:
+    installed = _installed.Installed(tmp_path)
+    release, venv = tmp_path / "releases" / "1", installed.venv("abc")
+    venv.mkdir(parents=True)
+    (venv / "x").write_bytes(b"x" * 100_000)
+    release.mkdir(parents=True)
+    (release / "venv").symlink_to("../../dependencies/abc/venv")
+    assert 100_000 <= installed.taken(release) < 200_000, "nobody has noted it"
+    installed.finish("abc")
+    (venv / "x").unlink()
+    assert 100_000 <= installed.taken(release) < 200_000, "its files are not counted again"
+    (release / "venv").unlink()
+    (release / "venv").mkdir()
+    assert installed.taken(release) == 0, "it is the release's own"
 
 
 # Fakes of Debian's Python and of the pip in the environment that it makes. With the real ones it
