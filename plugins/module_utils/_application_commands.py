@@ -20,8 +20,10 @@ from ansible_collections.slipway.stack.plugins.module_utils._errors import Stack
 
 LONGEST = 3600.0
 _PATH = "/usr/local/bin:/usr/bin:/bin"
-# The release that serves shares the processor with the one that is built.
+# The release that serves shares the processor with the one that is built. Among units, systemd
+# gives each its share, and niceness counts within one only.
 _AFTER_VISITORS = ("nice", "-n", "10")
+_UNIT_AFTER_VISITORS = ("CPUWeight=20", "IOWeight=20")
 _SANDBOX = (
     "NoNewPrivileges=yes",
     "PrivateTmp=yes",
@@ -90,11 +92,13 @@ def in_release(
     environment_file: Path,
     environment: t.Mapping[str, str],
     timeout: float = LONGEST,
+    after_visitors: bool = False,
 ) -> Outcome:
     """Run a command as the service would: same environment, same user, in a sandbox.
 
     The values travel in files that only root can read, never in arguments.
     """
+    properties = _UNIT_AFTER_VISITORS if after_visitors else ()
     began = time.monotonic()
     values = dict(read_environment(environment_file), **environment)
     with tempfile.NamedTemporaryFile("w", dir="/run", prefix="slipway-", suffix=".env") as extra:
@@ -102,7 +106,7 @@ def in_release(
         extra.flush()
         files = [str(environment_file), extra.name]
         done = subprocess.run(
-            sandboxed(user, shlex.split(command), release, writable, files, timeout),
+            sandboxed(user, shlex.split(command), release, writable, files, timeout, properties),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -124,8 +128,12 @@ def at_home(
     release: Path,
     environment: t.Mapping[str, t.Any],
     timeout: float = LONGEST,
+    after_visitors: bool = False,
 ) -> Outcome:
-    """Run a command in a release of the application, which may write what all releases share."""
+    """Run a command in a release of the application, which may write what all releases share.
+
+    What visitors need not wait for, they are served before.
+    """
     return in_release(
         user,
         command,
@@ -134,6 +142,7 @@ def at_home(
         environment_file=Path(f"/etc/slipway/{user}/environment"),
         environment={key: str(value) for key, value in environment.items()},
         timeout=timeout,
+        after_visitors=after_visitors,
     )
 
 
@@ -144,12 +153,14 @@ def sandboxed(
     writable: t.Sequence[Path],
     files: t.Sequence[str],
     timeout: float,
+    properties: t.Sequence[str] = (),
 ) -> list[str]:
     """The command as a unit that exists as long as it runs, with the values of these files."""
     settings = [
         *(f"EnvironmentFile={file}" for file in (*files, f"-{release}/release.env")),
         *(f"ReadWritePaths=-{path}" for path in writable),
         f"RuntimeMaxSec={timeout:.0f}",
+        *properties,
     ]
     program = release / "venv" / "bin" / argv[0]
     argv = [str(program) if program.exists() else argv[0], *argv[1:]]

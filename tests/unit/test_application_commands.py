@@ -59,6 +59,16 @@ def test_a_command_that_systemd_ended_says_why(
     assert said == ["half of it\nIt did not end within 0 s", "half of it\n"]
 
 
+@needs_root
+@pytest.mark.parametrize("after_visitors", [True, False])
+def test_visitors_go_before_what_they_need_not_wait_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after_visitors: bool
+) -> None:
+    systemd_run(monkeypatch, tmp_path, 'echo "$@"')
+    said = commands.at_home(USER, "x", tmp_path, tmp_path, {}, after_visitors=after_visitors).output
+    assert ("CPUWeight=20" in said) is after_visitors
+
+
 def test_the_end_of_what_was_said_is_told() -> None:
     outcome = commands.Outcome(1, "\n".join(map(str, range(40))) + "\n\n")
     assert outcome.tail(2) == "38\n39"
