@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parents[1]
 CACHE = ROOT / ".cache"
 STEP = re.compile(r"^INFO +\[\S+ > (\w+)\] Executing$", re.MULTILINE)
 COMPLAINT = re.compile(r"E  |FAILED |ERROR |fatal: |\[ERROR\]|tests/\S+:\d+: ")
-SCENARIO_SECONDS = 45 * 60
+SCENARIO_SECONDS = 60 * 60
 LONG_SCENARIO_SECONDS = 3 * 60 * 60
 LONG = "-m 'long or not long'"
 # The product on other machines than one of the newer Debian, and the systems of the guides: with
