@@ -9,6 +9,7 @@ import shlex
 import typing as t
 
 import pytest
+from operations import unscheduled
 from testinfra.host import Host
 
 UNIT = "slipway-backup.service"
@@ -61,7 +62,9 @@ def results(host: Host) -> dict[str, t.Any]:
 
 
 def journal(host: Host) -> str:
-    return host.check_output(f"journalctl _SYSTEMD_UNIT={UNIT} --output=cat --no-pager")
+    # What the last run has said may still be on its way.
+    shown = f"journalctl _SYSTEMD_UNIT={UNIT} --output=cat --no-pager"
+    return host.check_output(f"journalctl --sync; {shown}")
 
 
 def dumps(host: Host, database: str) -> list[str]:
@@ -110,8 +113,10 @@ def rows(host: Host) -> None:
 
 
 @pytest.fixture(scope="module")
-def backed_up(host: Host, rows: None) -> None:
-    assert start(host) == 0, journal(host)
+def backed_up(host: Host, rows: None) -> t.Iterator[None]:
+    with unscheduled(host):
+        assert start(host) == 0, journal(host)
+        yield
 
 
 def test_the_timer_runs_at_two_and_makes_up_for_a_missed_run(host: Host) -> None:

@@ -7,7 +7,7 @@ import json
 import typing as t
 
 import pytest
-from operations import broken
+from operations import broken, unscheduled
 from test_physical import (
     CONFIGURATION,
     UNIT,
@@ -33,8 +33,7 @@ def states(host: Host, file: str) -> dict[str, t.Any]:
 
 @pytest.fixture(scope="module", autouse=True)
 def backed_up(host: Host) -> t.Iterator[None]:
-    timer = UNIT.replace("service", "timer")
-    with broken(host, f"systemctl stop {timer}", f"systemctl start {timer}"):
+    with unscheduled(host):
         assert start(host) == 0, journal(host)
         yield
 

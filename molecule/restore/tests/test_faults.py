@@ -18,7 +18,6 @@ STATE = "/var/lib/slipway/backup"
 LOCAL = "/var/backups/slipway"
 PHYSICAL = "slipway-backup-physical.service"
 LOGICAL = "slipway-backup.service"
-TIMERS = "slipway-backup.timer slipway-backup-physical.timer"
 # The brackets keep pgrep from finding its own shell.
 COPYING = "[p]gbackrest.* backup"
 DUMPING = "[p]g_dump "
@@ -76,9 +75,7 @@ def quick_of(faults: t.Iterable[str], *quick: str) -> list[t.Any]:
 
 @pytest.fixture(scope="module", autouse=True)
 def ready(host: Host) -> t.Iterator[None]:
-    """Nothing but what is asked for here, also after a reboot."""
-    begin, end = (f"systemctl {each} --quiet --now {TIMERS}" for each in ("disable", "enable"))
-    with operations.broken(host, begin, end):
+    with operations.unscheduled(host):
         sql(host, "DROP TABLE IF EXISTS held")
         sql(host, ROWS)
         host.check_output(f"systemctl start {PHYSICAL} {LOGICAL}")

@@ -92,12 +92,11 @@ def ready(host: Host) -> t.Iterator[None]:
     host.check_output("rm -f /root/bids /root/visits /var/lib/slipway/backup/restore.json")
     sql(host, "DROP TABLE IF EXISTS bids, visits, marks;")
     sql(host, MARKS + TABLES + OWNER)
-    # Not the timer's own, in whose way it would be.
-    host.check_output("systemctl stop slipway-backup-physical.timer")
-    host.check_output("systemctl start slipway-backup-physical.service")
-    pgbackrest(host, "--type=full backup")
-    yield
-    host.check_output("systemctl start slipway-backup-physical.timer")
+    with operations.unscheduled(host):
+        # By their units, so that those which timers have begun are in nobody's way.
+        host.check_output("systemctl start slipway-backup-physical.service slipway-backup.service")
+        pgbackrest(host, "--type=full backup")
+        yield
     host.run("systemctl stop slipway-scratch.service")
     host.check_output(f"rm -rf {SCRATCH}/*")
 

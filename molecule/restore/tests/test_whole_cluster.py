@@ -77,9 +77,16 @@ def full_since(host: Host, moment: float) -> dict[str, t.Any]:
 def write(host: Host) -> float:
     """The writer, until everything that has to do with PostgreSQL dies; when it did."""
     sql(host, "DROP TABLE IF EXISTS ledger; CREATE TABLE ledger (id int PRIMARY KEY)")
-    host.check_output("systemctl start slipway-backup-physical.service")
+    host.check_output("systemctl start slipway-backup-physical.service; rm -f /var/tmp/ledger")
     host.check_output(f"systemd-run --uid=postgres --collect python3 -c {shlex.quote(WRITER)}")
-    time.sleep(8 + random.uniform(0, 12))  # noqa: S311
+    host.check_output("timeout 300 sh -c 'until test -s /var/tmp/ledger; do sleep 0.1; done'")
+    begun = sql(host, "SELECT pg_walfile_name(pg_current_wal_lsn())")
+    # However slow the machine is: something of it is archived, and then comes any moment.
+    archived = f"SELECT last_archived_wal >= '{begun}' FROM pg_stat_archiver"
+    deadline = time.monotonic() + 300
+    while sql(host, archived) != "t" and time.monotonic() < deadline:
+        time.sleep(0.5)
+    time.sleep(random.uniform(0, 12))  # noqa: S311
     host.check_output("systemctl kill --signal=KILL postgresql@17-main.service")
     return float(host.check_output("date +%s.%N"))
 
