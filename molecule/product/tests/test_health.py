@@ -109,7 +109,8 @@ def test_nothing_is_written_unasked(tmp_path: Path) -> None:
 
 @once
 def test_a_limit_of_the_operators_own_is_kept(health: Callable[..., Health]) -> None:
-    options = {"stack_health": {"http": {"latency_warning_milliseconds": 0.001}}}
+    limits = {"latency_warning_milliseconds": 0.001, "latency_critical_milliseconds": 60_000}
+    options = {"stack_health": {"http": limits}}
     found = health("--extra-vars", json.dumps(options))
     latency = found.findings[f"http {DOMAIN} latency"]
     assert latency["state"] == "warning"

@@ -80,9 +80,9 @@ def test_the_application_is_told_what_the_pooler_keeps(machines: Machines) -> No
 def test_a_bid_over_https_arrives_on_the_websocket(visitor: Visitor, auction: int) -> None:
     async def watch() -> list[dict[str, t.Any]]:
         async with visitor.listen(f"/ws/auctions/{auction}/") as live:
-            first = json.loads(await asyncio.wait_for(live.recv(), 15))
+            first = json.loads(await asyncio.wait_for(live.recv(), 60))
             assert (await asyncio.to_thread(visitor.bid, auction, "Ada", 100)).status == 201
-            return [first, json.loads(await asyncio.wait_for(live.recv(), 15))]
+            return [first, json.loads(await asyncio.wait_for(live.recv(), 60))]
 
     before, after = asyncio.run(watch())
     assert before["bids"] == 0
@@ -92,7 +92,7 @@ def test_a_bid_over_https_arrives_on_the_websocket(visitor: Visitor, auction: in
 def test_celery_closes_an_auction_and_notes_its_winner(
     visitor: Visitor, manage: Callable[[str], str]
 ) -> None:
-    number = int(manage("open_auction 'Soon over' --closes-in 8").splitlines()[-1])
+    number = int(manage("open_auction 'Soon over' --closes-in 20").splitlines()[-1])
     assert visitor.bid(number, "Grace", 50).status == 201
 
     def closed() -> bool:
