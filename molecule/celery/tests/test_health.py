@@ -37,14 +37,21 @@ def shop(host: Host, examine: Examine) -> t.Callable[..., Rows]:
     return lambda **options: examine("celery", **{**declared, "timeout": 30, **options})
 
 
-def settle(host: Host, shop: t.Callable[..., Rows]) -> None:
+def settle(host: Host, shop: t.Callable[..., Rows]) -> Rows:
     """Wait until all is well again, so that the next test begins there."""
-    for _attempt in range(10):
-        rows = shop()
-        if not unwell(rows):
-            return
+    deadline = time.monotonic() + 300
+    while unwell(rows := shop()):
+        assert time.monotonic() < deadline, f"it did not recover: {rows}"
         time.sleep(2)
-    pytest.fail(f"it did not recover: {rows}")
+    return rows
+
+
+def answered(shop: t.Callable[..., Rows], worker: str) -> Rows:
+    """What is found once a worker that is well has answered: on a busy computer it may be late."""
+    late, deadline = ("no pong", "pong, of an unknown"), time.monotonic() + 300
+    while (rows := shop())[worker]["value"].startswith(late) and time.monotonic() < deadline:
+        time.sleep(2)
+    return rows
 
 
 def broker(host: Host) -> str:
@@ -52,8 +59,7 @@ def broker(host: Host) -> str:
 
 
 def test_workers_queues_and_beat_are_well(host: Host, shop: t.Callable[..., Rows]) -> None:
-    settle(host, shop)
-    rows = shop()
+    rows = settle(host, shop)
     assert rows["shop-worker-slow.service"]["value"].startswith("pong of ")
     assert ("last tick" in rows) is str(host.backend.get_hostname()).endswith("debian12")
 
@@ -65,7 +71,7 @@ def test_a_worker_that_hangs_in_a_living_unit_is_critical(
     kill = "systemctl kill --kill-who=main shop-worker-slow --signal="
     with broken(host, f"{kill}STOP", f"{kill}CONT"):
         assert host.service("shop-worker-slow").is_running
-        rows = shop()
+        rows = answered(shop, "shop-worker-default.service")
     assert rows["shop-worker-slow.service"]["state"] == "critical"
     assert rows["shop-worker-slow.service"]["value"].startswith("no pong")
     assert rows["shop-worker-default.service"]["state"] == "ok"
@@ -81,7 +87,7 @@ def test_a_worker_that_runs_an_old_release_is_told(host: Host, shop: t.Callable[
         " && ln -sfn releases/next /srv/shop/current"
     )
     with broken(host, begin, f"ln -sfn {link} /srv/shop/current && rm -r {next_one}"):
-        rows = shop()
+        rows = answered(shop, "shop-worker-default.service")
     assert rows["shop-worker-default.service"]["state"] == "warning"
     assert rows["shop-worker-default.service"]["limit"] == "0123456789ab"
 
