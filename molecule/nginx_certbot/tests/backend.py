@@ -20,7 +20,7 @@ class Application(http.server.BaseHTTPRequestHandler):
         if self.headers.get("Upgrade", "").lower() == "websocket":
             return self.echo()
         if "slow" in self.path:
-            time.sleep(3)
+            time.sleep(10)
         return self.answer({"port": PORT, "headers": dict(self.headers)})
 
     def do_POST(self) -> None:

@@ -166,7 +166,7 @@ def test_the_least_busy_backend_answers(host: Host, name: str) -> None:
     slow = f"curl --silent --insecure https://{name}/free/slow"
     fast = f"curl --silent --insecure https://{name}/free/"
     said = host.check_output(
-        f"{slow} > /tmp/slow & sleep 1; for i in 1 2 3 4; do {fast}; echo; done; wait"
+        f"{slow} > /tmp/slow & sleep 3; for i in 1 2 3 4; do {fast}; echo; done; wait"
     )
     busy = json.loads(host.check_output("cat /tmp/slow"))["port"]
     assert {json.loads(line)["port"] for line in said.splitlines()} == {8001, 8002} - {busy}
