@@ -189,8 +189,11 @@ def test_a_changed_pool_keeps_its_clients(
         assert done.returncode == 0, done.stdout
         pools = console(host, "SHOW DATABASES").stdout.splitlines()
         assert any(row.startswith("shop|") and "|3|" in row for row in pools)
-        host.check_output("rm /run/hold; sleep 1")
-        assert host.file("/run/session").content_string.split() == ["1", "2"]
+        host.check_output("rm /run/hold")
+        deadline = time.monotonic() + 60
+        while (said := host.file("/run/session").content_string.split()) != ["1", "2"]:
+            assert time.monotonic() < deadline, said
+            time.sleep(0.3)
     finally:
         assert apply(host).returncode == 0
     assert main_process(host) == before
@@ -233,7 +236,7 @@ def test_a_bad_value_is_refused_and_the_pools_go_on(
 def test_clients_are_served_again_after_kill_9(host: Host, query: Query) -> None:
     before = main_process(host)
     host.check_output(f"kill -9 {before}")
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + 120
     while query("SELECT 1").rc != 0:
         assert time.monotonic() < deadline, host.run("journalctl -n 20 -u pgbouncer").stdout
         time.sleep(0.3)
@@ -254,6 +257,8 @@ def test_clients_do_not_notice_a_restart(host: Host, passwords: dict[str, str], 
     try:
         for _time in range(2):
             host.check_output(f"sleep 1; systemctl restart '{unit}'; sleep 1")
+        enough = "test $(cat /run/visited1 /run/visited2 | wc -l) -gt 4"
+        host.check_output(f"timeout 120 sh -c 'until {enough}; do sleep 0.3; done'")
     finally:
         host.check_output("rm /run/visits; sleep 2")
     visited = host.check_output("cat /run/visited1 /run/visited2").splitlines()
