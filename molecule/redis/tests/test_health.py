@@ -62,6 +62,16 @@ def until_link_is(ask: t.Callable[..., str], state: str) -> None:
         time.sleep(0.5)
 
 
+def save(ask: t.Callable[..., str], outcome: str) -> None:
+    """Let it write its data until it has done so, or failed to."""
+    wanted = {"rdb_bgsave_in_progress:0", f"rdb_last_bgsave_status:{outcome}"}
+    deadline = time.monotonic() + 60
+    while not wanted <= set((said := ask("INFO", "persistence")).split()):
+        assert time.monotonic() < deadline, said
+        ask("BGSAVE")
+        time.sleep(1)
+
+
 def test_both_instances_are_well(examine: Examine, password: str) -> None:
     assert unwell(examine("redis", **BROKER, password=password)) == {}
     rows = examine("redis", port=6380, user="slipway", password=password)
@@ -146,13 +156,11 @@ def test_data_that_cannot_be_written_are_critical(
     host.check_output(f"chmod 0555 {folder}")
     try:
         ask("SET", "health:x", 1)
-        ask("BGSAVE")
-        host.run("sleep 1")
+        save(ask, "err")
         rows = examine("redis", **BROKER, password=password)
     finally:
         host.check_output(f"chmod 0750 {folder}")
-        ask("BGSAVE")
-        host.run("sleep 1")
+        save(ask, "ok")
     assert rows["snapshot"]["state"] == "critical"
     assert "MISCONF" in rows["ping"]["value"]
     assert unwell(examine("redis", **BROKER, password=password)) == {}

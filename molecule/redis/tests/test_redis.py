@@ -38,7 +38,7 @@ def ask(host: Host, engine: str, passwords: dict[str, str]) -> t.Iterator[Ask]:
     def ask(port: int, user: str, *command: object) -> str:
         words = " ".join(shlex.quote(str(word)) for word in command)
         # A subscription would wait for messages.
-        limited = "timeout 1 " if "SUBSCRIBE" in words else ""
+        limited = "timeout 3 " if "SUBSCRIBE" in words else ""
         login = f"REDISCLI_AUTH={shlex.quote(passwords[user])} {limited}{engine}-cli --user {user}"
         return str(host.run(f"{login} -p {port} {words} 2>&1").stdout.strip())
 
