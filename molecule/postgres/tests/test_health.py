@@ -8,6 +8,7 @@ machine's, and to its replica.
 from __future__ import annotations
 
 import contextlib
+import time
 import typing as t
 
 import pytest
@@ -52,6 +53,14 @@ def hold(host: Host, name: str, statement: str, port: int = PRIMARY) -> str:
     return f'systemd-run --collect --quiet --unit={name} -p User=postgres {client} -c "{statement}"'
 
 
+def until(host: Host, condition: str) -> None:
+    """However slow the machine is: not for a time, but until it is so."""
+    deadline = time.monotonic() + 120
+    while sql(host, condition) != "t":
+        assert time.monotonic() < deadline, condition
+        time.sleep(0.3)
+
+
 @pytest.fixture(scope="module")
 def servers(host: Host) -> t.Iterator[None]:
     """A primary that archives, and its replica over a slot."""
@@ -66,7 +75,7 @@ def servers(host: Host) -> t.Iterator[None]:
         f" -S replica -R -D {ROOM}/replica",
     )
     control(host, "replica", REPLICA, "start")
-    host.check_output("sleep 2")
+    until(host, "SELECT count(*) = 1 FROM pg_stat_replication WHERE state = 'streaming'")
     yield
     for name, port in (("replica", REPLICA), ("primary", PRIMARY)):
         with contextlib.suppress(AssertionError):
@@ -114,7 +123,9 @@ def test_a_server_without_a_place_left_is_critical(
     for name in names:
         host.check_output(hold(host, name, "SELECT pg_sleep(600)"))
     try:
-        host.check_output("sleep 2")
+        until(
+            host, "SELECT count(*) = 7 FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(600)'"
+        )
         rows = primary()
     finally:
         host.run(f"systemctl stop {' '.join(names)}")
@@ -191,7 +202,9 @@ def test_a_replica_that_hangs_falls_behind_in_bytes(
 def test_a_damaged_page_is_critical_once_it_was_met(
     host: Host, primary: t.Callable[..., Rows]
 ) -> None:
-    sql(host, "CREATE TABLE damaged AS SELECT generate_series(1, 100) AS i")
+    # Nobody else is to meet the damage.
+    options = "WITH (autovacuum_enabled = off)"
+    sql(host, f"CREATE TABLE damaged {options} AS SELECT generate_series(1, 100) AS i")
     file = sql(host, "SELECT pg_relation_filepath('damaged')")
     # A page that the server holds in memory is not read.
     control(host, "primary", PRIMARY, "-m fast stop")
