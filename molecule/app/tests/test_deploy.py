@@ -12,7 +12,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import Change, Deploy
+from conftest import IMPATIENT, Change, Deploy
 from operations import Load
 from test_app import get
 from testinfra.host import Host
@@ -113,7 +113,7 @@ def test_a_release_that(machines: list[Host], deploy: Deploy, fault: str) -> Non
     change, expected = BROKEN[fault]
     before, serving = state(machines), [{revision(machine)} for machine in machines]
     with shoppers(machines) as load:
-        done = deploy(change)
+        done = deploy(change, IMPATIENT)
     assert done.returncode != 0
     told = (done.stdout + done.stderr).split("FAILED! =>")[1:]
     assert len(told) == len(machines)
@@ -163,7 +163,8 @@ def test_a_rollback_chooses_the_last_good_release_and_stays(
     machines: list[Host], deploy: Deploy
 ) -> None:
     """After a good and two bad releases; and no other run brings the bad one back."""
-    assert deploy(replace("shop.py", "200 OK", "503 down"), entry="deploy").returncode != 0
+    ill = replace("shop.py", "200 OK", "503 down")
+    assert deploy(ill, IMPATIENT, entry="deploy").returncode != 0
     targets = [machine.file("/srv/shop/previous").linked_to for machine in machines]
     with shoppers(machines) as load:
         done = deploy(QUICK, '--extra-vars={"app_rollback": {"reason": "slow"}}', entry="rollback")
@@ -224,7 +225,7 @@ def test_machines_switch_together_or_not_at_all(machines: list[Host], deploy: De
     before = [machine.file("/srv/shop/current").linked_to for machine in machines]
     serving = [{revision(machine)} for machine in machines]
     with shoppers(machines) as load:
-        done = deploy(bad, together, entry="deploy")
+        done = deploy(bad, together, IMPATIENT, entry="deploy")
     assert done.returncode != 0
     assert load.lost() == []
     assert revisions(load)[1] == serving[1]
@@ -268,20 +269,26 @@ def test_what_the_operators_own_tasks_refuse_on_one_machine_serves_on_none(
 
 
 def test_a_release_that_falls_ill_while_it_is_watched_is_taken_back(
-    machines: list[Host], deploy: Deploy
+    machines: list[Host], deploy: Deploy, tmp_path: Path
 ) -> None:
+    ill = "/srv/shop/media/ill"
     well = 'well = os.environ.get("SHOP_IS_ILL", "") == ""'
-    late = replace("shop.py", well, "well = time.monotonic() - BEGAN < 20")
-
-    def later(folder: Path) -> None:
-        late(folder)
-        replace("shop.py", "ORDERED =", "BEGAN = time.monotonic()\nORDERED =")(folder)
-
+    later = replace("shop.py", well, f'well = not Path("{ill}").exists()')
+    # Only once it serves, however long it takes to start.
+    soon = "systemd-run --quiet --collect --on-active=10 --timer-property=AccuracySec=1s"
+    hook = [{"name": "Fall ill soon", "ansible.builtin.command": f"{soon} touch {ill}"}]
+    (tmp_path / "hook.yml").write_text(json.dumps(hook))
     names = [machine.backend.get_hostname() for machine in machines]
-    watched = {"app_watch_seconds": 180, "app_web_machines": [names[0], "nobody"]}
+    watched = {
+        "app_watch_seconds": 180,
+        "app_web_machines": [names[0], "nobody"],
+        "app_hooks": {"after_publish": str(tmp_path / "hook.yml")},
+    }
     before = [machine.file("/srv/shop/current").linked_to for machine in machines]
     with shoppers(machines) as load:
         done = deploy(later, f"--extra-vars={json.dumps(watched)}", entry="deploy")
+    for machine in machines:
+        machine.check_output(f"rm -f {ill}")
     assert done.returncode != 0
     told = " ".join((done.stdout + done.stderr).split())
     # Whoever waits sees how it goes, from each machine that looks and from one that cannot.
@@ -339,7 +346,7 @@ def test_a_changed_environment_restarts_its_application_alone(
 def test_an_environment_that_makes_it_ill_fails_the_run(
     machines: list[Host], deploy: Deploy
 ) -> None:
-    done = deploy(environment={"SHOP_IS_ILL": "yes"})
+    done = deploy(None, IMPATIENT, environment={"SHOP_IS_ILL": "yes"})
     assert done.returncode != 0
     assert "503" in done.stdout + done.stderr
     # What serves is ill, and that must not keep away the release that is not.

@@ -63,6 +63,7 @@ def release(tmp_path: Path) -> Release:
         changes: dict[str, str],
         entry: str = "deploy",
         together: t.Sequence[str] = (),
+        patience: int = 60,
         **options: t.Any,
     ) -> Done:
         folder = tmp_path / name
@@ -74,7 +75,7 @@ def release(tmp_path: Path) -> Release:
         application = {"name": name, "source": source, **KINDS[name], **options}
         given = {
             "app_applications": [application],
-            "app_health_timeout_seconds": 8,
+            "app_health_timeout_seconds": patience,
             "app_watch_seconds": 0,
             "app_web_machines": together,
             "molecule_entry": entry,
@@ -159,7 +160,7 @@ def test_a_node_server(
 ) -> None:
     before = serving(machines, "door")
     with callers(machines) as load:
-        done = release("door", changes)
+        done = release("door", changes, patience=12)
     assert done.returncode != 0
     assert told in done.stdout + done.stderr
     assert load.lost() == []
