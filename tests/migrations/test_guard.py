@@ -166,7 +166,7 @@ def test_nobody_migrates_beside_another(project: Project) -> None:
 
 
 def test_who_is_killed_keeps_the_lock_until_the_migration_ends(project: Project) -> None:
-    order = dataclasses.replace(project.order(), command="sleep 6")
+    order = dataclasses.replace(project.order(), command="sleep 15")
     with project.started(order) as process:
         assert process.stdin and process.stdout
         assert _migration_talk.answer(process, "lock", {}) == {"locked": True}

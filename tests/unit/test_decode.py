@@ -88,14 +88,14 @@ def test_a_command_that_makes_nothing_is_ended(monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_command_that_reads_on_is_not_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     """It writes nothing for longer than patience lasts, but takes something all the while."""
-    monkeypatch.setattr(_decode, "PATIENCE", 0.5)
+    monkeypatch.setattr(_decode, "PATIENCE", 2)
 
     def slow() -> t.Iterator[bytes]:
-        for _step in range(20):
+        for _step in range(30):
             time.sleep(0.1)
             yield b"x"
 
-    assert b"".join(_decode.through(("wc", "-c"), slow())).strip() == b"20"
+    assert b"".join(_decode.through(("wc", "-c"), slow())).strip() == b"30"
 
 
 @pytest.mark.parametrize(

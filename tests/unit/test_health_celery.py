@@ -452,7 +452,7 @@ def test_the_program_tells_that_the_application_cannot_be_loaded(tmp_path: Path)
 
 def test_the_program_cuts_itself_off(tmp_path: Path) -> None:
     body = f"{FIND}import time\n    time.sleep(60)\n"
-    answers = run_question(tmp_path, body, seconds=1.5)
+    answers = run_question(tmp_path, body, seconds=4)
     assert "cut off" in answers.errors["loading the application"]
 
 

@@ -257,7 +257,7 @@ def test_what_is_no_answer_is_refused(said: bytes, words: str) -> None:
 )
 def test_one_that_hangs_is_told_from_one_that_drips(said: bytes, doing: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
-        deadline = _health.Deadline(0.5)
+        deadline = _health.Deadline(2)
         port = server.getsockname()[1]
         asking = threading.Thread(target=ask_in_vain, args=(port, deadline))
         asking.start()
