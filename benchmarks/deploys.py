@@ -5,6 +5,9 @@ Requests at a constant rate, some on kept connections, and a bidder with a WebSo
 while nothing happens, during four deploys and a rollback, and during what a release replaces: a
 SIGHUP, as a reload sends it, and `systemctl restart` of the servers, one machine after the other.
 Each page that is asked for gives the workers a task; those never done or done twice are counted.
+
+Four machines share the processors of one. Where each has its own, what Ansible does on all of them
+at the same time adds up nowhere; here it works on one after the other, unless --forks says more.
 """
 
 from __future__ import annotations
@@ -162,7 +165,13 @@ ACTS = (
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python3 -m benchmarks.deploys", description=__doc__)
     parser.add_argument("--rounds", type=int, default=5, help="of four deploys and a rollback")
-    rounds = parser.parse_args(arguments).rounds
+    parser.add_argument(
+        "--forks",
+        default="1",
+        help="machines that Ansible works on at the same time; of processors, all have the same",
+    )
+    options = parser.parse_args(arguments)
+    rounds, os.environ["ANSIBLE_FORKS"] = options.rounds, options.forks
     runs: dict[str, Runs] = {act.name: [] for act in ACTS}
     try:
         with tempfile.TemporaryDirectory() as name:
@@ -177,7 +186,7 @@ def main(arguments: list[str]) -> int:
     except shell.LabError as error:
         print(f"\nbenchmarks: {error}", file=sys.stderr)
         return 1
-    print(f"\n{report(runs)}\n{tasks}")
+    print(f"\nforks: {options.forks}\n{report(runs)}\n{tasks}")
     return 0
 
 
