@@ -70,17 +70,18 @@ class Installed:
 
     def finish(self, digest: str) -> None:
         """Declare an environment complete."""
+        complete = self.directory / digest / _COMPLETE
+        noted = complete.with_suffix(".new")
+        noted.write_text(f"{size(self.venv(digest))}\n", encoding="utf-8")
         # Half of it on the disk after a power cut would be used for ever.
         os.sync()
-        taken = size(self.venv(digest))
-        (self.directory / digest / _COMPLETE).write_text(f"{taken}\n", encoding="utf-8")
+        noted.rename(complete)
 
     def taken(self, release: Path) -> int:
         """Bytes of a release's environment, as noted where it is shared: it has many files."""
         complete = self.directory / self.of(release) / _COMPLETE
-        if complete.is_file():
-            return int(complete.read_text(encoding="utf-8") or 0)
-        return size(release / VENV)
+        noted = complete.read_text(errors="replace").strip() if complete.is_file() else ""
+        return int(noted) if noted.isdecimal() else size(release / VENV)
 
     def sweep(self) -> None:
         """Remove what no release links to."""

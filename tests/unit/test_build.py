@@ -407,8 +407,12 @@ def test_what_an_environment_takes_is_noted(tmp_path: Path) -> None:
     (release / "venv").symlink_to("../../dependencies/abc/venv")
     assert 100_000 <= installed.taken(release) < 200_000, "nobody has noted it"
     installed.finish("abc")
-    (venv / "x").unlink()
+    (venv / "x").rename(tmp_path / "x")
     assert 100_000 <= installed.taken(release) < 200_000, "its files are not counted again"
+    (tmp_path / "x").rename(venv / "x")
+    for unreadable in ("", "\0\0", "12x"):
+        (venv.parent / "complete").write_text(unreadable)
+        assert 100_000 <= installed.taken(release) < 200_000
     (release / "venv").unlink()
     (release / "venv").mkdir()
     assert installed.taken(release) == 0, "it is the release's own"
