@@ -15,8 +15,6 @@ from pathlib import Path
 from . import _application_python, _celery_question, _health, _health_process
 from ._errors import StackError
 
-# One start of the application's Python is dearer than a question; the unit may need another one.
-_PATIENCE_SECONDS = 20.0
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -35,8 +33,8 @@ class Worker:
 class Question:
     """What to find out; `schedule` is where beat's tasks stand: database, settings or nowhere.
 
-    Nodes that `retire` take no more tasks until they start anew. With patience, those that are
-    silent are asked again.
+    Nodes that `retire` take no more tasks until they start anew. Those that may be `starting` are
+    asked again soon.
     """
 
     application: str
@@ -50,7 +48,7 @@ class Question:
     schedule: str = ""
     since: float | None = None
     ping_seconds: float = 3
-    patience_seconds: float = 0
+    starting: bool = False
 
 
 @dataclasses.dataclass
@@ -72,7 +70,6 @@ def request(question: Question, seconds: float, now: float) -> list[str]:
     said = {
         **dataclasses.asdict(question),
         "ping_seconds": min(question.ping_seconds, seconds / 2),
-        "patience_seconds": min(question.patience_seconds, seconds / 2),
         # By the clock, for the application's Python may take long to start.
         "until": now + seconds,
     }
@@ -136,13 +133,13 @@ def require_answers(
     end = clock() + timeout
     for application in sorted({worker.application for worker in workers}):
         silent = [worker for worker in workers if worker.application == application]
+        starting = True
         while silent:
             nodes = tuple(f"{worker.node}@{host}" for worker in silent)
             first = silent[0]
-            patience = max(0.0, min(_PATIENCE_SECONDS, end - clock()))
-            question = Question(
-                application, first.module, first.home, nodes, patience_seconds=patience
-            )
+            question = Question(application, first.module, first.home, nodes, starting=starting)
+            # Whoever is slow has those questions still to answer.
+            starting = False
             try:
                 answers = ask(question, _health.Deadline(60))
             except StackError as error:

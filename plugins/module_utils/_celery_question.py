@@ -23,7 +23,8 @@ TIMES = ("timestamp", "sentry-task-enqueued-time", "enqueued_at")
 WATCH_SECONDS = 2.0
 HELD_LIMIT = 1000
 RETIRE_SECONDS = 10.0
-FIRST_WAIT = 0.3
+# Kombu looks for answers once a second. More questions than these would be answered one by one.
+STARTING_WAITS = (1.0, 1.0)
 
 
 class Late(BaseException):
@@ -35,25 +36,17 @@ def tell(**answer: t.Any) -> None:
     sys.stdout.flush()
 
 
-def ping(
-    app: t.Any, request: dict[str, t.Any], clock: t.Callable[[], float] = time.monotonic
-) -> None:
+def ping(app: t.Any, request: dict[str, t.Any]) -> None:
     """Who answers, and the process that does."""
     nodes, seconds = request["nodes"], request["ping_seconds"]
-    if not nodes:
-        return
-    # Who starts hears only what is asked afterwards, so the first questions wait for shorter.
-    end, wait = clock() + request["patience_seconds"], seconds
-    if request["patience_seconds"]:
-        wait = min(FIRST_WAIT, seconds)
     there: set[str] = set()
-    while silent := [node for node in nodes if node not in there]:
+    # Who starts hears only what is asked afterwards.
+    for wait in (*(STARTING_WAITS if request["starting"] else ()), seconds):
+        if not (silent := [node for node in nodes if node not in there]):
+            break
         replies = app.control.broadcast("ping", reply=True, destination=silent, timeout=wait) or []
         there |= {node for reply in replies for node in reply}
-        if clock() >= end:
-            break
-        wait = min(1.5 * wait, seconds)
-    tell(nodes=dict.fromkeys(sorted(there)))
+        tell(nodes=dict.fromkeys(sorted(there)))
     if not there or not request["pids"]:
         return
     found = sorted(there)

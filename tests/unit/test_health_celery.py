@@ -100,14 +100,17 @@ def test_workers_are_asked_until_each_has_answered() -> None:
     ]
     slept: list[float] = []
 
-    def ask(*_: t.Any) -> _celery.Answers:
+    asked: list[bool] = []
+
+    def ask(question: _celery.Question, _deadline: t.Any) -> _celery.Answers:
+        asked.append(question.starting)
         answer = told.pop(0)
         if isinstance(answer, Exception):
             raise answer
         return answer
 
     _celery.require_answers([WORKER], 9, ask, lambda: 0.0, slept.append, "one")
-    assert (told, slept) == ([], [0.5, 0.5])
+    assert (told, slept, asked) == ([], [0.5, 0.5], [True, False, False])
 
 
 def test_a_silent_worker_is_named_with_what_was_heard() -> None:
@@ -223,7 +226,7 @@ class App:
 
 
 def answered(question: t.Callable[..., None], app: t.Any, capsys: t.Any, **request: t.Any) -> t.Any:
-    asked = {"nodes": [], "pids": True, "ping_seconds": 1, "patience_seconds": 0, "since": None}
+    asked = {"nodes": [], "pids": True, "ping_seconds": 1, "starting": False, "since": None}
     question(app, {**asked, **request})
     return _celery.parse(capsys.readouterr().out)
 
@@ -240,25 +243,22 @@ def test_who_answers_is_asked_for_its_process(capsys: t.Any) -> None:
     assert answered(ping, mute, capsys, nodes=[NODE]).nodes == {NODE: None}
 
 
-def test_who_still_starts_is_asked_again_and_again(capsys: t.Any) -> None:
+def test_who_still_starts_is_asked_again_soon(capsys: t.Any) -> None:
     other = "default@two"
     pong = {"ok": "pong"}
-    app = App({"ping": Turns([None, [{other: pong}], None, None, [{NODE: pong}], None])})
-    request = {"nodes": [NODE, other], "pids": False, "ping_seconds": 3, "patience_seconds": 20}
+    app = App({"ping": Turns([None, [{other: pong}], [{NODE: pong}]])})
+    request = {"nodes": [NODE, other], "pids": False, "ping_seconds": 3, "starting": True}
     found = answered(_celery_question.ping, app, capsys, **request)
     assert found.nodes == {NODE: None, other: None}
-    both, one = [NODE, other], [NODE]
-    waits = [wait for _nodes, wait in app.asked]
-    assert waits == pytest.approx([0.3, 0.45, 0.675, 1.0125, 1.51875])
-    assert [nodes for nodes, _wait in app.asked] == [both, both, one, one, one]
+    assert app.asked == [([NODE, other], 1.0), ([NODE, other], 1.0), ([NODE], 3)]
 
 
-def test_patience_ends(capsys: t.Any) -> None:
-    app, times = App({"ping": Turns([None, None, None])}), iter([0.0, 1.0, 2.0, 3.0])
-    request = {"nodes": [NODE], "pids": True, "ping_seconds": 1, "patience_seconds": 2}
-    _celery_question.ping(app, request, lambda: next(times))
-    assert _celery.parse(capsys.readouterr().out).nodes == {}
-    assert len(app.asked) == 2
+def test_who_has_answered_is_told_before_another_is_waited_for(capsys: t.Any) -> None:
+    other = "default@two"
+    app = App({"ping": Turns([[{other: {"ok": "pong"}}]])})
+    with pytest.raises(IndexError):  # what cuts it off
+        answered(_celery_question.ping, app, capsys, nodes=[NODE, other], starting=True)
+    assert _celery.parse(capsys.readouterr().out).nodes == {other: None}
 
 
 def test_whoever_answers_is_asked_for_the_tasks_that_he_has(capsys: t.Any) -> None:
