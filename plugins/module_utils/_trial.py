@@ -89,7 +89,8 @@ def _command(
         "NotifyAccess=all",
         "CPUWeight=20",  # what serves goes first
         f"TimeoutStartSec={application.health_timeout:.0f}",
-        "TimeoutStopSec=15",
+        # It owes nobody an answer, and may end beside what starts next.
+        "TimeoutStopSec=5",
         # Should whoever started it be killed.
         f"RuntimeMaxSec={application.health_timeout + 60:.0f}",
         *_SANDBOX,

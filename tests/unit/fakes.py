@@ -156,6 +156,8 @@ class Systemd:
         self.dies: set[str] = set()
         self.refuses: dict[str, str] = {}
         self.told: list[str] = []
+        # The numbers, from 1, of what was told without waiting for its end.
+        self.unwaited: list[int] = []
         # What systemd is to do by itself, and after how many seconds.
         self.timers: dict[str, str] = {}
         self.fired: set[str] = set()
@@ -176,6 +178,8 @@ class Systemd:
         if argv[1] == "show":
             return _commands.Completed(0, "\n\n".join(map(self._shown, names)))
         self.told.append(" ".join([argv[1], *names]))
+        if "--no-block" in argv:
+            self.unwaited.append(len(self.told))
         if self.told[-1] in self.refuses:
             return _commands.Completed(1, self.refuses[self.told[-1]])
         if argv[1] in ("start", "restart"):

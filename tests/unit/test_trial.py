@@ -17,6 +17,7 @@ def test_a_good_release_is_proved_without_touching_the_live_one(shop: Shop) -> N
     assert trouble == ""
     assert 0 < seconds < 10
     assert shop.systemd.told == [STOP, STOP]
+    assert shop.systemd.unwaited == [2], "one before it has its name, and nobody needs its end"
 
 
 def test_a_release_that_does_not_start_is_told_with_its_journal(shop: Shop) -> None:
