@@ -131,6 +131,11 @@ def test_workers_of_all_machines_are_new_before_the_first_server_is(play: Play) 
     ]
 
 
+def test_one_machine_is_not_asked_before_it_takes_the_lock(play: Play) -> None:
+    told = steps(play("deploy", limit="a", app_machines=["a"]))
+    assert told[:3] == ["a app_release_info", "a begun", "a app_build"]
+
+
 def test_files_are_built_on_one_web_machine_and_served_by_all_at_once(play: Play) -> None:
     pages = {**SHOP, "web": {}, "workers": [], "static": {"directory": "dist"}}
     told = play("deploy", app_applications=[pages], app_machines=[], app_web_machines=MACHINES)

@@ -77,7 +77,7 @@ def full_since(host: Host, moment: float) -> dict[str, t.Any]:
 def write(host: Host) -> float:
     """The writer, until everything that has to do with PostgreSQL dies; when it did."""
     sql(host, "DROP TABLE IF EXISTS ledger; CREATE TABLE ledger (id int PRIMARY KEY)")
-    host.check_output("systemctl start slipway-backup-physical.service; rm -f /var/tmp/ledger")
+    host.check_output("systemctl start slipway-backup-physical.service && rm -f /var/tmp/ledger")
     host.check_output(f"systemd-run --uid=postgres --collect python3 -c {shlex.quote(WRITER)}")
     host.check_output("timeout 300 sh -c 'until test -s /var/tmp/ledger; do sleep 0.1; done'")
     begun = sql(host, "SELECT pg_walfile_name(pg_current_wal_lsn())")
