@@ -23,7 +23,7 @@ _PATH = "/usr/local/bin:/usr/bin:/bin"
 # The release that serves shares the processor with the one that is built. Among units, systemd
 # gives each its share, and niceness counts within one only.
 _AFTER_VISITORS = ("nice", "-n", "10")
-_UNIT_AFTER_VISITORS = ("CPUWeight=20", "IOWeight=20")
+_LOW_PRIORITY = ("CPUWeight=20", "IOWeight=20")
 _SANDBOX = (
     "NoNewPrivileges=yes",
     "PrivateTmp=yes",
@@ -92,13 +92,13 @@ def in_release(
     environment_file: Path,
     environment: t.Mapping[str, str],
     timeout: float = LONGEST,
-    after_visitors: bool = False,
+    low_priority: bool = False,
 ) -> Outcome:
     """Run a command as the service would: same environment, same user, in a sandbox.
 
     The values travel in files that only root can read, never in arguments.
     """
-    properties = _UNIT_AFTER_VISITORS if after_visitors else ()
+    properties = _LOW_PRIORITY if low_priority else ()
     began = time.monotonic()
     values = dict(read_environment(environment_file), **environment)
     with tempfile.NamedTemporaryFile("w", dir="/run", prefix="slipway-", suffix=".env") as extra:
@@ -128,7 +128,7 @@ def at_home(
     release: Path,
     environment: t.Mapping[str, t.Any],
     timeout: float = LONGEST,
-    after_visitors: bool = False,
+    low_priority: bool = False,
 ) -> Outcome:
     """Run a command in a release of the application, which may write what all releases share.
 
@@ -142,7 +142,7 @@ def at_home(
         environment_file=Path(f"/etc/slipway/{user}/environment"),
         environment={key: str(value) for key, value in environment.items()},
         timeout=timeout,
-        after_visitors=after_visitors,
+        low_priority=low_priority,
     )
 
 

@@ -99,7 +99,7 @@ def run(params: dict[str, t.Any]) -> dict[str, str]:
     said = {}
     for command in params["commands"]:
         outcome = _application_commands.at_home(
-            name, command["command"], home, path, params["environment"], after_visitors=True
+            name, command["command"], home, path, params["environment"], low_priority=True
         )
         if outcome.code:
             raise StackError(_failure(releases, params, command["name"], outcome))

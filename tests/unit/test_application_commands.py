@@ -60,13 +60,13 @@ def test_a_command_that_systemd_ended_says_why(
 
 
 @needs_root
-@pytest.mark.parametrize("after_visitors", [True, False])
+@pytest.mark.parametrize("low_priority", [True, False])
 def test_visitors_go_before_what_they_need_not_wait_for(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after_visitors: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, low_priority: bool
 ) -> None:
     systemd_run(monkeypatch, tmp_path, 'echo "$@"')
-    said = commands.at_home(USER, "x", tmp_path, tmp_path, {}, after_visitors=after_visitors).output
-    assert ("CPUWeight=20" in said) is after_visitors
+    said = commands.at_home(USER, "x", tmp_path, tmp_path, {}, low_priority=low_priority).output
+    assert ("CPUWeight=20" in said) is low_priority
 
 
 def test_the_end_of_what_was_said_is_told() -> None:
